@@ -1,0 +1,50 @@
+//! What can go wrong between us and Redis.
+
+use std::time::Duration;
+
+/// Why a Redis operation gave no answer. No variant is an answer: whoever asked must treat the matter
+/// as undecided, which for a permission means refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The configured URL can't be used.
+    #[error("the Redis URL must be redis://host[:port] or unix:///path: {0}")]
+    Url(&'static str),
+
+    /// No connection could be made, or it broke twice in a row.
+    #[error("Redis can't be reached (database {database})")]
+    Unreachable {
+        /// The database's number.
+        database: u8,
+        /// What the connection said.
+        #[source]
+        source: redis::RedisError,
+    },
+
+    /// Redis did not answer in time.
+    #[error("Redis gave no answer within {timeout:?} (database {database})")]
+    TimedOut {
+        /// The database's number.
+        database: u8,
+        /// How long we waited.
+        timeout: Duration,
+    },
+
+    /// Redis is there and refused: it is loading, out of memory, or our user may not.
+    #[error("Redis refused the operation (database {database})")]
+    Refused {
+        /// The database's number.
+        database: u8,
+        /// What Redis said.
+        #[source]
+        source: redis::RedisError,
+    },
+
+    /// Redis answered something that the operation can't mean.
+    #[error("Redis answered something unexpected (database {database}): {what}")]
+    Unexpected {
+        /// The database's number.
+        database: u8,
+        /// What was unexpected.
+        what: &'static str,
+    },
+}
