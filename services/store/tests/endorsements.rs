@@ -1,0 +1,129 @@
+//! Databases 0, 1 and 4 on a real Redis: what is stored comes back byte for byte, expires as told, and
+//! damage beside it does not spoil it; publishers heal a flush and a restart.
+
+use std::time::Duration;
+
+use hsmd_chain::{
+    cesr::{Digest, PublicKey},
+    testing::SoftwareKey,
+    time::Timestamp,
+};
+use hsmd_store::{Publication, Publisher, testing::RedisServer};
+use tokio::{sync::watch, time::timeout};
+
+const FAR: &str = "2999-01-01T00:00:00.000Z";
+
+fn key(seed: &str) -> PublicKey {
+    *SoftwareKey::from_seed(seed).public_key()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn texts_come_back_byte_for_byte_and_purposes_are_apart() {
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let text = "{\"body\":{\"ü\":\"\\u0000\"}, \"signature\" : 1}";
+    store.response_endorsements.publish(&key("a"), text, at(FAR)).await.unwrap();
+
+    let found = store.response_endorsements.find(&key("a")).await.unwrap();
+    assert_eq!(found.as_deref(), Some(text.as_bytes()));
+    assert_eq!(store.response_endorsements.find(&key("b")).await.unwrap(), None);
+    assert_eq!(store.access_endorsements.find(&key("a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_endorsement_leaves_when_it_expires() {
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let past = at("2020-01-01T00:00:00.000Z");
+    store.access_endorsements.publish(&key("a"), "{}", at(FAR)).await.unwrap();
+    store.access_endorsements.publish(&key("a"), "{}", past).await.unwrap();
+    assert_eq!(store.access_endorsements.find(&key("a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_list_is_whole_and_survives_foreign_values() {
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let keys: Vec<_> = (0..1200).map(|n| key(&n.to_string())).collect();
+    for key in &keys {
+        store.access_endorsements.publish(key, "{}", at(FAR)).await.unwrap();
+    }
+    redis.command(&["RPUSH", "a-list", "x"]).await.unwrap();
+    redis.command(&["SET", "not-json", "\u{fffd}{"]).await.unwrap();
+
+    let list = store.access_endorsements.list().await.unwrap();
+    assert_eq!(list.len(), keys.len() + 1, "the list value is left out, the damaged text is not");
+    assert!(keys.iter().all(|key| list.contains_key(key.as_str())));
+    assert_eq!(
+        store.access_endorsements.find(&keys[7]).await.unwrap().as_deref(),
+        Some(&b"{}"[..])
+    );
+}
+
+#[tokio::test]
+async fn the_mirror_knows_what_it_lacks() {
+    let redis = RedisServer::start().await.unwrap();
+    let mirror = redis.store().unwrap().mirrored_log;
+    let events: Vec<_> =
+        (0..1100).map(|n: u32| (Digest::of(&n.to_be_bytes()), format!("event {n}"))).collect();
+    let ids: Vec<_> = events.iter().map(|(id, _)| *id).collect();
+
+    assert!(!mirror.holds_all(&ids).await.unwrap());
+    mirror.store(&events[..1099]).await.unwrap();
+    assert!(!mirror.holds_all(&ids).await.unwrap());
+    mirror.store(&events).await.unwrap();
+    assert!(mirror.holds_all(&ids).await.unwrap());
+    assert_eq!(mirror.find(&ids[3]).await.unwrap().as_deref(), Some(&b"event 3"[..]));
+    redis.flush().await.unwrap();
+    assert!(!mirror.holds_all(&ids).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let endorsements = redis.store().unwrap().response_endorsements;
+    let (updates, receiver) = watch::channel(None);
+    let publisher = Publisher::spawn(endorsements.clone(), receiver, Duration::from_millis(20));
+    assert!(!publisher.is_published(), "nothing to publish yet");
+
+    let publication =
+        |text: &str| Publication { key: key("a"), endorsement: text.into(), expires_at: at(FAR) };
+    updates.send_replace(Some(publication("one")));
+    publisher.wait_published().await;
+    assert_eq!(endorsements.find(&key("a")).await.unwrap().as_deref(), Some(&b"one"[..]));
+
+    updates.send_replace(Some(publication("two")));
+    until(&endorsements, "two").await;
+
+    redis.flush().await.unwrap();
+    until(&endorsements, "two").await;
+
+    endorsements.publish(&key("a"), "damage", at(FAR)).await.unwrap();
+    until(&endorsements, "two").await;
+
+    redis.kill().await.unwrap();
+    timeout(Duration::from_secs(5), async {
+        while publisher.is_published() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the outage is noticed");
+    redis.restart().await.unwrap();
+    until(&endorsements, "two").await;
+}
+
+async fn until(endorsements: &hsmd_store::Endorsements<hsmd_store::Response>, text: &str) {
+    timeout(Duration::from_secs(5), async {
+        while endorsements.find(&key("a")).await.ok().flatten().as_deref() != Some(text.as_bytes())
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("published within five seconds");
+}

@@ -1,0 +1,93 @@
+//! A Redis that is away, frozen, refusing or back again: errors are quick and say what is wrong, and
+//! the first operation after the return succeeds.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use hsmd_chain::cesr::Digest;
+use hsmd_store::{Options, Store, StoreError, testing::RedisServer};
+
+fn id() -> Digest {
+    Digest::of(b"x")
+}
+
+#[tokio::test]
+async fn a_dead_redis_is_a_quick_error_and_a_living_one_is_used_at_once() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let mirror = redis.store().unwrap().mirrored_log;
+    assert_eq!(mirror.find(&id()).await.unwrap(), None);
+
+    redis.kill().await.unwrap();
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let error = mirror.find(&id()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable { database: 4, .. }), "{error:?}");
+        assert!(asked.elapsed() < Duration::from_millis(600));
+    }
+    redis.restart().await.unwrap();
+    assert_eq!(mirror.find(&id()).await.unwrap(), None, "no error is left over");
+    redis.restart().await.unwrap();
+    assert_eq!(
+        mirror.find(&id()).await.unwrap(),
+        None,
+        "a restart between two questions is unseen"
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_redis_is_a_timeout() {
+    let redis = RedisServer::start().await.unwrap();
+    let mirror = redis.store().unwrap().mirrored_log;
+    mirror.find(&id()).await.unwrap();
+    let signal = |name: &str| {
+        let pid = redis.pid().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
+    for _ in 0..2 {
+        let asked = Instant::now();
+        let error = mirror.find(&id()).await.unwrap_err();
+        assert!(matches!(error, StoreError::TimedOut { database: 4, .. }), "{error:?}");
+        assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+    }
+    signal("-CONT");
+    assert_eq!(mirror.find(&id()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_from_an_outage_and_its_end_is_noticed() {
+    let redis = RedisServer::start().await.unwrap();
+    redis.command(&["CONFIG", "SET", "requirepass", "open"]).await.unwrap();
+    let without = redis.store().unwrap().mirrored_log;
+    let error = without.find(&id()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+
+    let password = Some("open".to_owned().into());
+    let with = Store::open(&Options { password, ..redis.options() }).unwrap().mirrored_log;
+    with.find(&id()).await.unwrap();
+    with.store(&[(id(), "x".into())]).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_questions_share_one_connection_and_all_end_when_it_breaks() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let mirror = redis.store().unwrap().mirrored_log;
+    mirror.store(&[(id(), "x".into())]).await.unwrap();
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let mirror = mirror.clone();
+        asked.spawn(async move { mirror.find(&id()).await.is_ok() });
+    }
+    assert!(asked.join_all().await.into_iter().all(|answered| answered));
+    redis.kill().await.unwrap();
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let mirror = mirror.clone();
+        asked.spawn(async move { mirror.find(&id()).await.is_err() });
+    }
+    let began = Instant::now();
+    assert!(asked.join_all().await.into_iter().all(|failed| failed));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
