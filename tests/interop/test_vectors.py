@@ -1,7 +1,10 @@
 """The verifier against the golden vectors, and against logs that break one rule each."""
 
+import contextlib
+import io
 import json
 import re
+import tempfile
 import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -271,6 +274,36 @@ class Bodies(unittest.TestCase):
         verify.verify_signed(self.signed(3, payload), log, NOW - 1, HOUR)
         with self.assertRaisesRegex(Refused, "expired"):
             verify.verify_signed(self.signed(3, payload), log, NOW, HOUR)
+
+
+class CommandLine(unittest.TestCase):
+    def run_with(self, *arguments, log=LOG):
+        with tempfile.TemporaryDirectory() as folder:
+            path, signed = Path(folder) / "log.json", Path(folder) / "signed.json"
+            path.write_text(log)
+            signed.write_text(VECTORS["endorsements"][0]["httpResponse"])
+            arguments = [str(signed) if a == "SIGNED" else a for a in arguments]
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                try:
+                    return verify.main(["--log", str(path), "--identity", IDENTITY, *arguments])
+                except SystemExit as stop:
+                    return stop.code
+
+    def test_exit_codes(self):
+        for code, arguments in [
+            (0, []),
+            (0, ["--signed", "SIGNED", "--purpose", "access", "--window", "12h15m"]),
+            (0, ["--at", "2025-11-04T00:00:00.000Z", "--signed", "SIGNED", "SIGNED"]),
+            (1, ["--signed", "/nonexistent"]),
+            (2, ["--signed", "SIGNED", "--purpose", "response"]),
+            (2, ["--at", "2025-11-03T00:00:00.000Z"]),
+            (2, ["--identity", digest(b"")]),
+            (64, ["--window", "12"]),
+            (64, ["--unknown"]),
+        ]:
+            with self.subTest(arguments=arguments):
+                self.assertEqual(self.run_with(*arguments), code)
+        self.assertEqual(self.run_with(log=LOG[:-1]), 2)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Verifies a key log, endorsements and signed documents offline, without any of hsmd's code.
 
-    verify.py --identity E… --log log.json [--signed FILE …] [--window 12h] [--now TIME]
+    verify.py --identity E… --log log.json [--signed FILE …] [--window 12h] [--at TIME]
 
-Exit codes: 0 everything is good, 1 something is refused, 64 bad usage.
+Exit codes, as hsmctl's: 0 everything is good, 1 a file can't be read, 2 something is refused, 64 bad
+usage.
 """
 
 import argparse
@@ -191,11 +192,11 @@ def main(arguments=None):
     parser.add_argument("--public-key", help="the key that they must endorse")
     parser.add_argument("--window", type=duration, default="12h", help="look-back window")
     parser.add_argument("--skew", type=duration, default="5s", help="clock skew allowed")
-    parser.add_argument("--now", help="verify as of this time")
+    parser.add_argument("--at", help="verify as of this time, not now")
     options = parser.parse_args(arguments)
     subject = options.log
     try:
-        now = milliseconds(options.now) if options.now else time.time_ns() // 1_000_000
+        now = milliseconds(options.at) if options.at else time.time_ns() // 1_000_000
         log = KeyLog(read_file(options.log), options.identity, now, options.skew)
         print(f"{subject}: {len(log.events)} events, head {log.events[-1].id}")
         for subject in options.signed:
@@ -204,8 +205,11 @@ def main(arguments=None):
             )
             purpose = payload.get("purpose")
             print(f"{subject}: purpose {purpose}, signed by generation {event.sequence_number}")
-    except (Refused, OSError) as error:
+    except Refused as error:
         print(f"{subject}: refused: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 

@@ -1,0 +1,50 @@
+# Debian packages that the scripts need: found, installed, or named. Sourced by lib.sh.
+# shellcheck shell=bash
+
+SOFTHSM_MODULE=/usr/lib/softhsm/libsofthsm2.so
+
+# Where the Postgres programs are: newest version first; Debian keeps them out of PATH.
+postgres_bin() {
+    local newest
+    newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
+    [ -x "$newest" ] || newest=$(command -v postgres) || return 1
+    dirname "$newest"
+}
+
+# Whether what a Debian package provides is here, also when it came from elsewhere.
+has() {
+    case $1 in
+    gcc) command -v cc ;;
+    postgresql) postgres_bin ;;
+    python3-venv) python3 -c 'import ensurepip, venv' ;;
+    softhsm2) test -e "$SOFTHSM_MODULE" ;;
+    *) command -v "$1" ;;
+    esac >/dev/null 2>&1
+}
+
+# need PACKAGE…: installs what is missing when root, says what is missing when not.
+need() {
+    local package missing=()
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+    for package in "$@"; do has "$package" || missing+=("$package"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "something is missing; run: sudo apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    install_quietly "${missing[@]}" >&2
+    for package in "${missing[@]}"; do
+        has "$package" || die "$package is installed, but what it provides can't be found"
+    done
+}
+
+# A subshell for its trap: while it runs, a policy keeps the packages from starting their services.
+install_quietly() (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap 'rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    apt-get -qq install --no-install-recommends "$@"
+)
