@@ -1,5 +1,7 @@
 //! The golden vectors of the protocol, which clients in other languages share.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail the test that called them")]
+
 use hsmd_chain::cesr::{Digest, Nonce};
 use hsmd_protocol::{
     CreateAccount, Operation, PrivateKey, Received, ReceivedToken, Reply, RotateDevice,

@@ -17,11 +17,11 @@ use hsmd_protocol::{
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    pub accounts: BTreeMap<Digest, Account>,
-    pub devices: BTreeMap<Digest, (Digest, Device)>,
-    pub challenges: BTreeMap<Nonce, GivenChallenge>,
-    pub refreshed: BTreeSet<Digest>,
+pub(crate) struct Memory {
+    pub(crate) accounts: BTreeMap<Digest, Account>,
+    pub(crate) devices: BTreeMap<Digest, (Digest, Device)>,
+    pub(crate) challenges: BTreeMap<Nonce, GivenChallenge>,
+    pub(crate) refreshed: BTreeSet<Digest>,
 }
 
 impl Accounts for Memory {
@@ -71,11 +71,8 @@ impl Accounts for Memory {
         if self.devices.contains_key(device) {
             return Ok(false);
         }
-        let keys = Device {
-            public_key: *public_key,
-            rotation_hash: *rotation_hash,
-            revoked: false,
-        };
+        let keys =
+            Device { public_key: *public_key, rotation_hash: *rotation_hash, revoked: false };
         Ok(self.devices.insert(*device, (*identity, keys)).is_none())
     }
 
@@ -154,7 +151,7 @@ impl Sessions for Memory {
 
 /// Endorsed server keys.
 #[derive(Debug, Default)]
-pub struct Endorsed(pub BTreeSet<PublicKey>);
+pub(crate) struct Endorsed(pub(crate) BTreeSet<PublicKey>);
 
 impl ServerKeys for Endorsed {
     async fn is_endorsed(&self, key: &PublicKey, _now: Timestamp) -> Result<bool, StoreError> {
@@ -164,10 +161,10 @@ impl ServerKeys for Endorsed {
 
 /// What an application remembers; `Err` when it can't tell.
 #[derive(Debug, Default)]
-pub struct Remembered {
-    pub nonces: Mutex<BTreeSet<Nonce>>,
-    pub revoked: BTreeSet<Digest>,
-    pub away: bool,
+pub(crate) struct Remembered {
+    pub(crate) nonces: Mutex<BTreeSet<Nonce>>,
+    pub(crate) revoked: BTreeSet<Digest>,
+    pub(crate) away: bool,
 }
 
 impl AccessStore for Remembered {
