@@ -1,0 +1,194 @@
+//! The service listener's calls: endorse, sign, read the key log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hsmd_chain::{Anchor, Digest, PublicKey, Signature, SignedEvent};
+use hsmd_proto::v1;
+use hsmd_proto::v1::key_log_client::KeyLogClient;
+use hsmd_proto::v1::signer_client::SignerClient;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use crate::call::{Caller, Repeat};
+use crate::connect::MAX_MESSAGE;
+use crate::{CallError, ConnectError, ConnectOptions};
+
+/// A client of a daemon's service listener; clones share one connection.
+///
+/// It passes on what the daemon says: nothing in an answer is verified. To rely on the key log or on
+/// an endorsement use [`VerifiedLog`](crate::VerifiedLog) and [`Endorser`](crate::Endorser).
+#[derive(Clone, Debug)]
+pub struct Client {
+    caller: Caller,
+}
+
+impl Client {
+    /// Makes a client. The first call connects, and each later one connects again if need be.
+    /// Must be called within a tokio runtime.
+    pub fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        Caller::new(options).map(|caller| Self { caller })
+    }
+
+    /// A client of the same connection that tries once, within `deadline`.
+    pub(crate) fn once_within(&self, deadline: Duration) -> Self {
+        Self { caller: self.caller.once_within(deadline) }
+    }
+
+    /// Asks for an endorsement of a key. Repeated when that may help: each answer is a new, equally
+    /// good endorsement.
+    pub async fn endorse(
+        &self,
+        purpose: &str,
+        public_key: &PublicKey,
+        ttl: Duration,
+    ) -> Result<Signed, CallError> {
+        const METHOD: &str = "Endorse";
+        let ttl = prost_types::Duration {
+            seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or(0),
+        };
+        let message = v1::EndorseRequest {
+            purpose: purpose.to_owned(),
+            public_key: public_key.as_str().to_owned(),
+            ttl: Some(ttl),
+        };
+        let call = async |channel, request| signer(channel).endorse(request).await;
+        let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+        Signed::new(METHOD, answer.endorsement)
+    }
+
+    /// Has one JSON document signed, byte for byte. Repeated when that may help.
+    pub async fn sign(&self, payload: impl Into<Bytes>) -> Result<Signed, CallError> {
+        const METHOD: &str = "Sign";
+        let message = v1::SignRequest { payload: payload.into() };
+        let call = async |channel, request| signer(channel).sign(request).await;
+        let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+        Signed::new(METHOD, answer.signed)
+    }
+
+    /// Has up to 256 JSON documents signed; the answers are in the same order. Repeated when that
+    /// may help.
+    pub async fn sign_batch(&self, payloads: Vec<Bytes>) -> Result<Vec<Signed>, CallError> {
+        const METHOD: &str = "SignBatch";
+        let count = payloads.len();
+        let message = v1::SignBatchRequest { payloads };
+        let call = async |channel, request| signer(channel).sign_batch(request).await;
+        let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+        if answer.signed.len() != count {
+            return Err(CallError::Malformed { method: METHOD, field: "signed" });
+        }
+        answer.signed.into_iter().map(|signed| Signed::new(METHOD, Some(signed))).collect()
+    }
+
+    /// The newest event, as the daemon says.
+    pub async fn head(&self) -> Result<SignedEvent, CallError> {
+        const METHOD: &str = "GetHead";
+        let message = v1::GetHeadRequest {};
+        let call = async |channel, request| key_log(channel).get_head(request).await;
+        let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+        signed_event(METHOD, answer.head)
+    }
+
+    /// All events from `from_sequence` to the head, as the daemon says, in its order.
+    pub async fn events(&self, from_sequence: u32) -> Result<Vec<SignedEvent>, CallError> {
+        const METHOD: &str = "ListEvents";
+        let mut events = Vec::new();
+        let mut from_sequence = from_sequence;
+        loop {
+            let message = v1::ListEventsRequest { from_sequence, page_size: 0 };
+            let call = async |channel, request| key_log(channel).list_events(request).await;
+            let page = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+            for event in page.events {
+                events.push(signed_event(METHOD, Some(event))?);
+            }
+            if page.next_sequence > page.head_sequence_number {
+                return Ok(events);
+            }
+            if page.next_sequence <= from_sequence {
+                return Err(CallError::Malformed { method: METHOD, field: "next_sequence" });
+            }
+            from_sequence = page.next_sequence;
+        }
+    }
+
+    /// The identity that the daemon claims to have: the prefix of its event 0. A first contact that
+    /// has no [`Anchor`] may show it to a person; nothing should trust it.
+    pub async fn claimed_identity(&self) -> Result<Anchor, CallError> {
+        const METHOD: &str = "ListEvents";
+        let message = v1::ListEventsRequest { from_sequence: 0, page_size: 1 };
+        let call = async |channel, request| key_log(channel).list_events(request).await;
+        let page = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
+        let event = signed_event(METHOD, page.events.into_iter().next())?;
+        Ok(Anchor::new(event.event().prefix()))
+    }
+
+    /// The stream of events from `from_sequence` on. It has no deadline.
+    pub(crate) async fn watch(
+        &self,
+        from_sequence: u32,
+    ) -> Result<Streaming<v1::WatchEventsResponse>, CallError> {
+        let message = v1::WatchEventsRequest { from_sequence };
+        match key_log(self.caller.channel.clone()).watch_events(message).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(self.watch_error(status)),
+        }
+    }
+
+    pub(crate) fn watch_error(&self, status: tonic::Status) -> CallError {
+        self.caller.error("WatchEvents", status)
+    }
+}
+
+/// What the daemon signed, as it said so: unverified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The exact signed text, `{"payload":…,"hsm":{…}}`.
+    pub body: String,
+    /// The signature over `body`.
+    pub signature: Signature,
+    /// The identity that the daemon names.
+    pub identity: Digest,
+    /// The generation that the daemon names.
+    pub generation_id: Digest,
+    /// The sequence number of that generation.
+    pub sequence_number: u32,
+}
+
+impl Signed {
+    /// The published form: `{"body":<body>,"signature":"0I…"}`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!(r#"{{"body":{},"signature":"{}"}}"#, self.body, self.signature)
+    }
+
+    fn new(method: &'static str, signed: Option<v1::SignedBody>) -> Result<Self, CallError> {
+        let malformed = |field| CallError::Malformed { method, field };
+        let signed = signed.ok_or(malformed("signed"))?;
+        Ok(Self {
+            body: String::from_utf8(signed.body.into()).map_err(|_| malformed("body"))?,
+            signature: signed.signature.parse().map_err(|_| malformed("signature"))?,
+            identity: signed.identity.parse().map_err(|_| malformed("identity"))?,
+            generation_id: signed.generation_id.parse().map_err(|_| malformed("generation_id"))?,
+            sequence_number: signed.sequence_number,
+        })
+    }
+}
+
+/// Parses an event of an answer; it is not verified.
+pub(crate) fn signed_event(
+    method: &'static str,
+    event: Option<v1::Event>,
+) -> Result<SignedEvent, CallError> {
+    event
+        .and_then(|event| SignedEvent::parse(&event.text, &event.signature).ok())
+        .ok_or(CallError::Malformed { method, field: "event" })
+}
+
+fn signer(channel: Channel) -> SignerClient<Channel> {
+    SignerClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+}
+
+fn key_log(channel: Channel) -> KeyLogClient<Channel> {
+    KeyLogClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+}

@@ -1,0 +1,208 @@
+//! What a call to the daemon can end in besides an answer, and what to do about it.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Why a call got no answer that can be used.
+///
+/// [`CallError::code`] and [`CallError::reason`] are stable and meant for branching, the text is for
+/// people. [`CallError::advice`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The daemon answered with an error.
+    #[error("{method}: {message} ({code:?}{})", reason.as_deref().map(|r| format!(", {r}")).unwrap_or_default())]
+    Refused {
+        /// The RPC, for example `Endorse`.
+        method: &'static str,
+        /// The gRPC status code.
+        code: Code,
+        /// The `reason` of the answer's `google.rpc.ErrorInfo`, if it came with one.
+        reason: Option<String>,
+        /// The daemon's words.
+        message: String,
+    },
+
+    /// There is no connection to the daemon, or it broke before the answer: what the call asked for
+    /// may have been done.
+    #[error("{method}: no connection to {endpoint}")]
+    Connection {
+        /// The RPC.
+        method: &'static str,
+        /// Whom we tried to reach.
+        endpoint: String,
+        /// The transport's error.
+        #[source]
+        source: Box<Status>,
+    },
+
+    /// No answer came in time: what the call asked for may have been done.
+    #[error("{method}: no answer from {endpoint} within {}.{:03} s", deadline.as_secs(), deadline.subsec_millis())]
+    Deadline {
+        /// The RPC.
+        method: &'static str,
+        /// Whom we asked.
+        endpoint: String,
+        /// How long we waited, all attempts together.
+        deadline: Duration,
+    },
+
+    /// The daemon's answer lacks something or is not in the documented form.
+    #[error("{method}: the answer's {field} is missing or malformed")]
+    Malformed {
+        /// The RPC.
+        method: &'static str,
+        /// The answer's field.
+        field: &'static str,
+    },
+}
+
+impl CallError {
+    /// Sorts a status into an error of the daemon or one of the transport.
+    pub(crate) fn new(method: &'static str, endpoint: &str, deadline: Duration, s: Status) -> Self {
+        let endpoint = endpoint.to_owned();
+        // A status that came over the wire has no source: with one, tonic made it from an I/O,
+        // HTTP/2 or TLS error of ours.
+        if std::error::Error::source(&s).is_some() {
+            return Self::Connection { method, endpoint, source: Box::new(s) };
+        }
+        let reason = s.get_error_details().error_info().map(|info| info.reason.clone());
+        if s.code() == Code::DeadlineExceeded && reason.is_none() {
+            return Self::Deadline { method, endpoint, deadline };
+        }
+        Self::Refused { method, code: s.code(), reason, message: s.message().to_owned() }
+    }
+
+    /// The gRPC code, `UNAVAILABLE` for a lost connection.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused { code, .. } => *code,
+            Self::Connection { .. } => Code::Unavailable,
+            Self::Deadline { .. } => Code::DeadlineExceeded,
+            Self::Malformed { .. } => Code::Internal,
+        }
+    }
+
+    /// The daemon's stable reason, for example `CALLER_UNKNOWN`, if it gave one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything. It says nothing
+    /// about whether a second call is harmless: see the method that was called.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted
+        ) && self.reason() != Some("BATCH_TOO_LARGE")
+    }
+
+    /// What to do, one sentence for a person.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self.reason() {
+            Some("CALLER_UNKNOWN") => {
+                "Add a [[caller]] (or [[admin]]) for this user to hsmd.toml, or run it as one that is listed."
+            }
+            Some("PURPOSE_NOT_ALLOWED") => {
+                "Ask for a purpose that hsmd.toml allows this caller, or add it there."
+            }
+            Some("TTL_TOO_LONG") => "Ask for less than the caller's max_ttl in hsmd.toml.",
+            Some("READ_NOT_ALLOWED") => "Set read_log = true for this caller in hsmd.toml.",
+            Some("ACTION_NOT_ALLOWED") => {
+                "Add the action to this [[admin]]'s `allow` in hsmd.toml."
+            }
+            Some("NOT_HEAD") => {
+                "The log has moved on: look at `hsmctl log`, then decide about the new head."
+            }
+            Some("CLOCK_SUSPECT") => {
+                "Compare the clocks of the daemon's and the database's machine (chrony, timedatectl)."
+            }
+            Some("NEXT_KEY_MISSING") => {
+                "The committed next key is not in the token: restore it from the token's backup."
+            }
+            Some("QUEUE_FULL") => {
+                "Wait and try again; if it lasts, the token is slow or overloaded."
+            }
+            Some("BATCH_TOO_LARGE") => "Send at most 256 documents in a batch.",
+            Some("BEYOND_HEAD") => {
+                "The daemon knows less than the reader: check for a restored backup before trusting it."
+            }
+            Some("STARTING") => {
+                "Wait until the daemon is ready; `hsmctl status` says what it lacks."
+            }
+            Some("STANDBY") => "Ask the daemon that holds the writer lock.",
+            Some("STOPPING") => "Wait until the daemon is back.",
+            Some("TOKEN_UNAVAILABLE") => "See `hsmctl status`: the token can't be reached.",
+            Some("DATABASE_UNAVAILABLE" | "LOCK_LOST") => {
+                "See `hsmctl status`: the database can't be reached or the lock is lost."
+            }
+            Some("TAINT_IN_PROGRESS" | "GENERATION_TAINTED") => {
+                "A taint is running: try again in a moment."
+            }
+            _ => self.advice_by_code(),
+        }
+    }
+
+    fn advice_by_code(&self) -> &'static str {
+        match (self, self.code()) {
+            (Self::Connection { .. }, _) => {
+                "Check that hsmd runs, that the endpoint is right and that you may open the socket."
+            }
+            (Self::Malformed { .. }, _) => {
+                "Check that the endpoint is hsmd's and that both have the same version."
+            }
+            (_, Code::DeadlineExceeded) => "Look at `hsmctl status`, then try again.",
+            (_, Code::Unimplemented) => {
+                "Check the endpoint: the service and the admin listener are two sockets."
+            }
+            (_, Code::PermissionDenied | Code::Unauthenticated) => {
+                "Check who may do this in hsmd.toml."
+            }
+            (_, Code::InvalidArgument) => "Correct the request.",
+            (_, Code::Unavailable | Code::ResourceExhausted | Code::Aborted) => "Try again later.",
+            _ => "See the daemon's log.",
+        }
+    }
+}
+
+/// Why no client could be made: the configuration is at fault, nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The endpoint is none of the documented forms.
+    #[error(
+        "endpoint {0:?} is not unix:///path, https://host:port or http://<loopback address>:port"
+    )]
+    Endpoint(String),
+
+    /// `https` needs the caller's certificate.
+    #[error("endpoint {0} needs a CA, a certificate and a key (mutual TLS)")]
+    TlsMissing(String),
+
+    /// A file of the TLS configuration can't be read.
+    #[error("can't read {path}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The TLS files don't fit together or don't hold PEM.
+    #[error("can't use the CA, certificate or key for {endpoint}")]
+    Tls {
+        /// The endpoint.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+}

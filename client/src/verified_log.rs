@@ -1,0 +1,200 @@
+//! The key log, followed and verified: what a service asks before it trusts a signature.
+
+mod error;
+mod follow;
+mod http;
+mod state;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedBody, VerifiedBody, VerifiedEndorsement};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use error::{CheckError, Halt, OpenError, Problem};
+pub use http::HttpLog;
+
+use crate::{Client, Clock};
+use state::Shared;
+
+/// Where a key log is read from. Either way every event is verified, so a source can only withhold
+/// events, which [`CheckError::Stale`] bounds.
+#[derive(Clone, Debug)]
+pub enum LogSource {
+    /// The daemon's own feed: an event arrives within milliseconds, a heartbeat every 5 seconds.
+    /// The contact is authenticated by the Unix socket's path or by mutual TLS.
+    Grpc(Client),
+    /// The keys service's `GET /hsm/keys`, polled. Weaker: plain HTTP authenticates nobody, so
+    /// whoever sits in between can replay an old log and hide a taint as long as it likes; use it
+    /// where the network is trusted, and [`max_staleness`](LogOptions::max_staleness) helps only
+    /// against a source that is silent.
+    Http(HttpLog),
+}
+
+/// How a [`VerifiedLog`] follows its source.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// How long answers are given without authenticated contact: a feed that shows our head as its
+    /// own. Measured by the monotonic clock. Default 60 s; shorter reacts sooner to a frozen feed,
+    /// longer bridges longer outages of the source.
+    pub max_staleness: Duration,
+    /// How far ahead of our clock an event may lie. Default 5 s.
+    pub clock_skew: Duration,
+    /// A file that keeps the verified log across restarts, in its published form; it is written
+    /// atomically and synced. With it a restarted service still refuses rollback and fork. Default
+    /// none: then a first contact is judged by the anchor alone.
+    pub path: Option<PathBuf>,
+    /// The wall clock. Default the machine's.
+    pub clock: Clock,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            max_staleness: Duration::from_secs(60),
+            clock_skew: Duration::from_secs(5),
+            path: None,
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl LogOptions {
+    /// Sets how long answers are given without contact.
+    #[must_use]
+    pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
+        self.max_staleness = max_staleness;
+        self
+    }
+
+    /// Sets the file that keeps the log across restarts.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+}
+
+/// A key log that is followed in the background and verified event by event. Clones share it; the
+/// last one dropped ends the following.
+///
+/// Questions are answered at once and from memory. Without recent contact the answer is an error,
+/// [`CheckError::Stale`], because a feed that has been cut off may hide a taint. It reconnects by
+/// itself; only proof that its source has rolled back, forked or belongs to somebody else ends the
+/// following ([`halted`](Self::halted)): then it stays on its branch until that is stale.
+///
+/// If the only fault of a new event is a `createdAt` in the future, the head stays and the event is
+/// tried again, but the generation that it taints is dead from now on.
+#[derive(Clone, Debug)]
+pub struct VerifiedLog {
+    shared: Arc<Shared>,
+    _task: Arc<AbortOnDropHandle<()>>,
+}
+
+impl VerifiedLog {
+    /// Starts to follow a source. Returns at once, see [`ready`](Self::ready); must be called within
+    /// a tokio runtime. Fails only if the file of an earlier run can't be used.
+    pub fn follow(
+        source: LogSource,
+        anchor: Anchor,
+        options: LogOptions,
+    ) -> Result<Self, OpenError> {
+        let stored = match &options.path {
+            Some(path) => store::load(path, &anchor)?,
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(anchor, options, stored));
+        let task = tokio::spawn(follow::run(source, Arc::clone(&shared)));
+        Ok(Self { shared, _task: Arc::new(AbortOnDropHandle::new(task)) })
+    }
+
+    /// Waits until questions can be answered: there is a verified log and the source has confirmed
+    /// it. Fails when the following has ended for good.
+    pub async fn ready(&self) -> Result<KeyLog, Arc<Halt>> {
+        self.shared.ready().await
+    }
+
+    /// The verified log as it is now, however stale; `None` before the first contact ever. It is a
+    /// snapshot and cheap: its events are shared.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<KeyLog> {
+        self.shared.snapshot()
+    }
+
+    /// The verified log if it is fresh enough to answer from.
+    pub fn fresh(&self) -> Result<KeyLog, CheckError> {
+        self.shared.fresh()
+    }
+
+    /// A channel that changes whenever the log does: a new head, or a taint learned early.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Option<KeyLog>> {
+        self.shared.changes()
+    }
+
+    /// Is this the endorsement of `public_key` for `purpose`, valid now? Older generations count as
+    /// live within the look-back `window`.
+    pub fn check_endorsement(
+        &self,
+        endorsement: &SignedBody,
+        purpose: &str,
+        public_key: &PublicKey,
+        window: Duration,
+    ) -> Result<VerifiedEndorsement, CheckError> {
+        let log = self.fresh()?;
+        endorsement
+            .verify_endorsement(&log, purpose, public_key, self.shared.now(), window)
+            .map_err(CheckError::Endorsement)
+    }
+
+    /// Does an endorsement that was verified before still hold? Costs no signature check.
+    pub fn recheck_endorsement(
+        &self,
+        endorsement: &VerifiedEndorsement,
+        window: Duration,
+    ) -> Result<(), CheckError> {
+        let log = self.fresh()?;
+        endorsement.recheck(&log, self.shared.now(), window).map_err(CheckError::Endorsement)
+    }
+
+    /// Was this signed by a generation that is live now? What the payload says is the caller's
+    /// affair.
+    pub fn check_body(
+        &self,
+        body: &SignedBody,
+        window: Duration,
+    ) -> Result<VerifiedBody, CheckError> {
+        let log = self.fresh()?;
+        body.verify(&log, self.shared.now(), window).map_err(CheckError::Body)
+    }
+
+    /// Why the last attempt to reach or believe the source failed; `None` while all is well.
+    #[must_use]
+    pub fn problem(&self) -> Option<Arc<Problem>> {
+        self.shared.problem()
+    }
+
+    /// Why the following has ended for good, if it has. Report it: somebody must look.
+    #[must_use]
+    pub fn halted(&self) -> Option<Arc<Halt>> {
+        self.shared.halt_reason()
+    }
+
+    /// Waits until the following has ended for good.
+    pub async fn wait_halted(&self) -> Arc<Halt> {
+        self.shared.wait_halted().await
+    }
+
+    /// Asks a polled source now instead of at the next interval. A feed needs no asking.
+    pub fn refresh(&self) {
+        self.shared.poke.notify_one();
+    }
+
+    /// The wall clock by which this log judges.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.options.clock
+    }
+}

@@ -1,0 +1,290 @@
+//! What a followed log knows, shared between the follower that changes it and those who ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsmd_chain::log::CatchUpError;
+use hsmd_chain::{
+    Anchor, EventFault, ExtendError, Extended, KeyLog, LogError, SignedEvent, Timestamp,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::error::Fault;
+use super::{CheckError, Halt, LogOptions, Problem, store};
+
+/// The log and the state of the following.
+#[derive(Debug)]
+pub(super) struct Shared {
+    anchor: Anchor,
+    pub(super) options: LogOptions,
+    /// The verified log: the only place where it grows.
+    log: watch::Sender<Option<KeyLog>>,
+    contact: watch::Sender<Contact>,
+    /// Wakes a polling follower.
+    pub(super) poke: Notify,
+}
+
+/// What is known about the source.
+#[derive(Clone, Debug, Default)]
+struct Contact {
+    /// When the source last showed our head as its own.
+    last: Option<Instant>,
+    /// Since when a polled source has been behind us.
+    behind_since: Option<Instant>,
+    /// Whether the log has grown since it was last written to its file.
+    unsaved: bool,
+    problem: Option<Arc<Problem>>,
+    halt: Option<Arc<Halt>>,
+}
+
+impl Shared {
+    pub(super) fn new(anchor: Anchor, options: LogOptions, stored: Option<KeyLog>) -> Self {
+        Self {
+            anchor,
+            options,
+            log: watch::Sender::new(stored),
+            contact: watch::Sender::new(Contact::default()),
+            poke: Notify::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.options.clock.now()
+    }
+
+    pub(super) fn snapshot(&self) -> Option<KeyLog> {
+        self.log.borrow().clone()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<Option<KeyLog>> {
+        self.log.subscribe()
+    }
+
+    pub(super) fn problem(&self) -> Option<Arc<Problem>> {
+        self.contact.borrow().problem.clone()
+    }
+
+    pub(super) fn halt_reason(&self) -> Option<Arc<Halt>> {
+        self.contact.borrow().halt.clone()
+    }
+
+    /// The log, if the source has confirmed it recently enough.
+    pub(super) fn fresh(&self) -> Result<KeyLog, CheckError> {
+        let (since, halt) = {
+            let contact = self.contact.borrow();
+            (contact.last.map(|last| last.elapsed()), contact.halt.clone())
+        };
+        // Read after the contact: the log is at least as new as what was confirmed.
+        match (since, self.snapshot(), halt) {
+            (Some(since), Some(log), _) if since < self.options.max_staleness => Ok(log),
+            (_, _, Some(halt)) => Err(CheckError::Halted(halt)),
+            (since, _, None) => Err(CheckError::Stale { since }),
+        }
+    }
+
+    pub(super) async fn ready(&self) -> Result<KeyLog, Arc<Halt>> {
+        let mut contact = self.contact.subscribe();
+        loop {
+            if let Some(halt) = &contact.borrow_and_update().halt {
+                return Err(Arc::clone(halt));
+            }
+            if let Ok(log) = self.fresh() {
+                return Ok(log);
+            }
+            self.changed(&mut contact).await;
+        }
+    }
+
+    pub(super) async fn wait_halted(&self) -> Arc<Halt> {
+        let mut contact = self.contact.subscribe();
+        loop {
+            if let Some(halt) = &contact.borrow_and_update().halt {
+                return Arc::clone(halt);
+            }
+            self.changed(&mut contact).await;
+        }
+    }
+
+    async fn changed(&self, contact: &mut watch::Receiver<Contact>) {
+        if contact.changed().await.is_err() {
+            // Can't be: we hold the sender.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes a whole log at the first contact.
+    pub(super) fn adopt(&self, mut events: Vec<SignedEvent>) -> Result<(), Fault> {
+        let verify = |events: Vec<SignedEvent>| {
+            KeyLog::verify(events, &self.anchor, self.now(), self.options.clock_skew)
+        };
+        let mut rest = None;
+        let log = match verify(events.clone()) {
+            // What comes before the event from the future is good, and its taint counts.
+            Err(LogError::Event { position, source: EventFault::Future { .. } })
+                if position > 0 && self.reaches_anchor(position) =>
+            {
+                rest = events.drain(position..).next();
+                verify(events)
+            }
+            whole => whole,
+        };
+        self.log.send_replace(Some(log.map_err(refused)?));
+        self.contact.send_if_modified(|contact| {
+            contact.unsaved = true;
+            false
+        });
+        rest.map_or(Ok(()), |event| self.extend(event))
+    }
+
+    fn reaches_anchor(&self, length: usize) -> bool {
+        let needed = self.anchor.head().map_or(0, |head| head.sequence_number);
+        usize::try_from(needed).is_ok_and(|needed| needed < length)
+    }
+
+    /// Takes the next event, or recognises one that is known.
+    pub(super) fn extend(&self, event: SignedEvent) -> Result<(), Fault> {
+        self.grow(|log, now| {
+            let extended = log.extend(event, now, self.options.clock_skew);
+            extended.map(|extended| extended == Extended::Appended).map_err(event_refused)
+        })
+    }
+
+    /// Takes what a complete copy has beyond our log.
+    pub(super) fn catch_up(&self, events: Vec<SignedEvent>) -> Result<(), Fault> {
+        self.grow(|log, now| match log.catch_up(events, now, self.options.clock_skew) {
+            Ok(appended) => Ok(appended > 0),
+            Err(CatchUpError::Rollback { known, .. }) => {
+                Err(Problem::Behind { head_sequence: known.sequence_number }.into())
+            }
+            Err(CatchUpError::Event { source, .. }) => Err(event_refused(source)),
+        })
+    }
+
+    /// Changes the log and tells watchers if that moved the head or killed it.
+    fn grow(
+        &self,
+        change: impl FnOnce(&mut KeyLog, Timestamp) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
+        let now = self.now();
+        let mut result = Ok(());
+        let changed = self.log.send_if_modified(|log| {
+            let Some(log) = log else { return false };
+            let before = (log.position(), head_is_live(log, now));
+            result = change(log, now).map(drop);
+            before != (log.position(), head_is_live(log, now))
+        });
+        if changed {
+            self.contact.send_if_modified(|contact| {
+                contact.unsaved = true;
+                false
+            });
+        }
+        // An event whose only fault is our clock has reached us: the feed is not frozen.
+        if matches!(result, Err(Fault::Passing(Problem::Event(ExtendError::Future { .. })))) {
+            self.contact.send_modify(|contact| contact.last = Some(Instant::now()));
+        }
+        result
+    }
+
+    /// The source has shown our head as its own.
+    pub(super) fn confirmed(&self) {
+        self.contact.send_modify(|contact| {
+            contact.last = Some(Instant::now());
+            contact.behind_since = None;
+            contact.problem = None;
+        });
+    }
+
+    /// Notes why an attempt failed. True if the following ends with it.
+    pub(super) fn failed(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::Halt(halt) => self.halt(halt),
+            Fault::Passing(Problem::Behind { head_sequence }) => {
+                let since = self.behind_since();
+                if since >= self.options.max_staleness {
+                    return self.halt(Halt::RolledBack { head_sequence });
+                }
+                self.note(Problem::Behind { head_sequence });
+                false
+            }
+            Fault::Passing(problem) => {
+                self.note(problem);
+                false
+            }
+        }
+    }
+
+    fn behind_since(&self) -> Duration {
+        let mut since = Duration::ZERO;
+        self.contact.send_if_modified(|contact| {
+            since = contact.behind_since.get_or_insert_with(Instant::now).elapsed();
+            false
+        });
+        since
+    }
+
+    fn halt(&self, halt: Halt) -> bool {
+        tracing::error!(%halt, "the key log is no longer followed");
+        self.contact.send_modify(|contact| contact.halt = Some(Arc::new(halt)));
+        true
+    }
+
+    fn note(&self, problem: Problem) {
+        let cause = std::error::Error::source(&problem).map(tracing::field::display);
+        let known = self.problem().is_some_and(|known| known.to_string() == problem.to_string());
+        if known {
+            tracing::debug!(%problem, cause, "following the key log");
+        } else {
+            tracing::warn!(%problem, cause, "following the key log");
+        }
+        self.contact.send_modify(|contact| contact.problem = Some(Arc::new(problem)));
+    }
+
+    /// Writes the log to its file if it has grown. A failure is a passing problem: the log in
+    /// memory is right, and the next contact tries again.
+    pub(super) async fn save(&self) {
+        let Some(path) = self.options.path.clone() else { return };
+        if !self.contact.borrow().unsaved {
+            return;
+        }
+        let Some(log) = self.snapshot() else { return };
+        let target = path.clone();
+        let saved = tokio::task::spawn_blocking(move || store::save(&target, &log)).await;
+        match saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => {
+                self.contact.send_if_modified(|contact| {
+                    contact.unsaved = false;
+                    false
+                });
+            }
+            Err(source) => self.note(Problem::Store { path, source }),
+        }
+    }
+}
+
+fn head_is_live(log: &KeyLog, now: Timestamp) -> bool {
+    log.is_live(&log.position().id, now, Duration::ZERO)
+}
+
+/// Sorts what a first contact can be refused for.
+fn refused(error: LogError) -> Fault {
+    match error {
+        LogError::Identity { .. } | LogError::Rollback { .. } | LogError::Forked { .. } => {
+            Halt::Anchor(error).into()
+        }
+        _ => Problem::Log(error).into(),
+    }
+}
+
+fn event_refused(error: ExtendError) -> Fault {
+    match error {
+        ExtendError::Forked { ours, theirs } => Halt::Forked {
+            sequence_number: ours.event().sequence_number(),
+            ours: ours.event().id(),
+            theirs: theirs.event().id(),
+        }
+        .into(),
+        _ => Problem::Event(error).into(),
+    }
+}

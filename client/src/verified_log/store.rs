@@ -1,0 +1,37 @@
+//! The verified log in a file: the published form, replaced atomically and synced.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hsmd_chain::{Anchor, KeyLog, Timestamp};
+
+use super::OpenError;
+
+/// Reads and verifies the log of an earlier run; `None` if there is no file.
+pub(super) fn load(path: &Path, anchor: &Anchor) -> Result<Option<KeyLog>, OpenError> {
+    let json = match fs::read(path) {
+        Ok(json) => json,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenError::Read { path: path.to_owned(), source }),
+    };
+    // That no event lies in the future was checked before the file was written: a clock that has
+    // been set back since must not keep a service from starting.
+    KeyLog::verify_json(&json, anchor, Timestamp::MAX, Duration::ZERO)
+        .map(Some)
+        .map_err(|error| OpenError::Verify { path: path.to_owned(), source: Box::new(error) })
+}
+
+/// Writes the log so that after a crash the file holds the old or the new one, whole.
+pub(super) fn save(path: &Path, log: &KeyLog) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create(&temporary)?;
+    file.write_all(log.to_json().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,164 @@
+//! `hsmctl identity` and `hsmctl log`: both print only what they have verified.
+
+use std::time::Duration;
+
+use hsmd_client::chain::{Anchor, KeyLog, Lifetime, SignedEvent, Timestamp};
+use hsmd_client::{Client, LogOptions, LogSource, Problem, VerifiedLog};
+use serde_json::json;
+
+use super::now;
+use crate::args::{Format, Global, Log};
+use crate::failure::{Failure, Kind, chain};
+use crate::output::{Output, Style};
+
+/// Prints the identity.
+pub(crate) async fn identity(
+    client: &Client,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    let log = fetch(client, global).await?;
+    match output.format {
+        Format::Text => output.line(log.identity().as_str())?,
+        Format::Json => {
+            let head = log.position();
+            let value = json!({
+                "identity": log.identity().as_str(),
+                "anchor": log.anchor().to_string(),
+                "head": {"sequenceNumber": head.sequence_number, "id": head.id.as_str()},
+            });
+            output.line(&value.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the log, or each event as it comes.
+pub(crate) async fn run(
+    client: &Client,
+    args: &Log,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    let json = args.json || output.format == Format::Json;
+    if args.follow {
+        return follow(client, global, json, output).await;
+    }
+    let log = fetch(client, global).await?;
+    if json {
+        output.exact(&log.to_json())?;
+    } else {
+        output.line(&table(&log, now(), args.window, output))?;
+    }
+    Ok(())
+}
+
+/// The whole log, verified against the identity given, else against the one that it claims.
+async fn fetch(client: &Client, global: &Global) -> Result<KeyLog, Failure> {
+    let events = client.events(0).await?;
+    let anchor = match (global.identity, events.first()) {
+        (Some(anchor), _) => anchor,
+        (None, Some(first)) => Anchor::new(first.event().prefix()),
+        (None, None) => {
+            let failure = Failure::text(Kind::Unverified, "the daemon's key log is empty");
+            return Err(failure.advise("Run `hsmd init`, or import a copy of the log."));
+        }
+    };
+    KeyLog::verify(events, &anchor, now(), global.clock_skew).map_err(|error| {
+        Failure::text(Kind::Unverified, format!("the key log does not verify: {}", chain(&error)))
+            .advise("Do not rely on this daemon: compare its log with another copy of it.")
+    })
+}
+
+async fn follow(
+    client: &Client,
+    global: &Global,
+    json: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let anchor = match global.identity {
+        Some(anchor) => anchor,
+        None => client.claimed_identity().await?,
+    };
+    let options = LogOptions { clock_skew: global.clock_skew, ..LogOptions::default() };
+    let log = VerifiedLog::follow(LogSource::Grpc(client.clone()), anchor, options);
+    let log = log.map_err(|error| Failure::new(Kind::Failed, &error))?;
+    tokio::select! {
+        biased;
+        printed = print_changes(&log, json, output) => printed,
+        halt = log.wait_halted() => {
+            Err(Failure::new(Kind::Unverified, &*halt)
+                .advise("Do not rely on this daemon: compare its log with another copy of it."))
+        }
+        failure = first_contact(&log, global.timeout) => Err(failure),
+    }
+}
+
+/// Fails if nothing verified comes in time; later outages are waited out.
+async fn first_contact(log: &VerifiedLog, patience: Duration) -> Failure {
+    match tokio::time::timeout(patience, log.ready()).await {
+        Ok(_) => std::future::pending().await,
+        Err(_) => match log.problem().as_deref() {
+            Some(problem @ (Problem::Log(_) | Problem::Event(_))) => {
+                Failure::new(Kind::Unverified, problem)
+            }
+            Some(problem) => Failure::new(Kind::Unavailable, problem),
+            None => Failure::text(Kind::Unavailable, "no answer from the daemon"),
+        },
+    }
+}
+
+async fn print_changes(log: &VerifiedLog, json: bool, output: &Output) -> Result<(), Failure> {
+    let mut changes = log.changes();
+    let mut printed = 0;
+    loop {
+        let snapshot = changes.borrow_and_update().clone();
+        for event in snapshot.iter().flat_map(|log| &log.events()[printed..]) {
+            output.line(&if json { event.to_json() } else { line(event, output) })?;
+        }
+        printed = snapshot.map_or(0, |log| log.events().len());
+        if changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// One event, for a person who watches.
+fn line(event: &SignedEvent, output: &Output) -> String {
+    let event = event.event();
+    let mark = match event.previous() {
+        Some(previous) if event.taint_previous() => {
+            output.paint(Style::Bad, &format!("  TAINTS {previous}"))
+        }
+        _ => String::new(),
+    };
+    format!("{:>5}  {}  {}{mark}", event.sequence_number(), event.id(), event.created_at())
+}
+
+/// The generations in columns, oldest first, and what each is worth now.
+pub(crate) fn table(log: &KeyLog, now: Timestamp, window: Duration, output: &Output) -> String {
+    let identity = log.identity();
+    let header = output.paint(
+        Style::Quiet,
+        &format!("{:>5}  {:44}  {:24}  {}", "SEQ", "GENERATION", "CREATED", "STATE"),
+    );
+    let mut lines = vec![format!("identity  {identity}"), header];
+    for event in log.events() {
+        let event = event.event();
+        let state = match log.stops_being_live(&event.id(), window) {
+            Some(Lifetime::Open) => output.paint(Style::Good, "head"),
+            Some(Lifetime::Tainted) => output.paint(Style::Bad, "TAINTED"),
+            Some(Lifetime::Until(last)) if now <= last => {
+                output.paint(Style::Good, &format!("live until {last}"))
+            }
+            Some(Lifetime::Until(_)) | None => output.paint(Style::Quiet, "past"),
+        };
+        lines.push(format!(
+            "{:>5}  {}  {}  {state}",
+            event.sequence_number(),
+            event.id(),
+            event.created_at()
+        ));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,114 @@
+//! How a command can fail: what is said on standard error, and the exit code.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use hsmd_client::{CallError, Code, ConnectError};
+
+/// The documented exit codes other than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// 1: failed or refused.
+    Failed,
+    /// 2: verification failed.
+    Unverified,
+    /// 64: bad usage or configuration.
+    Usage,
+    /// 69: the daemon can't be reached, is not ready or did not answer in time.
+    Unavailable,
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    /// What is wrong; empty when everything has been said on standard output.
+    message: String,
+    /// What to do about it.
+    advice: Option<String>,
+}
+
+impl Failure {
+    /// A failure whose text is the error with all its causes.
+    pub(crate) fn new(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        Self::text(kind, chain(error))
+    }
+
+    /// A failure in our own words.
+    pub(crate) fn text(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), advice: None }
+    }
+
+    /// A failure of which standard output has told already.
+    pub(crate) fn told(kind: Kind) -> Self {
+        Self::text(kind, "")
+    }
+
+    /// Adds what to do, in place of other advice.
+    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// What standard error is told, without a newline at the end; empty when nothing is.
+    pub(crate) fn report(&self) -> String {
+        match (&*self.message, &self.advice) {
+            ("", None) => String::new(),
+            (message, None) => format!("hsmctl: {message}"),
+            (message, Some(advice)) => format!("hsmctl: {message}\n  {advice}"),
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Unverified => 2,
+            Kind::Usage => 64,
+            Kind::Unavailable => 69,
+        })
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let kind = match error.code() {
+            Code::Unavailable | Code::DeadlineExceeded => Kind::Unavailable,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, &error).advise(error.advice())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::new(Kind::Usage, &error)
+            .advise("Set --endpoint or --admin-endpoint (HSMD_ENDPOINT, HSMD_ADMIN_ENDPOINT).")
+    }
+}
+
+/// Output that can't be written: a reader that has gone away (`hsmctl log | head`) needs no words.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::told(Kind::Failed)
+        } else {
+            Self::text(Kind::Failed, format!("can't write the output: {}", chain(&error)))
+        }
+    }
+}
+
+/// An error and all its causes, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Transport errors often repeat the words of their cause.
+        if !text.ends_with(&next) {
+            let _infallible = write!(text, ": {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
