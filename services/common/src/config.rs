@@ -118,8 +118,8 @@ pub struct HsmConfig {
     pub endpoint: String,
     /// The files of mutual TLS.
     pub tls: Option<TlsConfig>,
-    /// A file that remembers the newest head seen, so that a restart does not forget it.
-    pub head_file: Option<PathBuf>,
+    /// A file that keeps the verified log, so that a restart does not forget how far it went.
+    pub log_file: Option<PathBuf>,
     /// How long the last authenticated contact may lie back before nothing is believed any more.
     #[serde(default = "default_staleness", deserialize_with = "duration")]
     pub max_staleness: Duration,

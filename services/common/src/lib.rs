@@ -2,18 +2,25 @@
 //! way from `main` to a running server and back, health routes, CORS.
 //!
 //! A service's `main` is [`run`] with a function that takes its parsed configuration and a
-//! [`Shutdown`]. Nothing here knows what a service does.
+//! [`Shutdown`]. [`Hsm`] is its view of hsmd, [`EndorsedKey`] its own key, [`EndorsedServers`] the
+//! other servers' keys; [`serve`] and [`Health`] its face. Nothing here knows what a service does.
 
 pub mod config;
 mod cors;
+mod endorsed_key;
 mod health;
+mod hsm;
 mod http;
+mod server_keys;
 mod shutdown;
 mod start;
 mod telemetry;
 
 pub use cors::cors;
+pub use endorsed_key::{EndorsedKey, KeyLifetime};
 pub use health::Health;
+pub use hsm::Hsm;
 pub use http::{ServeOptions, serve};
-pub use shutdown::Shutdown;
+pub use server_keys::EndorsedServers;
+pub use shutdown::{Shutdown, Trigger};
 pub use start::{StartError, run};

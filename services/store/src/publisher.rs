@@ -6,7 +6,7 @@ use hsmd_chain::{cesr::PublicKey, time::Timestamp};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{self, MissedTickBehavior},
 };
 
 use crate::{Endorsements, Purpose, StoreError};
@@ -31,15 +31,33 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the task. `updates` carries what is to be published, nothing before the first; `interval`
-    /// is how often Redis is asked whether it still holds it.
-    pub fn spawn<P: Purpose>(
+    /// Starts the task. `updates` carries what is to be published, nothing before the first and after a
+    /// withdrawal (what stands in Redis then stays: it is dead to whoever verifies it); `publication`
+    /// says how. `interval` is how often Redis is asked whether it still holds it.
+    pub fn spawn<P: Purpose, T: Clone + Send + Sync + 'static>(
         endorsements: Endorsements<P>,
-        updates: watch::Receiver<Option<Publication>>,
+        mut updates: watch::Receiver<Option<T>>,
+        publication: impl Fn(&T) -> Publication + Send + 'static,
         interval: Duration,
     ) -> Self {
         let (sender, published) = watch::channel(false);
-        let task = tokio::spawn(keep_published(endorsements, updates, interval, sender));
+        let task = tokio::spawn(async move {
+            let mut ticks = time::interval(interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    changed = updates.changed() => if changed.is_err() { return },
+                    _ = ticks.tick() => {}
+                }
+                let current = updates.borrow_and_update().clone();
+                let Some(current) = current else {
+                    sender.send_replace(false);
+                    continue;
+                };
+                let outcome = ensure(&endorsements, &publication(&current)).await;
+                report::<P>(sender.send_replace(outcome.is_ok()), outcome);
+            }
+        });
         Self { task, published }
     }
 
@@ -66,31 +84,16 @@ impl Drop for Publisher {
     }
 }
 
-async fn keep_published<P: Purpose>(
-    endorsements: Endorsements<P>,
-    mut updates: watch::Receiver<Option<Publication>>,
-    period: Duration,
-    published: watch::Sender<bool>,
-) {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            changed = updates.changed() => if changed.is_err() { return },
-            _ = ticks.tick() => {}
-        }
-        let Some(publication) = updates.borrow_and_update().clone() else { continue };
-        let outcome = ensure(&endorsements, &publication).await;
-        let before = published.send_replace(outcome.is_ok());
-        match outcome {
-            Err(error) if before => tracing::warn!(
-                purpose = P::NAME,
-                error = &error as &dyn std::error::Error,
-                "Redis can't be told of our endorsed key; trying again"
-            ),
-            Ok(()) if !before => tracing::info!(purpose = P::NAME, "endorsed key published"),
-            _ => {}
-        }
+/// Logs the change from well to ill and back, not every attempt.
+fn report<P: Purpose>(was_published: bool, outcome: Result<(), StoreError>) {
+    match outcome {
+        Err(error) if was_published => tracing::warn!(
+            purpose = P::NAME,
+            error = &error as &dyn std::error::Error,
+            "Redis can't be told of our endorsed key; trying again"
+        ),
+        Ok(()) if !was_published => tracing::info!(purpose = P::NAME, "endorsed key published"),
+        _ => {}
     }
 }
 

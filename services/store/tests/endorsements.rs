@@ -1,5 +1,10 @@
 //! Databases 0, 1 and 4 on a real Redis: what is stored comes back byte for byte, expires as told, and
 //! damage beside it does not spoil it; publishers heal a flush and a restart.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a failed step should end the test here"
+)]
 
 use std::time::Duration;
 
@@ -87,16 +92,20 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     let mut redis = RedisServer::start().await.unwrap();
     let endorsements = redis.store().unwrap().response_endorsements;
     let (updates, receiver) = watch::channel(None);
-    let publisher = Publisher::spawn(endorsements.clone(), receiver, Duration::from_millis(20));
+    let publication = |text: &String| Publication {
+        key: key("a"),
+        endorsement: text.clone(),
+        expires_at: at(FAR),
+    };
+    let period = Duration::from_millis(20);
+    let publisher = Publisher::spawn(endorsements.clone(), receiver, publication, period);
     assert!(!publisher.is_published(), "nothing to publish yet");
 
-    let publication =
-        |text: &str| Publication { key: key("a"), endorsement: text.into(), expires_at: at(FAR) };
-    updates.send_replace(Some(publication("one")));
+    updates.send_replace(Some("one".to_owned()));
     publisher.wait_published().await;
     assert_eq!(endorsements.find(&key("a")).await.unwrap().as_deref(), Some(&b"one"[..]));
 
-    updates.send_replace(Some(publication("two")));
+    updates.send_replace(Some("two".to_owned()));
     until(&endorsements, "two").await;
 
     redis.flush().await.unwrap();
@@ -106,15 +115,23 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     until(&endorsements, "two").await;
 
     redis.kill().await.unwrap();
+    noticed(|| !publisher.is_published()).await;
+    redis.restart().await.unwrap();
+    until(&endorsements, "two").await;
+    publisher.wait_published().await;
+
+    updates.send_replace(None);
+    noticed(|| !publisher.is_published()).await;
+}
+
+async fn noticed(condition: impl Fn() -> bool) {
     timeout(Duration::from_secs(5), async {
-        while publisher.is_published() {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     })
     .await
-    .expect("the outage is noticed");
-    redis.restart().await.unwrap();
-    until(&endorsements, "two").await;
+    .expect("noticed within five seconds");
 }
 
 async fn until(endorsements: &hsmd_store::Endorsements<hsmd_store::Response>, text: &str) {
