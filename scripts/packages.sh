@@ -14,7 +14,7 @@ postgres_bin() {
 # Whether what a Debian package provides is here, also when it came from elsewhere.
 has() {
     case $1 in
-    gcc) command -v cc ;;
+    build-essential) command -v cc ;;
     postgresql) postgres_bin ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     softhsm2) test -e "$SOFTHSM_MODULE" ;;
@@ -30,7 +30,7 @@ need() {
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || die "something is missing; run: sudo apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
-    install_quietly "${missing[@]}" >&2
+    install_quietly "${missing[@]}" >/dev/null
     for package in "${missing[@]}"; do
         has "$package" || die "$package is installed, but what it provides can't be found"
     done
