@@ -136,7 +136,9 @@ pub fn reconcile(anchor: &Anchor, logs: &[KeyLog]) -> Result<Reconciled, Reconci
             });
         }
     }
-    Ok(Reconciled { log: (*longest).clone(), contests })
+    let mut log = (*longest).clone();
+    logs.iter().for_each(|other| log.share_early_taints(other));
+    Ok(Reconciled { log, contests })
 }
 
 type Pair<'a> = (&'a Arc<SignedEvent>, &'a Arc<SignedEvent>);

@@ -7,6 +7,7 @@
 
 mod draft;
 mod log_builder;
+pub mod oracle;
 
 pub use draft::{Draft, published};
 pub use log_builder::LogBuilder;

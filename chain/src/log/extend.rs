@@ -118,6 +118,15 @@ impl KeyLog {
         state.events.push(Arc::new(event));
     }
 
+    /// Honours what another log of the identity learnt of generations that this one has too.
+    pub(crate) fn share_early_taints(&mut self, other: &Self) {
+        for generation in &other.state.tainted_early {
+            if self.generation(generation).is_some() {
+                self.taint_early(*generation);
+            }
+        }
+    }
+
     fn taint_early(&mut self, generation: Digest) {
         if !self.state.tainted_early.contains(&generation) {
             Arc::make_mut(&mut self.state).tainted_early.push(generation);

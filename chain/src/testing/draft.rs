@@ -4,13 +4,15 @@ use super::SoftwareKey;
 use crate::cesr::{Digest, Signature};
 use crate::event::Event;
 
-const PLACEHOLDER: &str = "\"############################################\"";
+const PLACEHOLDER: &str = "############################################";
 
 /// The members of an event as raw JSON, free to be changed. [`sealed`](Self::sealed) gives the text
 /// its right id again, so that only the rule under test can refuse it.
 #[derive(Debug, Clone)]
 pub struct Draft {
     members: Vec<(String, String)>,
+    /// The id that the text had when it was last right.
+    id: String,
 }
 
 impl Draft {
@@ -33,7 +35,7 @@ impl Draft {
         members.push(("publicKey", quoted(event.public_key().as_str())));
         members.push(("rotationHash", quoted(event.rotation_hash().as_str())));
         let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { members }
+        Self { members, id: event.id().to_string() }
     }
 
     /// Sets a member to raw JSON, in place; a new member goes before `before`.
@@ -77,23 +79,11 @@ impl Draft {
         &self.members[self.position(name).expect("a member of the event")].1
     }
 
-    /// Gives the draft the id of its text, and an event 0 whose prefix was its id the new one.
+    /// Gives the draft the id of its text wherever its old one stands in `id` and `prefix`.
     #[must_use]
-    pub fn sealed(mut self) -> Self {
-        let inception = self.position("prefix").is_some_and(|at| {
-            self.position("id").is_some_and(|id| self.members[id].1 == self.members[at].1)
-        });
-        let mut unnamed = self.clone();
-        unnamed.put("id", PLACEHOLDER);
-        if inception {
-            unnamed.put("prefix", PLACEHOLDER);
-        }
-        let id = format!("\"{}\"", Digest::of(unnamed.text().as_bytes()));
-        self.put("id", &id);
-        if inception {
-            self.put("prefix", &id);
-        }
-        self
+    pub fn sealed(self) -> Self {
+        let id = Digest::of(self.clone().named(PLACEHOLDER).text().as_bytes());
+        self.named(id.as_str())
     }
 
     /// The text, compact.
@@ -110,10 +100,14 @@ impl Draft {
         (text, signature)
     }
 
-    fn put(&mut self, name: &str, json: &str) {
-        if let Some(at) = self.position(name) {
-            json.clone_into(&mut self.members[at].1);
+    fn named(mut self, id: &str) -> Self {
+        for (name, value) in &mut self.members {
+            if name == "id" || name == "prefix" {
+                *value = value.replace(&self.id, id);
+            }
         }
+        id.clone_into(&mut self.id);
+        self
     }
 
     fn position(&self, name: &str) -> Option<usize> {
