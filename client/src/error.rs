@@ -1,8 +1,9 @@
 //! What a call to the daemon can end in besides an answer, and what to do about it.
 
+use std::error::Error;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 /// Why a call got no answer that can be used.
@@ -62,9 +63,13 @@ impl CallError {
     /// Sorts a status into an error of the daemon or one of the transport.
     pub(crate) fn new(method: &'static str, endpoint: &str, deadline: Duration, s: Status) -> Self {
         let endpoint = endpoint.to_owned();
+        // tonic enforces the remaining time that travels with the request on our side as well.
+        if causes(&s).any(|cause| cause.is::<TimeoutExpired>()) {
+            return Self::Deadline { method, endpoint, deadline };
+        }
         // A status that came over the wire has no source: with one, tonic made it from an I/O,
         // HTTP/2 or TLS error of ours.
-        if std::error::Error::source(&s).is_some() {
+        if s.source().is_some() {
             return Self::Connection { method, endpoint, source: Box::new(s) };
         }
         let reason = s.get_error_details().error_info().map(|info| info.reason.clone());
@@ -171,6 +176,10 @@ impl CallError {
             _ => "See the daemon's log.",
         }
     }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// Why no client could be made: the configuration is at fault, nothing was sent.

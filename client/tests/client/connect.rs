@@ -1,0 +1,191 @@
+//! Calls: what they bring back, typed errors, deadlines, retries, mutual TLS.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_chain::{PublicKey, SignedBody};
+use hsmd_client::{AdminClient, CallError, Client, Code, ConnectOptions, TlsOptions};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use crate::peer::{Peer, State, error, services};
+use crate::{client, soon};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn key() -> PublicKey {
+    *SoftwareKey::from_seed("service").public_key()
+}
+
+#[tokio::test]
+async fn signs_and_reads() {
+    let peer = Peer::start(LogBuilder::of_length("calls", 5));
+    let client = client(&peer);
+    let document = r#"{"purpose":"document","text":"ä"}"#;
+    let signed = client.sign(document).await.expect("signed");
+    let parsed = SignedBody::parse(signed.to_json()).expect("published form");
+    assert_eq!(parsed.payload(), document);
+    assert_eq!(signed.sequence_number, 4);
+    let batch = client.sign_batch(vec![document.into(), "{}".into()]).await.expect("signed");
+    assert!(batch[1].body.starts_with(r#"{"payload":{},"#));
+
+    let log = peer.state.log.borrow().clone();
+    assert_eq!(client.events(0).await.expect("all"), log.events());
+    assert_eq!(client.events(3).await.expect("two"), log.events()[3..]);
+    assert_eq!(client.head().await.expect("the head"), *log.head());
+    assert_eq!(client.claimed_identity().await.expect("claimed"), log.anchor());
+}
+
+#[tokio::test]
+async fn rotates_once_however_often_it_is_asked() {
+    let peer = Peer::start(LogBuilder::new("admin"));
+    let admin = AdminClient::connect(&ConnectOptions::new(peer.endpoint())).expect("a client");
+    let head = peer.state.log.borrow().identity();
+    assert_eq!(admin.status().await.expect("status").identity, head.to_string());
+    let first = admin.taint(&head, "lost").await.expect("tainted");
+    let again = admin.taint(&head, "lost").await.expect("tainted before");
+    assert!(first.performed && !again.performed);
+    assert_eq!(first.event, again.event);
+    let unknown = hsmd_chain::Digest::of(b"nothing");
+    let refused = admin.rotate(&unknown, "why").await.expect_err("unknown");
+    assert_eq!((refused.code(), refused.reason()), (Code::FailedPrecondition, Some("NOT_HEAD")));
+}
+
+#[tokio::test]
+async fn a_refusal_is_typed_and_not_repeated() {
+    let peer = Peer::start(LogBuilder::new("refusal"));
+    let refusal = error(Code::PermissionDenied, "TTL_TOO_LONG");
+    peer.state.endorse_errors.lock().push_back(refusal);
+    let refused = client(&peer).endorse("access", &key(), HOUR).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.reason(), Some("TTL_TOO_LONG"));
+    assert!(!refused.is_retryable());
+    assert!(refused.advice().contains("max_ttl"));
+    assert!(refused.to_string().contains("said the peer"), "{refused}");
+    assert_eq!(*peer.state.endorse_calls.borrow(), 1);
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_repeated_unless_told_otherwise() {
+    let peer = Peer::start(LogBuilder::new("retry"));
+    let fail = || {
+        let errors = [("STARTING", Code::Unavailable), ("QUEUE_FULL", Code::ResourceExhausted)];
+        let errors = errors.map(|(reason, code)| error(code, reason));
+        peer.state.endorse_errors.lock().extend(errors);
+    };
+    fail();
+    client(&peer).endorse("access", &key(), HOUR).await.expect("the third attempt");
+    assert_eq!(*peer.state.endorse_calls.borrow(), 3);
+    fail();
+    let once = Client::connect(&ConnectOptions::new(peer.endpoint()).retry(false));
+    let failed = once.expect("a client").endorse("access", &key(), HOUR).await;
+    let failed = failed.expect_err("one attempt");
+    assert!(failed.is_retryable());
+    assert_eq!(failed.reason(), Some("STARTING"));
+}
+
+#[tokio::test]
+async fn a_missing_daemon_is_waited_for_within_the_deadline() {
+    let mut peer = Peer::start(LogBuilder::new("late"));
+    let endpoint = peer.endpoint();
+    peer.stop().await;
+    let deadline = Duration::from_millis(200);
+    let client = Client::connect(&ConnectOptions::new(&endpoint).deadline(deadline));
+    let begin = Instant::now();
+    let failed = client.expect("a client").head().await.expect_err("nobody there");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(matches!(failed, CallError::Connection { .. }), "{failed:?}");
+    assert_eq!(failed.code(), Code::Unavailable);
+    assert!(failed.to_string().contains(&endpoint), "{failed}");
+
+    let waiting = self::client(&peer);
+    let call = tokio::spawn(async move { waiting.head().await });
+    peer.resume();
+    soon(call).await.expect("runs").expect("answers when the daemon is there");
+}
+
+#[tokio::test]
+async fn a_silent_daemon_is_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("silent.sock");
+    // Accepted by the kernel, never answered.
+    let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let options = ConnectOptions::new(format!("unix://{}", path.display()));
+    let client = Client::connect(&options.deadline(Duration::from_millis(200)));
+    let failed = soon(client.expect("a client").head()).await.expect_err("no answer");
+    assert!(matches!(failed, CallError::Deadline { .. }), "{failed:?}");
+    assert_eq!(failed.code(), Code::DeadlineExceeded);
+}
+
+/// An authority and what it issues.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: rcgen::Issuer::new(params, key), pem }
+    }
+
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn client_files(&self, trusted: &Self, server: &str, folder: &Path) -> TlsOptions {
+        let (certificate, key) = self.issue("caller.test");
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        TlsOptions {
+            ca_file: write("ca.pem", &trusted.pem),
+            certificate_file: write("cert.pem", &certificate),
+            key_file: write("key.pem", &key),
+            server_name: Some(server.to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn mutual_tls_admits_only_who_both_sides_trust() {
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let (certificate, key) = ours.issue("hsm.test");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(&ours.pem));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("https://{}", listener.local_addr().expect("an address"));
+    let state = Arc::new(State::new(LogBuilder::new("tls")));
+    let server = services(Server::builder().tls_config(tls).expect("a configuration"), &state);
+    let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let head = async |caller: &Authority, trusted: &Authority, name: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tls = caller.client_files(trusted, name, folder.path());
+        let options = ConnectOptions::new(&endpoint).tls(tls).retry(false);
+        soon(Client::connect(&options).expect("a client").head()).await
+    };
+    head(&ours, &ours, "hsm.test").await.expect("admitted");
+    let cases = [
+        (&foreign, &ours, "hsm.test"),
+        (&ours, &foreign, "hsm.test"),
+        (&ours, &ours, "other.test"),
+    ];
+    for (caller, trusted, name) in cases {
+        let failed = head(caller, trusted, name).await.expect_err("refused");
+        assert!(matches!(failed, CallError::Connection { .. }), "{failed:?}");
+    }
+    server.abort();
+}

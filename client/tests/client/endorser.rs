@@ -1,0 +1,150 @@
+//! Endorser: first endorsement, renewal, and what happens when the key moves.
+
+use std::time::{Duration, Instant};
+
+use hsmd_chain::PublicKey;
+use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_client::{Code, EndorseProblem, Endorser, LogOptions, VerifiedLog};
+
+use crate::peer::{Peer, error};
+use crate::{client, follow, soon, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn key() -> PublicKey {
+    *SoftwareKey::from_seed("service").public_key()
+}
+
+fn start(peer: &Peer, log: &VerifiedLog, ttl: Duration) -> Endorser {
+    Endorser::start(&client(peer), log.clone(), "access", key(), ttl)
+}
+
+/// Waits for an endorsement by generation `number` and says how long that took.
+async fn endorsed_by(endorser: &Endorser, peer: &Peer, number: usize) -> Duration {
+    let begin = Instant::now();
+    let id = peer.state.log.borrow().id(number);
+    let mut published = endorser.subscribe();
+    let by_id = |it: &Option<std::sync::Arc<hsmd_client::Endorsement>>| {
+        it.as_ref().is_some_and(|it| it.generation_id() == id)
+    };
+    soon(published.wait_for(by_id)).await.expect("the endorser lives");
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn publishes_what_it_has_verified() {
+    let peer = Peer::start(LogBuilder::of_length("endorse", 2));
+    let log = follow(&peer, LogOptions::default());
+    let endorser = start(&peer, &log, HOUR);
+    let endorsement = soon(endorser.ready()).await;
+    let body = hsmd_chain::SignedBody::parse(endorsement.to_json()).expect("published form");
+    log.check_endorsement(&body, "access", &key(), Duration::ZERO).expect("good");
+    assert_eq!(endorsement.generation_id(), peer.state.log.borrow().id(1));
+    assert!(endorser.problem().is_none());
+}
+
+#[tokio::test]
+async fn fifty_endorsers_hold_new_endorsements_well_under_a_second_after_a_taint() {
+    let peer = Peer::start(LogBuilder::new("fifty"));
+    let endorsers: Vec<_> =
+        (0..50).map(|_| start(&peer, &follow(&peer, LogOptions::default()), HOUR)).collect();
+    for endorser in &endorsers {
+        soon(endorser.ready()).await;
+    }
+    // As after a real taint, the first answers are refusals.
+    let refusals = (0..50).map(|_| error(Code::Unavailable, "TAINT_IN_PROGRESS"));
+    peer.state.endorse_errors.lock().extend(refusals);
+    let begin = Instant::now();
+    peer.state.append(true);
+    for endorser in &endorsers {
+        endorsed_by(endorser, &peer, 1).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_the_old_endorsement_until_the_new_one_is_there() {
+    let peer = Peer::start(LogBuilder::new("rotation"));
+    let endorser = start(&peer, &follow(&peer, LogOptions::default()), HOUR);
+    soon(endorser.ready()).await;
+    peer.state.endorse_errors.lock().extend((0..5).map(|_| error(Code::Unavailable, "STARTING")));
+    peer.state.append(false);
+    let mut published = endorser.subscribe();
+    let id = peer.state.log.borrow().id(1);
+    soon(async {
+        loop {
+            let current = published.borrow_and_update().clone();
+            if current.expect("never withdrawn").generation_id() == id {
+                return;
+            }
+            published.changed().await.expect("the endorser lives");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tainted_endorsement_is_withdrawn_before_there_is_a_new_one() {
+    let peer = Peer::start(LogBuilder::new("withdraw"));
+    let endorser = start(&peer, &follow(&peer, LogOptions::default()), HOUR);
+    soon(endorser.ready()).await;
+    let refusal = || error(Code::PermissionDenied, "PURPOSE_NOT_ALLOWED");
+    peer.state.endorse_errors.lock().extend((0..1000).map(|_| refusal()));
+    peer.state.append(true);
+    until(|| endorser.current().is_none()).await;
+    until(|| endorser.problem().is_some()).await;
+    match endorser.problem().as_deref() {
+        Some(EndorseProblem::Call(error)) => {
+            assert_eq!(error.reason(), Some("PURPOSE_NOT_ALLOWED"));
+            assert!(!error.is_retryable());
+        }
+        other => panic!("{other:?}"),
+    }
+    // The next move of the log is a reason to try again at once.
+    peer.state.endorse_errors.lock().clear();
+    peer.state.append(false);
+    endorsed_by(&endorser, &peer, 2).await;
+}
+
+#[tokio::test]
+async fn renews_before_the_expiration() {
+    let peer = Peer::start(LogBuilder::new("renew"));
+    let endorser = start(&peer, &follow(&peer, LogOptions::default()), Duration::from_secs(1));
+    let mut last = soon(endorser.ready()).await;
+    let mut published = endorser.subscribe();
+    published.mark_unchanged();
+    for _ in 0..3 {
+        soon(published.changed()).await.expect("the endorser lives");
+        let next = published.borrow_and_update().clone().expect("renewed before it expired");
+        assert!(next.expiration() > last.expiration());
+        last = next;
+    }
+    let calls = *peer.state.endorse_calls.borrow();
+    assert!(calls <= 6, "{calls} calls for 4 endorsements");
+}
+
+#[tokio::test]
+async fn an_expired_endorsement_is_withdrawn() {
+    let peer = Peer::start(LogBuilder::new("expire"));
+    let endorser = start(&peer, &follow(&peer, LogOptions::default()), Duration::from_secs(1));
+    soon(endorser.ready()).await;
+    let refusal = || error(Code::PermissionDenied, "CALLER_UNKNOWN");
+    peer.state.endorse_errors.lock().extend((0..1000).map(|_| refusal()));
+    until(|| endorser.current().is_none()).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_overtakes_its_event_waits_for_it() {
+    let peer = Peer::start(LogBuilder::new("overtake"));
+    let log = follow(&peer, LogOptions::default());
+    soon(log.ready()).await.expect("ready");
+    peer.state.frozen.send_replace(true);
+    peer.state.append(false);
+    let endorser = start(&peer, &log, HOUR);
+    let mut calls = peer.state.endorse_calls.subscribe();
+    soon(calls.wait_for(|calls| *calls > 0)).await.expect("the peer lives");
+    assert!(endorser.current().is_none());
+    peer.state.frozen.send_replace(false);
+    endorsed_by(&endorser, &peer, 1).await;
+    assert_eq!(*peer.state.endorse_calls.borrow(), 1);
+}

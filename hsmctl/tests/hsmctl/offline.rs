@@ -1,0 +1,190 @@
+//! Everything that needs no daemon: verify, completions, usage.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use hsmd_chain::testing::{LogBuilder, SoftwareKey, at};
+use serde_json::Value;
+
+use crate::{Done, hsmctl, run, write};
+
+/// Events 0 to 3, made hourly from 2026-01-01T00:00; 2 is tainted by 3.
+fn tainted_log() -> LogBuilder {
+    LogBuilder::of_length("offline", 3).taint()
+}
+
+struct Files {
+    folder: tempfile::TempDir,
+    log: LogBuilder,
+    log_file: String,
+}
+
+impl Files {
+    fn new() -> Self {
+        let (folder, log) = (tempfile::tempdir().expect("a folder"), tainted_log());
+        let log_file = write(folder.path(), "log.json", &log.to_json());
+        Self { folder, log, log_file }
+    }
+
+    fn endorsement(&self, generation: usize, expiration: &str) -> String {
+        let key = SoftwareKey::from_seed("service");
+        let signed = self.log.endorse(generation, "access", key.public_key(), at(expiration));
+        write(self.folder.path(), &format!("e{generation}.json"), &signed.to_json())
+    }
+
+    fn document(&self, generation: usize) -> String {
+        let signed = self.log.sign(generation, r#"{"purpose":"document"}"#);
+        write(self.folder.path(), &format!("d{generation}.json"), &signed.to_json())
+    }
+
+    fn verify(&self, more: &[&str]) -> Done {
+        let identity = self.log.identity().to_string();
+        let first = ["verify", "--identity", &identity, "--log", &self.log_file];
+        run(&[&first[..], more].concat())
+    }
+}
+
+#[test]
+fn a_good_log_and_what_it_vouches_for() {
+    let files = Files::new();
+    let (document, endorsement) =
+        (files.document(3), files.endorsement(1, "2026-01-01T05:00:00.000Z"));
+    let arguments = [
+        "--signed",
+        &document,
+        &endorsement,
+        "--at",
+        "2026-01-01T03:30:00.000Z",
+        "--window",
+        "12h",
+    ];
+    let done = files.verify(&arguments).expect(0);
+    assert!(done.out.contains("4 events"), "{}", done.out);
+    assert!(done.out.contains("TAINTED") && done.out.contains("head"), "{}", done.out);
+    assert!(done.out.contains("for access until 2026-01-01T05:00:00.000Z, by generation 1"));
+    assert!(!done.out.contains('\x1b'), "no colour in a pipe");
+
+    let json = files.verify(&[&arguments[..], &["--output", "json"]].concat()).expect(0);
+    let value: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(value["signed"][0]["kind"], "document");
+    assert_eq!(value["signed"][1]["kind"], "endorsement");
+    assert_eq!(value["head"]["sequenceNumber"], 3);
+}
+
+#[test]
+fn what_does_not_hold_is_named_and_fails() {
+    let files = Files::new();
+    let at = ["--at", "2026-01-01T03:30:00.000Z"];
+    let good = files.document(3);
+    let cases = [
+        (files.document(2), "no longer live"),
+        (files.endorsement(3, "2026-01-01T03:30:00.000Z"), "expired"),
+        (write(files.folder.path(), "not.json", "{}"), "body and signature"),
+        (write(files.folder.path(), "other.json", &other_identity()), "identity"),
+    ];
+    for (bad, reason) in cases {
+        let done =
+            files.verify(&[&at[..], &["--signed", &good, "--signed", &bad]].concat()).expect(2);
+        let line = done.out.lines().find(|line| line.starts_with("BAD")).expect("a bad one");
+        assert!(line.contains(&bad) && line.contains(reason), "{line}");
+        assert!(done.out.contains("good"), "the others are judged as well");
+    }
+    // Within a short window generation 0 and 1 are past, within a long one they are not.
+    let old = files.document(1);
+    for (window, code) in [("1h", 2), ("2h", 0)] {
+        let arguments = [&at[..], &["--signed", &old, "--window", window]].concat();
+        files.verify(&arguments).expect(code);
+    }
+}
+
+fn other_identity() -> String {
+    LogBuilder::new("other").sign(0, r#"{"purpose":"document"}"#).to_json()
+}
+
+#[test]
+fn a_log_that_does_not_prove_itself_is_refused() {
+    let files = Files::new();
+    let identity = files.log.identity().to_string();
+    let longer = files.log.clone().rotate();
+    let changed = files.log.to_json().replace("T01:00:00.000Z", "T01:00:00.001Z");
+    let changed = write(files.folder.path(), "changed.json", &changed);
+    let empty = write(files.folder.path(), "empty.json", "[]");
+    let cases = [
+        (identity.clone(), changed, "event 1"),
+        (identity, empty, "empty"),
+        (LogBuilder::new("other").identity().to_string(), files.log_file.clone(), "not of"),
+        (longer.log().anchor().to_string(), files.log_file.clone(), "rollback"),
+    ];
+    for (anchor, log, reason) in cases {
+        let done = run(&["verify", "--identity", &anchor, "--log", &log]).expect(2);
+        assert!(done.err.contains(reason), "{}", done.err);
+        assert_eq!(done.out, "");
+    }
+    files.verify(&["--at", "2026-01-01T01:00:00.000Z"]).expect(2);
+}
+
+#[test]
+fn the_log_may_come_from_standard_input() {
+    let files = Files::new();
+    let anchor = files.log.log().anchor().to_string();
+    let mut child = hsmctl()
+        .args(["verify", "--log", "-"])
+        .env("HSMD_IDENTITY", anchor)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(files.log.to_json().as_bytes()).expect("written");
+    drop(input);
+    Done::from(child.wait_with_output().expect("ends")).expect(0);
+}
+
+#[test]
+fn bad_usage_is_64() {
+    let files = Files::new();
+    let cases: [&[&str]; 8] = [
+        &[],
+        &["sing"],
+        &["rotate"],
+        &["endorse", "--purpose", "a", "--public-key", "1AAIx", "--ttl", "1h"],
+        &["verify", "--log", &files.log_file],
+        &["verify", "--log", &files.log_file, "--identity", "E"],
+        &["status", "--admin-endpoint", "http://example.com:1"],
+        &["status", "--admin-endpoint", "https://localhost:1", "--ca-file", "/dev/null"],
+    ];
+    for arguments in cases {
+        let done = run(arguments).expect(64);
+        assert!(!done.err.is_empty() && done.out.is_empty(), "{arguments:?}");
+    }
+    files.verify(&["--signed", "/nowhere/at/all"]).expect(64);
+}
+
+#[test]
+fn help_version_and_completions_are_answers() {
+    assert!(run(&["--help"]).expect(0).out.contains("Exit codes"));
+    assert!(run(&["--version"]).expect(0).out.starts_with("hsmctl "));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).expect(0).out.contains("hsmctl"));
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    // Longer than a pipe holds, so that the write certainly meets the closed end.
+    let log = LogBuilder::of_length("pipe", 800);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "log.json", &log.to_json());
+    let identity = log.identity().to_string();
+    let mut child = hsmctl()
+        .args(["verify", "--identity", &identity, "--log", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
