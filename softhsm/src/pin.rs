@@ -14,6 +14,7 @@ pub fn read_pin(path: &Path) -> Result<AuthPin, Error> {
         std::fs::read(path).map_err(Error::file("the PIN file cannot be read", path))?,
     );
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let malformed = || Error::MalformedPin { path: path.to_owned() };
     let pin = std::str::from_utf8(line).map_err(|_| malformed())?;
     if !(4..=255).contains(&pin.len()) || pin.contains(char::is_control) {
@@ -31,8 +32,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("pin");
         let long = "9".repeat(256);
-        let good = ["1234", "1234\n", "päss wört\n", &long[1..]];
-        let bad = ["", "\n", "123\n", "1234\n\n", "1234\r\n", "1234\n5678\n", &long];
+        let good = ["1234", "1234\n", "1234\r\n", "päss wört\n", &long[1..]];
+        let bad = ["", "\n", "123\n", "1234\n\n", "1234\n5678\n", &long];
         for (texts, accepted) in [(good.as_slice(), true), (bad.as_slice(), false)] {
             for text in texts {
                 std::fs::write(&path, text).expect("write");
