@@ -263,7 +263,11 @@ impl Worker {
 
     fn note(&self, problem: EndorseProblem) {
         let cause = std::error::Error::source(&problem).map(tracing::field::display);
-        tracing::warn!(purpose = self.purpose, %problem, cause, "no endorsement");
+        if self.problem.borrow().is_none() {
+            tracing::warn!(purpose = self.purpose, %problem, cause, "no endorsement");
+        } else {
+            tracing::debug!(purpose = self.purpose, %problem, cause, "no endorsement");
+        }
         self.problem.send_replace(Some(Arc::new(problem)));
     }
 

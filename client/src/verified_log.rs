@@ -41,6 +41,9 @@ pub struct LogOptions {
     /// own. Measured by the monotonic clock. Default 60 s; shorter reacts sooner to a frozen feed,
     /// longer bridges longer outages of the source.
     pub max_staleness: Duration,
+    /// How long a source may be behind what was verified before that counts as a rollback. A replica
+    /// or standby that lags for a moment is forgiven, but never confirms anything. Default 10 s.
+    pub rollback_grace: Duration,
     /// How far ahead of our clock an event may lie. Default 5 s.
     pub clock_skew: Duration,
     /// A file that keeps the verified log across restarts, in its published form; it is written
@@ -55,6 +58,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             max_staleness: Duration::from_secs(60),
+            rollback_grace: Duration::from_secs(10),
             clock_skew: Duration::from_secs(5),
             path: None,
             clock: Clock::system(),
@@ -67,6 +71,13 @@ impl LogOptions {
     #[must_use]
     pub fn max_staleness(mut self, max_staleness: Duration) -> Self {
         self.max_staleness = max_staleness;
+        self
+    }
+
+    /// Sets how long a source may be behind.
+    #[must_use]
+    pub fn rollback_grace(mut self, rollback_grace: Duration) -> Self {
+        self.rollback_grace = rollback_grace;
         self
     }
 

@@ -105,9 +105,9 @@ pub enum Problem {
     /// The source's next event does not verify.
     #[error("the source's next event is refused")]
     Event(#[source] ExtendError),
-    /// The polled source is behind what we know, as a lagging replica is for a moment. It becomes
-    /// [`Halt::RolledBack`] if it lasts for `max_staleness`.
-    #[error("the source is behind: it ends before event {head_sequence}")]
+    /// The source is behind what we know, as a lagging replica is for a moment. It becomes
+    /// [`Halt::RolledBack`] if it lasts for `rollback_grace`.
+    #[error("the source is behind: its log ends before event {head_sequence}, verified earlier")]
     Behind {
         /// The number of our head.
         head_sequence: u32,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::error::Fault;
 use super::state::Shared;
-use super::{Halt, LogSource, Problem};
+use super::{LogSource, Problem};
 use crate::backoff::Backoff;
 use crate::client::signed_event;
 use crate::{CallError, Client};
@@ -55,9 +55,9 @@ async fn grpc(client: &Client, shared: &Shared) -> Result<Infallible, Fault> {
     let start = head_sequence(shared)?;
     let refused = |error: CallError| {
         if error.reason() == Some("BEYOND_HEAD") {
-            Fault::from(Halt::RolledBack { head_sequence: start })
+            Problem::Behind { head_sequence: start }
         } else {
-            Problem::Call(error).into()
+            Problem::Call(error)
         }
     };
     let mut feed = silence(client.watch(start)).await?.map_err(refused)?;
@@ -83,7 +83,7 @@ fn take(message: WatchEventsResponse, start: u32, shared: &Shared) -> Result<(),
         Some(Message::Heartbeat(heartbeat)) => {
             let ours = shared.snapshot().map(|log| log.position()).ok_or(Problem::Heartbeat)?;
             if heartbeat.head_sequence_number < start {
-                return Err(Halt::RolledBack { head_sequence: start }.into());
+                return Err(Problem::Behind { head_sequence: start }.into());
             }
             if heartbeat.head_sequence_number != ours.sequence_number {
                 // Events are on their way, or the beat was made before the last one.

@@ -30,7 +30,7 @@ pub(super) struct Shared {
 struct Contact {
     /// When the source last showed our head as its own.
     last: Option<Instant>,
-    /// Since when a polled source has been behind us.
+    /// Since when the source has been behind us.
     behind_since: Option<Instant>,
     /// Whether the log has grown since it was last written to its file.
     unsaved: bool,
@@ -202,7 +202,7 @@ impl Shared {
             Fault::Halt(halt) => self.halt(halt),
             Fault::Passing(Problem::Behind { head_sequence }) => {
                 let since = self.behind_since();
-                if since >= self.options.max_staleness {
+                if since >= self.options.rollback_grace {
                     return self.halt(Halt::RolledBack { head_sequence });
                 }
                 self.note(Problem::Behind { head_sequence });

@@ -91,8 +91,22 @@ async fn a_rollback_ends_the_following() {
     for shorter in [1, 2] {
         let whole = LogBuilder::of_length("rollback", 4);
         let mut peer = Peer::start(whole.clone());
-        let log = follow(&peer, LogOptions::default().max_staleness(Duration::from_millis(300)));
+        let short = Duration::from_millis(300);
+        let options =
+            LogOptions::default().max_staleness(short).rollback_grace(Duration::from_secs(1));
+        let log = follow(&peer, options);
         soon(log.ready()).await.expect("ready");
+        peer.stop().await;
+        peer.state.log.send_replace(whole.rewound_to(4 - shorter));
+        peer.resume();
+        // A moment of it is forgiven, as a standby that lags deserves.
+        until(|| matches!(log.problem().as_deref(), Some(Problem::Behind { .. }))).await;
+        peer.stop().await;
+        peer.state.log.send_replace(whole.clone());
+        peer.resume();
+        until(|| log.problem().is_none()).await;
+        assert!(log.halted().is_none());
+
         peer.stop().await;
         peer.state.log.send_replace(whole.rewound_to(4 - shorter));
         peer.resume();
@@ -214,7 +228,7 @@ async fn the_kept_log_outlives_a_restart() {
     let whole = LogBuilder::of_length("kept", 3);
     let mut peer = Peer::start(whole.clone());
     let path = peer.folder().join("log.json");
-    let options = LogOptions::default().path(&path);
+    let options = LogOptions::default().path(&path).rollback_grace(Duration::ZERO);
     let log = follow(&peer, options.clone());
     soon(log.ready()).await.expect("ready");
     until(|| path.exists()).await;
