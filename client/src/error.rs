@@ -35,7 +35,7 @@ pub enum CallError {
         endpoint: String,
         /// The transport's error.
         #[source]
-        source: Box<Status>,
+        source: TransportError,
     },
 
     /// No answer came in time: what the call asked for may have been done.
@@ -69,8 +69,12 @@ impl CallError {
         }
         // A status that came over the wire has no source: with one, tonic made it from an I/O,
         // HTTP/2 or TLS error of ours.
-        if s.source().is_some() {
-            return Self::Connection { method, endpoint, source: Box::new(s) };
+        if let Some(cause) = causes(&s).last() {
+            return Self::Connection {
+                method,
+                endpoint,
+                source: TransportError(cause.to_string()),
+            };
         }
         let reason = s.get_error_details().error_info().map(|info| info.reason.clone());
         if s.code() == Code::DeadlineExceeded && reason.is_none() {
@@ -177,6 +181,11 @@ impl CallError {
         }
     }
 }
+
+/// What the transport says: the first cause of its error, without the layers in between.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TransportError(String);
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())

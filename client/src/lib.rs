@@ -33,7 +33,7 @@ pub use client::{Client, Signed};
 pub use clock::Clock;
 pub use connect::{ConnectOptions, TlsOptions};
 pub use endorser::{EndorseProblem, Endorsement, Endorser};
-pub use error::{CallError, ConnectError};
+pub use error::{CallError, ConnectError, TransportError};
 pub use hsmd_chain as chain;
 pub use hsmd_proto::v1 as proto;
 pub use tonic::Code;

@@ -18,7 +18,7 @@ Endpoints are unix:///path or https://host:port (mutual TLS: --ca-file, --cert-f
 
 /// Command line of hsmd: look at the daemon, read and verify its key log, sign, rotate, taint.
 #[derive(Debug, Parser)]
-#[command(name = "hsmctl", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "hsmctl", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -28,6 +28,7 @@ pub(crate) struct Cli {
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 pub(crate) struct Global {
     /// The daemon's service listener
     #[arg(long, global = true, env = "HSMD_ENDPOINT", value_name = "URL")]
