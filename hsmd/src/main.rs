@@ -1,2 +1,53 @@
-//! Placeholder.
-fn main() {}
+//! The daemon's program: arguments, configuration, telemetry, then one command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hsmd::cli::{Arguments, Command};
+use hsmd::commands::{self, CommandError};
+use hsmd::config::Config;
+use hsmd::keylog::chain;
+use hsmd::telemetry;
+
+/// Exit code for bad usage or configuration, as in sysexits.h.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // When standard error is closed there is nobody to tell.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::say(&format!("hsmd: {}", chain(&error)));
+            ExitCode::from(if matches!(error, CommandError::Config(_)) { USAGE } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), CommandError> {
+    let config = Config::load(&arguments.config)?;
+    telemetry::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(CommandError::Runtime)?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve { assume_crashed } => commands::serve(config, assume_crashed).await,
+            Command::Init => commands::init(&config).await,
+            Command::Check => commands::check(&config).await,
+            Command::Export => commands::export(&config).await,
+            Command::Import { file, without_token } => {
+                commands::import(&config, &file, without_token).await
+            }
+            Command::Migrate => commands::migrate(&config).await,
+        }
+    })
+}

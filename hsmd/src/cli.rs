@@ -1,0 +1,47 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Signs with a key that never leaves its HSM, and keeps that key's history.
+///
+/// Exit codes: 0 good, 1 failed (the message says what to do), 64 bad usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "hsmd", version, about)]
+pub struct Arguments {
+    /// The configuration; every key is documented in hsmd.example.toml.
+    #[arg(long, value_name = "FILE", default_value = "/etc/hsmd/hsmd.toml", global = true)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM.
+    Serve {
+        /// Serve although a key beyond the committed one is on the token and the journal knows of no
+        /// rotation: for when you know that a rotation crashed and its journal is lost.
+        #[arg(long)]
+        assume_crashed: bool,
+    },
+    /// Make a new identity: keys 0 and 1 on the token, event 0 in the log. Prints the identity.
+    Init,
+    /// Say whether configuration, database, log and token fit, and exactly what does not.
+    Check,
+    /// Write the verified log to standard output, as published.
+    Export,
+    /// Append what a copy of the log has and ours lacks.
+    Import {
+        /// The copy, a JSON array as `export` writes it.
+        file: PathBuf,
+        /// Do not compare the copy with the token. Whoever uses this vouches for the copy.
+        #[arg(long)]
+        without_token: bool,
+    },
+    /// Create or update the database schema, as its owner.
+    Migrate,
+}

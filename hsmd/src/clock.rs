@@ -1,0 +1,125 @@
+//! The one clock: wall time for what is signed, monotonic time for what is waited for.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use hsmd_chain::Timestamp;
+
+/// How far two clocks may differ before nothing is stamped.
+pub const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// The machine's clock, with what wall and monotonic time were at the start.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_wall: i64,
+}
+
+/// Why no event may be stamped now: one stamped years ahead would kill the identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClockSuspect {
+    /// The head lies ahead of our clock.
+    #[error("the head was made at {head}, our clock says {now}: it is behind")]
+    BehindHead {
+        /// When the head was made.
+        head: Timestamp,
+        /// Our time.
+        now: Timestamp,
+    },
+    /// We and Postgres disagree.
+    #[error("our clock and the database's differ by {0} ms: correct one of them")]
+    DiffersFromDatabase(u64),
+    /// The wall clock was set while we ran.
+    #[error(
+        "the clock was set by {0} ms since the daemon started: see that it is right, then restart"
+    )]
+    WasSet(u64),
+    /// The clock's value is no time that can be written.
+    #[error("the clock does not show a time between the years 1 and 9999")]
+    OutOfRange,
+}
+
+impl Clock {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        Self { started: Instant::now(), started_wall: wall_millis() }
+    }
+
+    /// The wall time, truncated to milliseconds.
+    ///
+    /// # Errors
+    /// It can't be written as a timestamp.
+    pub fn now(&self) -> Result<Timestamp, ClockSuspect> {
+        Timestamp::from_unix_millis(wall_millis()).map_err(|_| ClockSuspect::OutOfRange)
+    }
+
+    /// Monotonic time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The time to stamp an event with, after `head`, if all clocks agree. `database` is the server's
+    /// clock in milliseconds, read just before.
+    ///
+    /// # Errors
+    /// Which clocks disagree.
+    pub fn stamp(&self, head: Timestamp, database: i64) -> Result<Timestamp, ClockSuspect> {
+        let now = self.now()?;
+        let expected = self.started_wall + i64::try_from(self.uptime().as_millis()).unwrap_or(0);
+        stamp(now, head, database, expected)
+    }
+}
+
+fn stamp(
+    now: Timestamp,
+    head: Timestamp,
+    database: i64,
+    expected: i64,
+) -> Result<Timestamp, ClockSuspect> {
+    let tolerance = TOLERANCE.as_millis() as i64;
+    let now_millis = now.unix_millis();
+    let off = |other: i64| now_millis.abs_diff(other);
+    if off(expected) > tolerance.unsigned_abs() {
+        return Err(ClockSuspect::WasSet(off(expected)));
+    }
+    if head.unix_millis() - now_millis > tolerance {
+        return Err(ClockSuspect::BehindHead { head, now });
+    }
+    if off(database) > tolerance.unsigned_abs() {
+        return Err(ClockSuspect::DiffersFromDatabase(off(database)));
+    }
+    let after_head = head.unix_millis() + 1;
+    Timestamp::from_unix_millis(now_millis.max(after_head)).map_err(|_| ClockSuspect::OutOfRange)
+}
+
+fn wall_millis() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    let now = SystemTime::now();
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_700_000_000_000 + millis).unwrap()
+    }
+
+    #[test]
+    fn events_are_stamped_only_when_all_clocks_agree() {
+        let base = 1_700_000_000_000;
+        let stamp = |now, head, database: i64, expected: i64| {
+            stamp(at(now), at(head), base + database, base + expected)
+        };
+        assert_eq!(stamp(0, -5000, 1999, -1999), Ok(at(0)));
+        assert_eq!(stamp(0, 0, 0, 0), Ok(at(1)), "two events within a millisecond");
+        assert_eq!(stamp(0, 1500, 0, 0), Ok(at(1501)), "a head a little ahead");
+        assert!(matches!(stamp(0, 2001, 0, 0), Err(ClockSuspect::BehindHead { .. })));
+        assert_eq!(stamp(0, -5, 2001, 0), Err(ClockSuspect::DiffersFromDatabase(2001)));
+        assert_eq!(stamp(0, -5, -2001, 0), Err(ClockSuspect::DiffersFromDatabase(2001)));
+        assert_eq!(stamp(0, -5, 0, -2001), Err(ClockSuspect::WasSet(2001)));
+    }
+}

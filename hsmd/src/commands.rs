@@ -1,0 +1,162 @@
+//! The commands: each a straight line over the rooms.
+
+mod check;
+mod export;
+mod import;
+mod init;
+mod migrate;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use check::check;
+pub use export::export;
+pub use import::import;
+pub use init::init;
+pub use migrate::migrate;
+pub use serve::serve;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::core::CoreError;
+use crate::grpc::ServeError;
+use crate::journal::JournalError;
+use crate::keylog::{AppendError, KeylogError, Writer};
+use crate::signer::{Gate, Signer, TokenWorker, WorkerGone};
+use crate::start::StartError;
+use crate::token::{Inventory, Modules, TokenError};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log filter is malformed.
+    #[error("log.filter is not valid: {0}")]
+    LogFilter(String),
+    /// The async runtime does not start.
+    #[error("cannot start the async runtime")]
+    Runtime(#[source] std::io::Error),
+    /// A token's thread does not start.
+    #[error("cannot start the token's thread")]
+    Thread(#[source] std::io::Error),
+    /// The state folder can't be used.
+    #[error("state_dir {path} can't be used")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Start-up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The listeners.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The database.
+    #[error(transparent)]
+    Keylog(#[from] KeylogError),
+    /// The history.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token's thread.
+    #[error(transparent)]
+    WorkerGone(#[from] WorkerGone),
+    /// The append.
+    #[error("cannot append to the key log")]
+    Append(#[from] AppendError),
+    /// The signal handlers.
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// A file can't be read.
+    #[error("cannot read {path}")]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// The command says no, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// A copy of the log does not verify.
+    #[error("the copy does not verify")]
+    Copy(#[source] hsmd_chain::LogError),
+    /// A copy of the log is not a continuation of ours.
+    #[error("the copy does not continue the log in the database")]
+    CopyDiverges(#[source] hsmd_chain::log::CatchUpError),
+}
+
+/// The tokens of a configuration, with their threads, nothing opened yet.
+fn signer(config: &Config, clock: &Clock, modules: &Arc<Modules>) -> Result<Signer, CommandError> {
+    let gate = Arc::new(Gate::new(config.standby.then_some(config.lock_grace)));
+    let workers = config.token.iter().map(|token| {
+        TokenWorker::start(
+            token.clone(),
+            config.state_dir.clone(),
+            Arc::clone(modules),
+            clock.clone(),
+            Arc::clone(&gate),
+        )
+        .map_err(CommandError::Thread)
+    });
+    Ok(Signer::new(workers.collect::<Result<_, _>>()?, gate))
+}
+
+/// Ends the tokens' threads and finalises the modules.
+fn stop_signer(signer: &Signer, modules: &Modules) {
+    for worker in signer.workers() {
+        worker.stop();
+    }
+    modules.close();
+}
+
+/// Opens every token and lists our keys.
+async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CommandError> {
+    let mut inventories = Vec::new();
+    for worker in signer.workers() {
+        let inventory = worker
+            .run(|slot| {
+                slot.open()?;
+                slot.inventory()
+            })
+            .await??;
+        inventories.push(inventory);
+    }
+    Ok(inventories)
+}
+
+/// Makes the state folder usable: it exists and can be written and synced.
+fn prepare_state_dir(config: &Config) -> Result<(), CommandError> {
+    let path = &config.state_dir;
+    let error = |source| CommandError::StateDir { path: path.clone(), source };
+    std::fs::create_dir_all(path).map_err(error)?;
+    let probe = path.join("probe");
+    crate::durable::write(&probe, b"").map_err(error)?;
+    crate::durable::remove(&probe).map_err(error)
+}
+
+/// The writer's connection with the lock, for a command that changes something.
+async fn locked_writer(config: &Config) -> Result<Writer, CommandError> {
+    let mut writer = Writer::connect(&config.database).await?;
+    if writer.try_lock().await? { Ok(writer) } else { Err(StartError::AnotherWriter.into()) }
+}
+
+/// The user who runs a command, for the record.
+fn local_caller() -> String {
+    format!("uid {} (command line)", nix::unistd::getuid())
+}

@@ -1,0 +1,103 @@
+//! `hsmd import`: what a copy of the log has and ours lacks. Only ever appends.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hsmd_chain::{Anchor, Digest, KeyLog, SignedEvent};
+
+use super::{
+    CommandError, inventories, local_caller, locked_writer, prepare_state_dir, signer, stop_signer,
+};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::{CoreError, pending, verify_rows};
+use crate::journal::{Entries, Journal, JournaledEvent};
+use crate::keylog::{AdminAction, AdminRecord};
+use crate::startup::{Known, Verdict, decide};
+use crate::telemetry::say;
+use crate::token::Modules;
+
+/// Verifies a copy against the expected identity, our log, the journal and the token, then appends.
+///
+/// # Errors
+/// The copy is refused, or the database or the token can't be reached; then nothing has changed.
+pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result<(), CommandError> {
+    let anchor = config.identity.as_ref().ok_or_else(|| {
+        CommandError::Refused(
+            "set `identity` in the configuration first: a copy is only as good as the identity that \
+             it is checked against"
+                .into(),
+        )
+    })?;
+    prepare_state_dir(config)?;
+    let bytes = std::fs::read(file)
+        .map_err(|source| CommandError::ReadFile { path: file.into(), source })?;
+    // The convention is no newline, but whoever edits or pipes a copy may add one.
+    let json = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let clock = Clock::start();
+    let now = clock.now().map_err(CoreError::from)?;
+    let copy =
+        KeyLog::verify_json(json, anchor, now, config.clock_skew).map_err(CommandError::Copy)?;
+
+    let mut writer = locked_writer(config).await?;
+    let rows = writer.read(0).await?;
+    let own = Anchor::new(anchor.identity());
+    let ours = verify_rows(&rows, Some(&own), &clock, config.clock_skew)?;
+    let known = ours.as_ref().map_or(0, |log| log.events().len());
+    if let Some(mut ours) = ours {
+        ours.catch_up(
+            copy.events().iter().map(|event| SignedEvent::clone(event)),
+            now,
+            config.clock_skew,
+        )
+        .map_err(CommandError::CopyDiverges)?;
+    }
+    let mut journal = Journal::open(&config.state_dir, &copy.identity())?;
+    // Refuses a copy that is older than the journal or contradicts it.
+    let mut with_journal = copy.clone();
+    pending(&journal, &mut with_journal, &clock, config.clock_skew)?;
+    if without_token {
+        say("hsmd: importing WITHOUT comparing the copy with the token: you vouch for it");
+    } else {
+        compare_with_token(config, &clock, &journal, &with_journal).await?;
+    }
+    let new: Vec<SignedEvent> =
+        copy.events()[known..].iter().map(|event| SignedEvent::clone(event)).collect();
+    if new.is_empty() {
+        say("hsmd: nothing to import: the log has every event of the copy");
+        return Ok(());
+    }
+    let record = AdminRecord {
+        at: now,
+        action: AdminAction::Import,
+        caller: local_caller(),
+        reason: format!("import of {} events", new.len()),
+        request_id: String::new(),
+        file_digest: Some(Digest::of(&bytes)),
+    };
+    writer.append(&new, &record).await?;
+    if journal.entries().event.is_none() {
+        let event = Some(JournaledEvent::new(copy.head(), None));
+        journal.replace(Entries { event, ..journal.entries().clone() })?;
+    }
+    say(&format!("hsmd: imported {} events; the head is {}", new.len(), copy.position()));
+    Ok(())
+}
+
+/// Refuses a log that the token is ahead of, or that is another token's.
+async fn compare_with_token(
+    config: &Config,
+    clock: &Clock,
+    journal: &Journal,
+    log: &KeyLog,
+) -> Result<(), CommandError> {
+    let modules = Arc::new(Modules::default());
+    let signer = signer(config, clock, &modules)?;
+    let found = inventories(&signer).await;
+    stop_signer(&signer, &modules);
+    let known = Known { init_intent: false, begun: journal.entries().begun };
+    match decide(Some(log.head().event()), &found?, known) {
+        Verdict::Serve(_) => Ok(()),
+        refused => Err(CommandError::Refused(format!("with the copy, {}", refused.advice()))),
+    }
+}

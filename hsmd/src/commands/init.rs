@@ -1,0 +1,137 @@
+//! `hsmd init`: a new identity. The intent first, then keys 0 and 1, then event 0; killed after any
+//! step, the next `init` finishes with the same identity or, if none had been signed, makes one.
+
+use std::sync::Arc;
+
+use hsmd_chain::{Event, SignedEvent, Timestamp};
+
+use super::{
+    CommandError, inventories, local_caller, locked_writer, prepare_state_dir, signer, stop_signer,
+};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::{CoreError, verify_rows};
+use crate::journal::{Entries, Journal, JournaledEvent};
+use crate::keylog::{AdminAction, AdminRecord, Writer};
+use crate::signer::TokenWorker;
+use crate::startup::{Known, Verdict, decide};
+use crate::telemetry::print;
+use crate::token::{Modules, keys};
+
+/// Makes the identity and prints it. When there is one already, prints that and changes nothing.
+///
+/// # Errors
+/// Database or token, or something is there that `init` must not overwrite.
+pub async fn init(config: &Config) -> Result<(), CommandError> {
+    prepare_state_dir(config)?;
+    let clock = Clock::start();
+    let modules = Arc::new(Modules::default());
+    let signer = signer(config, &clock, &modules)?;
+    let made = make(config, &clock, &signer).await;
+    stop_signer(&signer, &modules);
+    let event = made?;
+    print(&format!("{}\n", event.event().prefix())).map_err(CommandError::Output)
+}
+
+async fn make(
+    config: &Config,
+    clock: &Clock,
+    signer: &crate::signer::Signer,
+) -> Result<SignedEvent, CommandError> {
+    let mut writer = locked_writer(config).await?;
+    let rows = writer.read(0).await?;
+    let log = verify_rows(&rows, config.identity.as_ref(), clock, config.clock_skew)?;
+    let intent = Journal::intent(&config.state_dir)?;
+    if let Some(log) = log {
+        let first = SignedEvent::clone(&log.events()[0]);
+        if let Some(intent) = intent {
+            finish(config, intent, &first)?;
+        }
+        tracing::info!(identity = %log.identity(), "there is an identity already");
+        return Ok(first);
+    }
+    if let Some(anchor) = &config.identity {
+        return Err(CommandError::Refused(format!(
+            "the configuration names the identity {}, but the key log is empty: import a copy with \
+             `hsmd import FILE`, or remove `identity` to make a new one",
+            anchor.identity()
+        )));
+    }
+    let known = Known { init_intent: intent.is_some(), begun: None };
+    match decide(None, &inventories(signer).await?, known) {
+        Verdict::Blank | Verdict::InitInterrupted => {}
+        refused => return Err(CommandError::Refused(refused.advice().into())),
+    }
+
+    let mut intent = match intent {
+        Some(intent) => intent,
+        None => Journal::note_intent(&config.state_dir)?,
+    };
+    crate::crash_point!("init::intent");
+    // A new identity starts where new keys are made.
+    let Some(worker) = signer.workers().last() else {
+        return Err(CommandError::Refused("no token is configured".into()));
+    };
+    let event = match &intent.entries().event {
+        Some(journaled) => {
+            journaled.parse().map_err(|message| CoreError::Row { position: 0, message })?
+        }
+        None => {
+            let event = sign_first(worker, clock, &mut writer).await?;
+            let event_and_record = JournaledEvent::new(&event, Some(record(&event)));
+            intent.replace(Entries { begun: Some(0), event: Some(event_and_record) })?;
+            crate::crash_point!("init::journaled");
+            event
+        }
+    };
+    writer.append(std::slice::from_ref(&event), &record(&event)).await?;
+    crate::crash_point!("init::committed");
+    finish(config, intent, &event)?;
+    Ok(event)
+}
+
+/// Makes or adopts keys 0 and 1 and signs event 0.
+async fn sign_first(
+    worker: &TokenWorker,
+    clock: &Clock,
+    writer: &mut Writer,
+) -> Result<SignedEvent, CommandError> {
+    let first = worker.run(|slot| slot.find_or_generate(0)).await??;
+    crate::crash_point!("init::key-0");
+    let second = worker.run(|slot| slot.find_or_generate(1)).await??;
+    crate::crash_point!("init::key-1");
+    let long_ago = Timestamp::from_unix_millis(0).map_err(|_| refused_clock())?;
+    let database_clock = writer.clock_millis().await?;
+    let created_at = clock.stamp(long_ago, database_clock).map_err(CoreError::from)?;
+    let event = Event::inception(first, second.digest(), created_at);
+    let signed = worker.run(move |slot| slot.sign_event(event, &keys::id(0))).await??;
+    crate::crash_point!("init::signed");
+    Ok(signed)
+}
+
+/// The identity is in the log: its own journal takes over from the intent.
+fn finish(config: &Config, intent: Journal, first: &SignedEvent) -> Result<(), CommandError> {
+    let mut journal = Journal::open(&config.state_dir, &first.event().prefix())?;
+    if journal.entries() == &Entries::default() {
+        let event = Some(JournaledEvent::new(first, None));
+        journal.replace(Entries { begun: None, event })?;
+    }
+    crate::crash_point!("init::journal");
+    intent.discard()?;
+    Ok(())
+}
+
+fn record(event: &SignedEvent) -> AdminRecord {
+    AdminRecord {
+        at: event.event().created_at(),
+        action: AdminAction::Init,
+        caller: local_caller(),
+        reason: "hsmd init".into(),
+        request_id: String::new(),
+        file_digest: None,
+    }
+}
+
+fn refused_clock() -> CommandError {
+    CommandError::Refused("the clock does not show a usable time".into())
+}

@@ -1,0 +1,265 @@
+//! The configuration: hsmd.toml, section by section, as strict types.
+//!
+//! What is parsed here is valid: names are unique, purposes are of one kind, durations are in range.
+//! Nothing reads the file or the environment after this. Every key is documented in
+//! `hsmd.example.toml`, which a test parses.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hsmd_chain::Anchor;
+use serde::{Deserialize, Deserializer};
+
+mod database;
+mod policy;
+mod token;
+
+pub use database::{DatabaseConfig, read_secret};
+pub use policy::{
+    AdminAction, AdminConfig, CallerConfig, Peer, Purposes, is_reserved, well_formed,
+};
+pub use token::TokenConfig;
+
+/// Everything in hsmd.toml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The expected identity, perhaps with a recent head; absent only before `init`.
+    #[serde(default, deserialize_with = "parsed")]
+    pub identity: Option<Anchor>,
+    /// Where the journal lives.
+    pub state_dir: PathBuf,
+    /// What becomes of a private key after an ordinary rotation.
+    #[serde(default)]
+    pub retire: Retire,
+    /// Whether a second daemon waits for the lock or refuses to start.
+    #[serde(default)]
+    pub standby: bool,
+    /// With standby: how long a daemon may sign without proof of its lock.
+    #[serde(default = "defaults::lock_grace", deserialize_with = "duration")]
+    pub lock_grace: Duration,
+    /// How far ahead of our clock an event in the log may lie.
+    #[serde(default = "defaults::clock_skew", deserialize_with = "duration")]
+    pub clock_skew: Duration,
+    /// How long accepted calls may take to finish after SIGTERM.
+    #[serde(default = "defaults::stop_grace", deserialize_with = "duration")]
+    pub stop_grace: Duration,
+    /// Log output.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The key log's database.
+    pub database: DatabaseConfig,
+    /// The tokens, usually one. New keys are made on the last.
+    pub token: Vec<TokenConfig>,
+    /// The purposes known here.
+    #[serde(default)]
+    pub purposes: Purposes,
+    /// Where the daemon listens.
+    pub listen: ListenConfig,
+    /// Who may call the service listener.
+    #[serde(default)]
+    pub caller: Vec<CallerConfig>,
+    /// Who may call the admin listener.
+    #[serde(default)]
+    pub admin: Vec<AdminConfig>,
+}
+
+/// What becomes of a private key after an ordinary rotation; a tainted one is always destroyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retire {
+    /// Destroyed before the rotation answers.
+    #[default]
+    Destroy,
+    /// Left on the token.
+    Keep,
+}
+
+/// Log output on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// In the syntax of tracing-subscriber's `EnvFilter`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// The two listeners.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Signer, KeyLog, health, reflection.
+    pub service: UnixListenConfig,
+    /// Admin, health, reflection.
+    pub admin: UnixListenConfig,
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixListenConfig {
+    /// The socket's path; its folder must exist.
+    pub path: PathBuf,
+    /// The socket's mode, in octal.
+    #[serde(deserialize_with = "mode")]
+    pub mode: u32,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML of the documented shape.
+    #[error("the configuration {path} is not valid:\n{message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// The values contradict each other.
+    #[error("the configuration {path} is not valid: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The file can't be read, has an unknown key or a value that makes no sense.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks a file's text; `path` is for messages only.
+    ///
+    /// # Errors
+    /// An unknown key or a value that makes no sense.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)
+            .map_err(|e| ConfigError::Parse { path: path.into(), message: e.to_string() })?;
+        config.check().map_err(|message| ConfigError::Invalid { path: path.into(), message })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.listen.service.path == self.listen.admin.path {
+            return Err("listen.service and listen.admin share a path".into());
+        }
+        if self.lock_grace < Duration::from_millis(500) {
+            return Err("lock_grace is less than 500ms".into());
+        }
+        token::check(&self.token)?;
+        self.purposes.check()?;
+        policy::check(&self.purposes, &self.caller, &self.admin)
+    }
+}
+
+mod defaults {
+    use std::time::Duration;
+
+    pub(super) fn lock_grace() -> Duration {
+        Duration::from_secs(3)
+    }
+
+    pub(super) fn clock_skew() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    pub(super) fn stop_grace() -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// A duration in the syntax of humantime: "12h", "500ms".
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(serde::de::Error::custom("a mode is up to three octal digits, like \"0660\"")),
+    }
+}
+
+fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Anchor>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../hsmd.example.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("hsmd.toml"))
+    }
+
+    #[test]
+    fn the_example_is_valid() {
+        let config = parse(EXAMPLE).unwrap();
+        assert_eq!(config.token[0].label.as_deref(), Some("hsmd"));
+        assert_eq!(config.caller.len(), 3);
+        assert_eq!(config.listen.admin.mode, 0o600);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let cases = [
+            ("standby = false", "stand_by = false", "unknown field"),
+            ("mode = \"0600\"", "mode = \"0999\"", "octal"),
+            ("lock_grace = \"3s\"", "lock_grace = \"3\"", "time unit"),
+            ("sign = [\"document\"]", "sign = [\"document\", \"access\"]", "both"),
+            ("sign = [\"document\"]", "sign = [\"health\"]", "reserved"),
+            ("endorse = [\"response\"]\nmax_ttl", "endorse = [\"nope\"]\nmax_ttl", "nope"),
+            ("allow = [\"status\"]", "allow = [\"taint\", \"all\"]", "unknown variant"),
+            ("uid = 1001", "uid = 1001\ngid = 5", "one of uid and gid"),
+            ("name = \"app\"", "name = \"auth\"", "twice"),
+            ("/run/hsmd/admin.sock", "/run/hsmd/service.sock", "share a path"),
+            ("identity = \"EK62", "identity = \"EK6", "identity"),
+            ("queue_length = 1024", "queue_length = 0", "queue_length"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(EXAMPLE.contains(from), "{from}");
+            let error = parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+}

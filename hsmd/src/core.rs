@@ -1,0 +1,383 @@
+//! The core: everything that can change the history, behind one async mutex.
+//!
+//! It holds the writer's connection, the journal and the verified log, and knows where the keys are.
+//! Its two duties are idempotent, so that whoever finds work left over can simply call them: `settle`
+//! appends what the journal holds and the log lacks, `align` makes the head's key the active one and
+//! clears earlier keys away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsmd_chain::{Anchor, KeyLog, SignedEvent};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::{Config, Retire};
+use crate::journal::{Journal, JournalError, encode};
+use crate::keylog::{AdminRecord, AppendError, Backend, KeylogError, Row, Writer, chain};
+use crate::signer::{Generation, Signer, WorkerGone};
+use crate::startup::{Place, Plan};
+use crate::token::TokenError;
+
+/// The newest verified log, for readers; none before it has been read.
+pub type Published = watch::Sender<Option<KeyLog>>;
+
+/// Everything that can change the history.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) writer: Option<Writer>,
+    /// The server process of a connection that was lost: its transaction may not be over.
+    pub(crate) lost: Option<Backend>,
+    pub(crate) journal: Journal,
+    pub(crate) log: KeyLog,
+    pub(crate) active: Place,
+    pub(crate) next: Option<Place>,
+    pub(crate) leftovers: Vec<(Place, u32)>,
+    /// The generation that the token has been told to sign with.
+    pub(crate) signing: Option<u32>,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) published: Published,
+    pub(crate) clock: Clock,
+    pub(crate) skew: Duration,
+    pub(crate) retire: Retire,
+}
+
+/// What can go wrong with the history.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The database.
+    #[error(transparent)]
+    Keylog(#[from] KeylogError),
+    /// There is no connection to the database now.
+    #[error("the database is not connected")]
+    Disconnected,
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token's thread has stopped.
+    #[error(transparent)]
+    Stopping(#[from] WorkerGone),
+    /// A row is not an event at all.
+    #[error("row {position} of the key log in the database is not an event: {message}")]
+    Row {
+        /// Its position.
+        position: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The log does not verify.
+    #[error("the key log in the database does not verify")]
+    Log(#[from] hsmd_chain::LogError),
+    /// The log is not a continuation of the one we know.
+    #[error("the key log in the database is not the one this daemon knows")]
+    Diverged(#[source] hsmd_chain::log::CatchUpError),
+    /// The journal holds a signed event that the log contradicts.
+    #[error(
+        "the journal holds an event {0} other than the log's: two histories of one identity; \
+         nothing is done before a person has decided"
+    )]
+    Contested(u32),
+    /// The journal knows a later event than the log could have next.
+    #[error(
+        "the log ends at event {head}, the journal knows event {journal}: the log is older \
+         (a restored backup?); import the missing events with `hsmd import FILE`"
+    )]
+    OlderThanJournal {
+        /// The log's head.
+        head: u32,
+        /// The journal's event.
+        journal: u32,
+    },
+    /// The journal's event does not follow the log's head.
+    #[error("the journal's event {number} does not follow the log")]
+    JournalEvent {
+        /// Its number.
+        number: u32,
+        /// Why.
+        #[source]
+        source: hsmd_chain::ExtendError,
+    },
+    /// The append.
+    #[error("cannot append to the key log")]
+    Append(#[from] AppendError),
+    /// The clock.
+    #[error(transparent)]
+    Clock(#[from] crate::clock::ClockSuspect),
+}
+
+/// Parses and verifies the rows of the table.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn verify_rows(
+    rows: &[Row],
+    anchor: Option<&Anchor>,
+    clock: &Clock,
+    skew: Duration,
+) -> Result<Option<KeyLog>, CoreError> {
+    let events = parse_rows(rows)?;
+    let Some(first) = events.first() else { return Ok(None) };
+    let own = Anchor::new(first.event().prefix());
+    let log = KeyLog::verify(events, anchor.unwrap_or(&own), clock.now()?, skew)?;
+    Ok(Some(log))
+}
+
+pub(crate) fn parse_rows(rows: &[Row]) -> Result<Vec<SignedEvent>, CoreError> {
+    rows.iter()
+        .enumerate()
+        .map(|(position, row)| {
+            SignedEvent::parse(&row.text, &row.signature)
+                .map_err(|error| CoreError::Row { position, message: chain(&error) })
+        })
+        .collect()
+}
+
+/// What the journal's newest event is to a log.
+#[derive(Clone, Debug)]
+pub enum Pending {
+    /// The log has it, or there is none.
+    Nothing,
+    /// The log lacks it: append it as it is.
+    Event(Box<SignedEvent>),
+}
+
+/// Compares the journal's newest event with the log. `log` is extended by a pending one.
+///
+/// # Errors
+/// They contradict each other.
+pub fn pending(
+    journal: &Journal,
+    log: &mut KeyLog,
+    clock: &Clock,
+    skew: Duration,
+) -> Result<Pending, CoreError> {
+    let Some(journaled) = &journal.entries().event else { return Ok(Pending::Nothing) };
+    let event = journaled.parse().map_err(|message| CoreError::Row { position: 0, message })?;
+    let number = event.event().sequence_number();
+    let head = log.head().event().sequence_number();
+    if let Some(ours) = log.event(number) {
+        return if ours.text() == event.text() {
+            Ok(Pending::Nothing)
+        } else {
+            Err(CoreError::Contested(number))
+        };
+    }
+    if number > head + 1 {
+        return Err(CoreError::OlderThanJournal { head, journal: number });
+    }
+    log.extend(event.clone(), clock.now()?, skew)
+        .map_err(|source| CoreError::JournalEvent { number, source })?;
+    Ok(Pending::Event(Box::new(event)))
+}
+
+impl Core {
+    #[expect(clippy::too_many_arguments, reason = "built once, in start")]
+    pub(crate) fn new(
+        config: &Config,
+        writer: Writer,
+        journal: Journal,
+        log: KeyLog,
+        plan: Plan,
+        signer: Arc<Signer>,
+        published: Published,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            writer: Some(writer),
+            lost: None,
+            journal,
+            log,
+            active: plan.active,
+            next: plan.next,
+            leftovers: plan.leftovers,
+            signing: None,
+            signer,
+            published,
+            clock,
+            skew: config.clock_skew,
+            retire: config.retire,
+        }
+    }
+
+    /// The verified log.
+    pub fn log(&self) -> &KeyLog {
+        &self.log
+    }
+
+    /// The writer's connection, to be closed at the end.
+    pub fn into_writer(self) -> Option<Writer> {
+        self.writer
+    }
+
+    /// Whether the journal holds an event that is not known to be in the log, or keys are still to be
+    /// activated or cleared away.
+    pub fn has_unfinished_work(&self) -> bool {
+        self.unsettled().is_some()
+            || self.signing != Some(self.log.head().event().sequence_number())
+            || !self.leftovers.is_empty()
+    }
+
+    /// The journal's event that the log lacks.
+    pub(crate) fn unsettled(&self) -> Option<SignedEvent> {
+        let event = self.journal.entries().event.as_ref()?.parse().ok()?;
+        let head = self.log.head().event().sequence_number();
+        (event.event().sequence_number() > head).then_some(event)
+    }
+
+    /// Appends what the journal holds and the log lacks, as it is.
+    ///
+    /// # Errors
+    /// The database; then it can be called again.
+    pub async fn settle(&mut self) -> Result<(), CoreError> {
+        let Some(event) = self.unsettled() else { return Ok(()) };
+        let mut log = self.log.clone();
+        pending(&self.journal, &mut log, &self.clock, self.skew)?;
+        let record = self
+            .journal
+            .entries()
+            .event
+            .as_ref()
+            .and_then(|journaled| journaled.record.clone())
+            .unwrap_or_else(|| recovered_record(&event, &self.clock));
+        self.append(&event, &record).await?;
+        self.committed(log)
+    }
+
+    /// Inserts an event and its record on the lock's connection.
+    pub(crate) async fn append(
+        &mut self,
+        event: &SignedEvent,
+        record: &AdminRecord,
+    ) -> Result<(), CoreError> {
+        let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
+        let asked = Instant::now();
+        match writer.append(std::slice::from_ref(event), record).await {
+            Ok(()) => {
+                self.signer.gate().lock_proved(asked);
+                Ok(())
+            }
+            Err(error) => {
+                self.check_connection(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A connection on which something other than the statement itself failed is not used again.
+    fn check_connection(&mut self, error: &AppendError) {
+        let broken = match error {
+            AppendError::Unknown(_) => true,
+            AppendError::NotCommitted(error) => error.is_transient(),
+        };
+        if broken {
+            self.disconnect();
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.lost = Some(writer.backend().clone());
+        }
+    }
+
+    /// Takes the log with its new head, tells the readers, and moves the keys' places on.
+    pub(crate) fn committed(&mut self, log: KeyLog) -> Result<(), CoreError> {
+        crate::crash_point!("rotation::committed");
+        let was = self.log.head().event().sequence_number();
+        self.log = log;
+        self.published.send_replace(Some(self.log.clone()));
+        if let Some(next) = self.next.take() {
+            let old = std::mem::replace(&mut self.active, next);
+            if self.is_to_be_retired(was) {
+                self.leftovers.push((old, was));
+            }
+        }
+        let head = self.log.head().event().sequence_number();
+        let id = crate::token::keys::id(head + 1).to_vec();
+        let token = self.signer.workers().len() - 1;
+        self.next = Some(Place { token, id });
+        let mut entries = self.journal.entries().clone();
+        entries.begun = None;
+        self.journal.replace(entries)?;
+        Ok(())
+    }
+
+    /// Whether the private key of an earlier generation has to go.
+    pub(crate) fn is_to_be_retired(&self, number: u32) -> bool {
+        let tainted =
+            self.log.event(number + 1).is_some_and(|event| event.event().taint_previous());
+        tainted || self.retire == Retire::Destroy
+    }
+
+    /// Makes the head's key the one that signs, then clears earlier keys away, each confirmed by a
+    /// find. Does nothing when that has been done.
+    ///
+    /// # Errors
+    /// The token; then it can be called again.
+    pub async fn align(&mut self) -> Result<(), CoreError> {
+        let head = Arc::clone(self.log.head());
+        let number = head.event().sequence_number();
+        if self.signing != Some(number) {
+            let generation = Arc::new(Generation::of(head.event()));
+            let Place { token, id } = self.active.clone();
+            let worker = &self.signer.workers()[token];
+            worker.run(move |slot| slot.activate(generation, id)).await??;
+            let before = self.signer.active_index();
+            self.signer.set_active(token);
+            if before != token {
+                self.signer.workers()[before].run(|slot| slot.deactivate()).await?;
+            }
+            self.signing = Some(number);
+            for worker in self.signer.workers() {
+                worker.hold(false);
+            }
+            crate::crash_point!("rotation::activated");
+        }
+        while let Some((place, number)) = self.leftovers.first().cloned() {
+            if self.is_to_be_retired(number) {
+                let worker = &self.signer.workers()[place.token];
+                worker.run(move |slot| slot.destroy(&place.id)).await??;
+                tracing::info!(number, "retired the private key of an earlier generation");
+                crate::crash_point!("rotation::retired");
+            }
+            self.leftovers.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of the journal on the token where it can hold one. The file is what counts: a
+    /// token without room for data objects is no error.
+    pub(crate) async fn copy_journal_to_token(&self) {
+        let mut entries = self.journal.entries().clone();
+        if let Some(event) = &mut entries.event {
+            event.record = None;
+        }
+        let bytes = encode(&entries);
+        let token = self.active.token;
+        let written =
+            self.signer.workers()[token].run(move |slot| slot.write_journal(&bytes)).await;
+        match written {
+            Ok(Ok(())) | Err(WorkerGone) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = chain(&error), "the token holds no copy of the journal");
+            }
+        }
+    }
+}
+
+/// The record of an event whose own was lost with the journal's file.
+pub(crate) fn recovered_record(event: &SignedEvent, clock: &Clock) -> AdminRecord {
+    use crate::keylog::AdminAction;
+    let event = event.event();
+    AdminRecord {
+        at: clock.now().unwrap_or(event.created_at()),
+        action: if event.taint_previous() { AdminAction::Taint } else { AdminAction::Rotate },
+        caller: "hsmd".into(),
+        reason: "recovered from the token's copy of the journal".into(),
+        request_id: String::new(),
+        file_digest: None,
+    }
+}

@@ -1,0 +1,144 @@
+//! The life of a serving daemon: proves its lock, comes back when the database does, finishes what was
+//! interrupted, and reports truthfully.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::core::{Core, CoreError, parse_rows};
+use crate::keylog::{KeylogError, Writer, chain};
+use crate::start::{StartError, start};
+use crate::state::{DatabaseReport, Phase, Shared};
+
+/// How often the lock is proved and unfinished work looked for.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Starts up and looks after the daemon until it is dropped.
+///
+/// # Errors
+/// What only a person or a fresh start can change.
+pub async fn run(
+    config: &Config,
+    shared: &Arc<Shared>,
+    assume_crashed: bool,
+) -> Result<(), StartError> {
+    let core = start(config, shared, assume_crashed).await?;
+    *shared.core.lock().await = Some(core);
+    shared.set_phase(Phase::Serving);
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let mut guard = shared.core.lock().await;
+        if let Some(core) = guard.as_mut() {
+            look_after(core, config, shared).await?;
+        }
+    }
+}
+
+async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result<(), StartError> {
+    if let Err(error) = prove_lock(core).await {
+        shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
+    }
+    if core.writer.is_none() {
+        match reconnect(core, config).await {
+            Ok(true) => {}
+            Ok(false) => {
+                core.signer.gate().set_revoked(true);
+                let problem = "another hsmd holds the writer lock: this one has stopped signing";
+                shared.set_database(DatabaseReport {
+                    connected: true,
+                    problem: problem.into(),
+                    ..Default::default()
+                });
+                return Ok(());
+            }
+            // The other daemon moved the key on: only a fresh start sees everything anew.
+            Err(Reconnect::MovedOn) => return Err(StartError::AnotherWriter),
+            Err(Reconnect::Failed(error)) => {
+                shared
+                    .set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
+                return Ok(());
+            }
+        }
+    }
+    core.signer.gate().set_revoked(false);
+    shared.set_database(DatabaseReport { connected: true, lock_held: true, ..Default::default() });
+
+    if core.has_unfinished_work() {
+        let finished = match core.settle().await {
+            Ok(()) => core.align().await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(()) => shared.set_problem(None),
+            Err(error) => shared.set_problem(Some(format!(
+                "an interrupted rotation is not finished yet: {}",
+                chain(&error)
+            ))),
+        }
+    }
+    Ok(())
+}
+
+async fn prove_lock(core: &mut Core) -> Result<(), KeylogError> {
+    let Some(writer) = &mut core.writer else { return Ok(()) };
+    let asked = Instant::now();
+    match writer.prove_lock().await {
+        Ok(()) => {
+            core.signer.gate().lock_proved(asked);
+            Ok(())
+        }
+        Err(error) => {
+            core.disconnect();
+            Err(error)
+        }
+    }
+}
+
+enum Reconnect {
+    MovedOn,
+    Failed(CoreError),
+}
+
+/// Connects again: ends our lost server process, takes the lock and reads the head again before
+/// anything else. False when another daemon has the lock.
+async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> {
+    let failed = |error: CoreError| Reconnect::Failed(error);
+    let mut writer = Writer::connect(&config.database).await.map_err(|e| failed(e.into()))?;
+    if let Some(lost) = &core.lost {
+        writer.terminate(lost).await.map_err(|e| failed(e.into()))?;
+    }
+    let asked = Instant::now();
+    if !try_lock_patiently(&mut writer).await.map_err(|e| failed(e.into()))? {
+        return Ok(false);
+    }
+    let rows = writer.read(0).await.map_err(|e| failed(e.into()))?;
+    let events = parse_rows(&rows).map_err(failed)?;
+    let mut log = core.log.clone();
+    let now = core.clock.now().map_err(|e| failed(e.into()))?;
+    let found = log
+        .catch_up(events, now, core.skew)
+        .map_err(|source| failed(CoreError::Diverged(source)))?;
+    if found > 0 {
+        // An append of ours whose answer was lost; anything else was another daemon's.
+        let ours = core.unsettled().is_some_and(|event| event.text() == log.head().text());
+        if !ours || found > 1 {
+            return Err(Reconnect::MovedOn);
+        }
+        core.committed(log).map_err(failed)?;
+    }
+    core.writer = Some(writer);
+    core.lost = None;
+    core.signer.gate().lock_proved(asked);
+    Ok(true)
+}
+
+/// A server process that was told to end holds its lock for a moment longer.
+async fn try_lock_patiently(writer: &mut Writer) -> Result<bool, KeylogError> {
+    for _ in 0..10 {
+        if writer.try_lock().await? {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(false)
+}

@@ -1,0 +1,21 @@
+//! gRPC: everything that names tonic's servers and prost. Each call is decoded, bounded, authorised
+//! and handed on; `convert` turns messages into domain types and back, `status` maps errors.
+
+mod admin;
+mod convert;
+mod gate_layer;
+mod keylog;
+mod listen;
+mod signer;
+mod status;
+
+pub use listen::{Listeners, ServeError, bind, serve};
+
+/// The largest request: a batch of 256 documents of 16 KiB.
+const MAX_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The largest document to be signed.
+const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// The most documents in a batch.
+const MAX_BATCH: usize = 256;

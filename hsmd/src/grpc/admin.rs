@@ -1,0 +1,163 @@
+//! `hsmd.v1.Admin`: status, rotate, taint.
+
+use std::sync::Arc;
+
+use hsmd_proto::v1;
+use hsmd_proto::v1::admin_server::Admin;
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::status::{denied, not_rotated, not_serving};
+use crate::authz::AdminPermit;
+use crate::config::AdminAction;
+use crate::health;
+use crate::rotation;
+use crate::state::{Phase, Shared};
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct AdminService {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let peer = convert::peer(&request)?;
+        self.shared.policy.admin(&peer, AdminAction::Status).map_err(denied)?;
+        Ok(Response::new(self.describe()))
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<v1::RotateRequest>,
+    ) -> Result<Response<v1::RotateResponse>, Status> {
+        let peer = convert::peer(&request)?;
+        let permit = self.shared.policy.admin(&peer, AdminAction::Rotate).map_err(denied)?;
+        let request_id = convert::request_id(&request);
+        let v1::RotateRequest { expected_generation_id, reason } = request.into_inner();
+        let outcome =
+            self.advance(permit, false, &expected_generation_id, &reason, request_id).await?;
+        Ok(Response::new(v1::RotateResponse {
+            sequence_number: outcome.event.event().sequence_number(),
+            event: Some(convert::event(&outcome.event)),
+            performed: outcome.performed,
+        }))
+    }
+
+    async fn taint(
+        &self,
+        request: Request<v1::TaintRequest>,
+    ) -> Result<Response<v1::TaintResponse>, Status> {
+        let peer = convert::peer(&request)?;
+        let permit = self.shared.policy.admin(&peer, AdminAction::Taint).map_err(denied)?;
+        let request_id = convert::request_id(&request);
+        let v1::TaintRequest { expected_generation_id, reason } = request.into_inner();
+        let outcome =
+            self.advance(permit, true, &expected_generation_id, &reason, request_id).await?;
+        Ok(Response::new(v1::TaintResponse {
+            sequence_number: outcome.event.event().sequence_number(),
+            event: Some(convert::event(&outcome.event)),
+            performed: outcome.performed,
+        }))
+    }
+}
+
+impl AdminService {
+    /// Rotates or taints in a task of its own: a caller who leaves does not split it.
+    async fn advance(
+        &self,
+        permit: AdminPermit,
+        taint: bool,
+        expected: &str,
+        reason: &str,
+        request_id: String,
+    ) -> Result<rotation::Outcome, Status> {
+        let request = rotation::Request {
+            taint,
+            expected: convert::expected_generation(expected)?,
+            reason: convert::reason(reason)?,
+            request_id,
+        };
+        let phase = self.shared.phase();
+        if phase != Phase::Serving {
+            return Err(not_serving(&phase));
+        }
+        let core = Arc::clone(&self.shared.core);
+        let task = tokio::spawn(async move {
+            let mut core = core.lock().await;
+            match core.as_mut() {
+                Some(core) => {
+                    core.advance(&permit, request).await.map_err(|error| not_rotated(&error))
+                }
+                None => Err(not_serving(&phase)),
+            }
+        });
+        task.await.unwrap_or_else(|_| Err(Status::internal("internal error; see the daemon's log")))
+    }
+
+    fn describe(&self) -> v1::StatusResponse {
+        let shared = &self.shared;
+        let log = shared.snapshot();
+        let obstacle = health::obstacle(shared);
+        let database = shared.database();
+        let mut problems: Vec<String> = shared.problem().into_iter().collect();
+        let phase = shared.phase();
+        let state = match &phase {
+            Phase::Starting(what) => {
+                problems.push(what.clone());
+                v1::ServingState::Starting
+            }
+            Phase::Standby => v1::ServingState::Standby,
+            Phase::Stopping => v1::ServingState::Stopping,
+            Phase::Serving => {
+                problems.extend(obstacle.clone());
+                if !database.problem.is_empty() {
+                    problems.push(format!("database: {}", database.problem));
+                }
+                if problems.is_empty() {
+                    v1::ServingState::Serving
+                } else {
+                    v1::ServingState::Degraded
+                }
+            }
+        };
+        let worker = shared.signer.active();
+        let head = log.as_ref().map(|log| log.head());
+        let signs = phase == Phase::Serving && obstacle.is_none();
+        v1::StatusResponse {
+            identity: log.as_ref().map(|log| log.identity().to_string()).unwrap_or_default(),
+            state: state.into(),
+            problems,
+            head: head.map(|head| convert::event(head)),
+            head_sequence_number: head.map_or(0, |head| head.event().sequence_number()),
+            active_generation_id: head
+                .filter(|_| signs)
+                .map(|head| head.event().id().to_string())
+                .unwrap_or_default(),
+            tokens: shared.signer.workers().iter().map(token_status).collect(),
+            database: Some(v1::DatabaseStatus {
+                connected: database.connected,
+                lock_held: database.lock_held,
+                problem: database.problem,
+            }),
+            queue_depth: worker.queue_depth() as u32,
+            last_signature_age_ms: worker.pulse().last_good().map(|age| age.as_millis() as u64),
+            uptime_seconds: shared.clock.uptime().as_secs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn token_status(worker: &crate::signer::TokenWorker) -> v1::TokenStatus {
+    let report = worker.report();
+    v1::TokenStatus {
+        label: worker.config().name().to_owned(),
+        serial: report.serial,
+        ready: report.ready,
+        problem: report.problem,
+    }
+}

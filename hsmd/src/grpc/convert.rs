@@ -1,0 +1,151 @@
+//! Between messages and domain types.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsmd_chain::{Digest, Payload, PublicKey, SignedEvent};
+use hsmd_proto::v1;
+use tonic::{Request, Status};
+
+use super::MAX_PAYLOAD;
+use super::status::invalid;
+use crate::authz::PeerCredentials;
+use crate::keylog::chain;
+use crate::signer::Signed;
+
+const MAX_REASON: usize = 500;
+
+/// Who called.
+pub(super) fn peer<T>(request: &Request<T>) -> Result<Arc<PeerCredentials>, Status> {
+    request
+        .extensions()
+        .get::<Arc<PeerCredentials>>()
+        .cloned()
+        .ok_or_else(|| Status::internal("the connection has no peer credentials"))
+}
+
+/// When the caller stops waiting, from the header `grpc-timeout` (digits and a unit).
+pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    };
+    Instant::now().checked_add(timeout)
+}
+
+/// The caller's request id, or one of our own.
+pub(super) fn request_id<T>(request: &Request<T>) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    request
+        .metadata()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_graphic()))
+        .map_or_else(
+            || format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
+            str::to_owned,
+        )
+}
+
+/// A ttl in whole milliseconds, at least a second.
+pub(super) fn ttl(request: &v1::EndorseRequest) -> Result<Duration, Status> {
+    let bad = |message| invalid("MALFORMED_TTL", message);
+    let ttl = request.ttl.as_ref().ok_or_else(|| bad("ttl is missing"))?;
+    let ttl = Duration::try_from(*ttl).map_err(|_| bad("ttl is negative or out of range"))?;
+    if ttl < Duration::from_secs(1) {
+        return Err(bad("ttl is less than one second"));
+    }
+    Ok(Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)))
+}
+
+pub(super) fn public_key(text: &str) -> Result<PublicKey, Status> {
+    text.parse()
+        .map_err(|error| invalid("MALFORMED_PUBLIC_KEY", format!("public_key is refused: {error}")))
+}
+
+/// A document with its purpose. Whether the caller may have it signed is the policy's question.
+pub(super) fn document(bytes: &[u8]) -> Result<(Payload, String), Status> {
+    let bad = |message: String| invalid("MALFORMED_PAYLOAD", message);
+    if bytes.len() > MAX_PAYLOAD {
+        return Err(invalid(
+            "PAYLOAD_TOO_LARGE",
+            format!("the payload has {} bytes, {MAX_PAYLOAD} are allowed", bytes.len()),
+        ));
+    }
+    let payload = Payload::parse(bytes)
+        .map_err(|error| bad(format!("the payload is refused: {}", chain(&error))))?;
+    for reserved in ["publicKey", "expiration"] {
+        if payload.has(reserved) {
+            return Err(bad(format!(
+                "a payload with a top-level {reserved} could pass for an endorsement: call Endorse"
+            )));
+        }
+    }
+    let purpose = payload.string("purpose").ok_or_else(|| {
+        bad("the payload has no top-level string `purpose`, which names a signing purpose".into())
+    })?;
+    Ok((payload, purpose))
+}
+
+pub(super) fn expected_generation(text: &str) -> Result<Digest, Status> {
+    text.parse().map_err(|_| {
+        invalid(
+            "MALFORMED_GENERATION_ID",
+            "expected_generation_id is required: the id of the head, as Status shows it",
+        )
+    })
+}
+
+pub(super) fn reason(text: &str) -> Result<String, Status> {
+    let length = text.chars().count();
+    if !(1..=MAX_REASON).contains(&length) || text.chars().any(char::is_control) {
+        return Err(invalid(
+            "MALFORMED_REASON",
+            format!("reason is required: 1 to {MAX_REASON} characters, no control characters"),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn event(event: &SignedEvent) -> v1::Event {
+    v1::Event { text: event.text().to_owned(), signature: event.signature().to_string() }
+}
+
+pub(super) fn signed_body(signed: Signed) -> v1::SignedBody {
+    let Signed { body, signature, generation } = signed;
+    v1::SignedBody {
+        body: body.into_bytes().into(),
+        signature: signature.to_string(),
+        identity: generation.identity().to_string(),
+        generation_id: generation.id().to_string(),
+        sequence_number: generation.sequence_number(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read() {
+        let with = |text: &'static str| {
+            let mut request = Request::new(());
+            request.metadata_mut().insert("grpc-timeout", text.parse().unwrap());
+            deadline(&request).map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        assert!(with("5S").unwrap() > Duration::from_secs(4));
+        assert!(with("99999999H").is_some());
+        for bad in ["", "S", "5", "5x", "123456789S", "-1S"] {
+            assert!(with(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! From errors to gRPC status: a code, a message that says what to do, and an `ErrorInfo` with a
+//! stable reason to branch on. The one place where that is decided; docs/errors.md lists them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hsmd_proto::ERROR_DOMAIN;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::authz::Denied;
+use crate::core::CoreError;
+use crate::keylog::chain;
+use crate::rotation::RotationError;
+use crate::signer::SignError;
+use crate::state::Phase;
+
+pub(super) fn status(
+    code: Code,
+    reason: &'static str,
+    message: impl Into<String>,
+    metadata: HashMap<String, String>,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+        details.set_retry_info(Some(Duration::from_millis(100)));
+    }
+    Status::with_error_details(code, message, details)
+}
+
+pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Status {
+    status(Code::InvalidArgument, reason, message, HashMap::new())
+}
+
+pub(super) fn denied(denied: Denied) -> Status {
+    let (code, reason) = match &denied {
+        Denied::MalformedPurpose => (Code::InvalidArgument, "MALFORMED_PURPOSE"),
+        Denied::Reserved(_) => (Code::InvalidArgument, "PURPOSE_RESERVED"),
+        Denied::WrongKind(..) => (Code::InvalidArgument, "PURPOSE_WRONG_KIND"),
+        Denied::Unknown { .. } => (Code::PermissionDenied, "CALLER_UNKNOWN"),
+        Denied::Purpose { .. } => (Code::PermissionDenied, "PURPOSE_NOT_ALLOWED"),
+        Denied::Ttl { .. } => (Code::PermissionDenied, "TTL_TOO_LONG"),
+        Denied::Read(_) => (Code::PermissionDenied, "READ_NOT_ALLOWED"),
+        Denied::Action { .. } => (Code::PermissionDenied, "ACTION_NOT_ALLOWED"),
+    };
+    tracing::warn!(reason, error = %denied, "refused a call");
+    status(code, reason, denied.to_string(), HashMap::new())
+}
+
+pub(super) fn not_signed(error: &SignError) -> Status {
+    let (code, reason) = match error {
+        SignError::QueueFull(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
+        SignError::Expired => (Code::DeadlineExceeded, "EXPIRED_IN_QUEUE"),
+        SignError::NotActive(_) => (Code::Unavailable, "STARTING"),
+        SignError::TaintInProgress => (Code::Unavailable, "TAINT_IN_PROGRESS"),
+        SignError::LockLost => (Code::Unavailable, "LOCK_LOST"),
+        SignError::Token(_) => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
+    };
+    status(code, reason, error.to_string(), HashMap::new())
+}
+
+/// The answer while the daemon is not serving.
+pub(super) fn not_serving(phase: &Phase) -> Status {
+    let (reason, message) = match phase {
+        Phase::Starting(what) => ("STARTING", format!("hsmd is starting: {what}")),
+        Phase::Standby => ("STANDBY", "another hsmd serves; this one stands by".into()),
+        Phase::Stopping => ("STOPPING", "hsmd is stopping".into()),
+        Phase::Serving => ("STARTING", "hsmd is starting".into()),
+    };
+    status(Code::Unavailable, reason, message, HashMap::new())
+}
+
+pub(super) fn not_rotated(error: &RotationError) -> Status {
+    let message = chain(error);
+    let (code, reason) = match error {
+        RotationError::UnknownGeneration(_) => (Code::FailedPrecondition, "UNKNOWN_GENERATION"),
+        RotationError::NotHead { head, replaced_at, .. } => {
+            let metadata = HashMap::from([
+                ("head_id".to_owned(), head.to_string()),
+                ("replaced_at".to_owned(), replaced_at.to_string()),
+                ("live_until_with_12h_window".to_owned(), live_until(*replaced_at, 12)),
+                ("live_until_with_24h_window".to_owned(), live_until(*replaced_at, 24)),
+            ]);
+            return status(Code::FailedPrecondition, "NOT_HEAD", message, metadata);
+        }
+        RotationError::NextKeyMissing => (Code::FailedPrecondition, "NEXT_KEY_MISSING"),
+        RotationError::ClockSuspect(_) => (Code::FailedPrecondition, "CLOCK_SUSPECT"),
+        RotationError::NotDone(source) => core_reason(source),
+        RotationError::Unsettled { .. } => (Code::Unavailable, "DATABASE_UNAVAILABLE"),
+        RotationError::Unaligned { .. } => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
+    };
+    tracing::error!(reason, error = message, "rotation");
+    if code == Code::Internal {
+        return status(code, reason, "internal error; the daemon's log says more", HashMap::new());
+    }
+    status(code, reason, message, HashMap::new())
+}
+
+fn live_until(replaced_at: hsmd_chain::Timestamp, hours: u64) -> String {
+    replaced_at.saturating_add(Duration::from_secs(hours * 3600)).to_string()
+}
+
+fn core_reason(error: &CoreError) -> (Code, &'static str) {
+    match error {
+        CoreError::Disconnected | CoreError::Keylog(_) | CoreError::Append(_) => {
+            (Code::Unavailable, "DATABASE_UNAVAILABLE")
+        }
+        CoreError::Token(_) => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        CoreError::Stopping(_) => (Code::Unavailable, "STOPPING"),
+        CoreError::Clock(_) => (Code::FailedPrecondition, "CLOCK_SUSPECT"),
+        CoreError::Journal(_) => (Code::Unavailable, "JOURNAL_UNAVAILABLE"),
+        CoreError::Row { .. }
+        | CoreError::Log(_)
+        | CoreError::Diverged(_)
+        | CoreError::Contested(_)
+        | CoreError::OlderThanJournal { .. }
+        | CoreError::JournalEvent { .. } => (Code::Internal, "INTERNAL"),
+    }
+}

@@ -1,0 +1,102 @@
+//! Truthful health: whether a signature can be had now, shown by one that was made, and told to
+//! whoever asks the standard gRPC health service.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::state::{Phase, Shared};
+
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// A signature that takes longer than this is no service.
+const SIGN_BOUND: Duration = Duration::from_millis(800);
+
+/// Other work on the token (key generation, opening) may take longer.
+const WORK_BOUND: Duration = Duration::from_secs(10);
+
+/// Why nothing can be signed now; `None` when it can.
+pub fn obstacle(shared: &Shared) -> Option<String> {
+    match shared.phase() {
+        Phase::Serving => {}
+        Phase::Starting(what) => return Some(what),
+        Phase::Standby => return Some("standby: another hsmd serves".into()),
+        Phase::Stopping => return Some("stopping".into()),
+    }
+    let worker = shared.signer.active();
+    let (report, pulse) = (worker.report(), worker.pulse());
+    if !shared.signer.gate().lock_is_proved() {
+        return Some("the writer lock can't be proved".into());
+    }
+    if worker.is_held() {
+        return Some("a taint is in progress".into());
+    }
+    if !report.ready {
+        return Some(format!("token {}: {}", worker.config().name(), report.problem));
+    }
+    if pulse.signing_for().is_some_and(|time| time >= SIGN_BOUND) {
+        return Some("a signature has been running for more than 800 ms".into());
+    }
+    if pulse.working_for().is_some_and(|time| time >= WORK_BOUND) {
+        return Some("a call to the token has been running for more than 10 s".into());
+    }
+    let stale = worker.config().health_interval + Duration::from_secs(1);
+    match pulse.last_good() {
+        Some(age) if age <= stale => None,
+        _ if pulse.working_for().is_some() => None,
+        Some(age) => Some(format!("the last good signature was made {} ms ago", age.as_millis())),
+        None => Some("no signature has been made yet".into()),
+    }
+}
+
+/// Keeps the health service truthful until dropped, and makes a signature when callers make none.
+pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthReporter) {
+    let asking = Arc::new(AtomicBool::new(false));
+    let mut told: Option<(ServingStatus, ServingStatus)> = None;
+    loop {
+        let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let obstacle = obstacle(&shared);
+        let now = (status(obstacle.is_none()), status(shared.log.borrow().is_some()));
+        if told.as_ref().map(|told| (told.0 as u8, told.1 as u8))
+            != Some((now.0 as u8, now.1 as u8))
+        {
+            match &obstacle {
+                None => tracing::info!("ready to sign"),
+                Some(obstacle) => tracing::warn!(obstacle, "not ready to sign"),
+            }
+            for name in ["", "hsmd.v1.Signer"] {
+                service.set_service_status(name, now.0).await;
+            }
+            service.set_service_status("hsmd.v1.KeyLog", now.1).await;
+            admin.set_service_status("", now.0).await;
+            admin.set_service_status("hsmd.v1.Admin", ServingStatus::Serving).await;
+            told = Some(now);
+        }
+        ask(&shared, &asking);
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Asks for a health signature when the last good one is old enough; one at a time.
+fn ask(shared: &Arc<Shared>, asking: &Arc<AtomicBool>) {
+    let worker = shared.signer.active();
+    let fresh = worker
+        .pulse()
+        .last_good()
+        .is_some_and(|age| age + PERIOD < worker.config().health_interval);
+    let serving = shared.phase() == Phase::Serving;
+    if fresh || !serving || worker.is_held() || asking.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (shared, asking) = (Arc::clone(shared), Arc::clone(asking));
+    tokio::spawn(async move {
+        // The outcome is in the pulse and in the token's report.
+        if let Ok(Err(error)) = shared.signer.active().run(|slot| slot.sign_health()).await {
+            tracing::debug!(%error, "no health signature");
+        }
+        asking.store(false, Ordering::Release);
+    });
+}

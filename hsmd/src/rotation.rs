@@ -1,0 +1,261 @@
+//! Rotation and taint: the steps of design section 5, in their order. Kill the process after any of
+//! them and the next start continues with the same single history.
+//!
+//! Key n signs, key n+1 is on the token and committed by event n. The token's mutex is taken in steps
+//! 2, 4, 7 and 8 only, so that a slow database never stops signing.
+
+use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
+
+use crate::authz::AdminPermit;
+use crate::clock::ClockSuspect;
+use crate::core::{Core, CoreError};
+use crate::journal::{Entries, JournaledEvent};
+use crate::keylog::{AdminAction, AdminRecord, KeylogError};
+use crate::startup::Place;
+
+/// What an administrator wants.
+#[derive(Debug)]
+pub struct Request {
+    /// Taint the replaced generation, or not.
+    pub taint: bool,
+    /// The generation that the administrator means to replace.
+    pub expected: Digest,
+    /// Why.
+    pub reason: String,
+    /// The request's id in the logs.
+    pub request_id: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The event that replaced the expected generation.
+    pub event: SignedEvent,
+    /// False when an earlier call had done it.
+    pub performed: bool,
+}
+
+/// Why it was not done, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    /// The log has no such generation.
+    #[error("the key log has no generation {0}")]
+    UnknownGeneration(Digest),
+    /// The generation has been replaced already, without a taint.
+    #[error(
+        "generation {generation} is not the head: it was replaced at {replaced_at} without a taint, \
+         which can't be added; it stops being live when the verifier's window after that instant ends"
+    )]
+    NotHead {
+        /// The generation.
+        generation: Digest,
+        /// The head's id.
+        head: Digest,
+        /// When its successor was made: it is live for a window after that.
+        replaced_at: Timestamp,
+    },
+    /// The committed next key is not on the token.
+    #[error(
+        "the committed next key is missing on the token or differs: restore the token's backup"
+    )]
+    NextKeyMissing,
+    /// The clocks disagree.
+    #[error("nothing was stamped: {0}")]
+    ClockSuspect(#[from] ClockSuspect),
+    /// The new key could not be put on record; nothing has changed.
+    #[error("nothing has changed")]
+    NotDone(#[source] CoreError),
+    /// The new event is signed and in the journal, but not known to be in the log.
+    #[error(
+        "event {number} is signed but not known to be in the log; it will be appended as soon as the \
+         database is back: ask again with the same expected generation"
+    )]
+    Unsettled {
+        /// Its number.
+        number: u32,
+        /// Why.
+        #[source]
+        source: CoreError,
+    },
+    /// The new event is in the log, but the token has not followed yet.
+    #[error(
+        "event {number} is in the log, but the token has not followed yet; that goes on by itself: \
+         ask again with the same expected generation"
+    )]
+    Unaligned {
+        /// Its number.
+        number: u32,
+        /// Why.
+        #[source]
+        source: CoreError,
+    },
+}
+
+impl Core {
+    /// Rotates or taints. Must run in a task of its own: it is not to be split by a caller who leaves.
+    ///
+    /// # Errors
+    /// Why it was not done, or what of it is still to be done.
+    pub async fn advance(
+        &mut self,
+        permit: &AdminPermit,
+        request: Request,
+    ) -> Result<Outcome, RotationError> {
+        self.finish_earlier().await?;
+        // Step 1: a retry after a lost reply must not rotate twice.
+        if let Some(event) = self.replaced_already(&request)? {
+            return Ok(Outcome { event, performed: false });
+        }
+        let head = self.log.head().event().sequence_number();
+        if request.taint {
+            // From here on nothing that generation n signed leaves, and nobody signs with it.
+            self.signer.gate().close_below(head + 1);
+            self.signer.active().hold(true);
+        }
+        let made = self.make_event(permit, &request).await;
+        let (event, record, log) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                if request.taint {
+                    self.signer.gate().reopen_from(head);
+                    self.signer.active().hold(false);
+                }
+                return Err(error);
+            }
+        };
+        let number = event.event().sequence_number();
+        // Step 6.
+        self.append(&event, &record)
+            .await
+            .and_then(|()| self.committed(log))
+            .map_err(|source| RotationError::Unsettled { number, source })?;
+        // Steps 7 and 8.
+        self.align().await.map_err(|source| RotationError::Unaligned { number, source })?;
+        self.copy_journal_to_token().await;
+        tracing::info!(number, taint = request.taint, id = %event.event().id(), "the key has moved on");
+        Ok(Outcome { event, performed: true })
+    }
+
+    /// Completes what an earlier call had to leave.
+    async fn finish_earlier(&mut self) -> Result<(), RotationError> {
+        if let Some(event) = self.unsettled() {
+            let number = event.event().sequence_number();
+            self.settle().await.map_err(|source| RotationError::Unsettled { number, source })?;
+        }
+        let number = self.log.head().event().sequence_number();
+        self.align().await.map_err(|source| RotationError::Unaligned { number, source })
+    }
+
+    /// The event that replaced the expected generation, if that has been done as wanted.
+    fn replaced_already(&self, request: &Request) -> Result<Option<SignedEvent>, RotationError> {
+        let expected = self
+            .log
+            .generation(&request.expected)
+            .ok_or(RotationError::UnknownGeneration(request.expected))?;
+        let number = expected.event().sequence_number();
+        let Some(successor) = self.log.event(number + 1) else { return Ok(None) };
+        if request.taint && !successor.event().taint_previous() {
+            return Err(RotationError::NotHead {
+                generation: request.expected,
+                head: self.log.head().event().id(),
+                replaced_at: successor.event().created_at(),
+            });
+        }
+        Ok(Some(SignedEvent::clone(successor)))
+    }
+
+    /// Steps 2 to 5: from the intent to the signed event in the journal.
+    async fn make_event(
+        &mut self,
+        permit: &AdminPermit,
+        request: &Request,
+    ) -> Result<(SignedEvent, AdminRecord, KeyLog), RotationError> {
+        let not_done = |error: CoreError| RotationError::NotDone(error);
+        let database_clock = self.database_clock().await.map_err(not_done)?;
+        let Some(next) = self.next.clone() else { return Err(RotationError::NextKeyMissing) };
+        let head = self.log.head().event().clone();
+        let number = head.sequence_number() + 1;
+
+        // Step 2: note it, then find or make key n+2.
+        let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
+        self.journal.replace(begun).map_err(|e| not_done(e.into()))?;
+        crate::crash_point!("rotation::begun");
+        let made_on = self.signer.workers().len() - 1;
+        let workers = self.signer.workers();
+        let committed = workers[made_on]
+            .run(move |slot| slot.find_or_generate(number + 1))
+            .await
+            .map_err(|e| not_done(e.into()))?
+            .map_err(|e| not_done(e.into()))?;
+        crate::crash_point!("rotation::key-made");
+
+        // Step 3: the event, stamped only if all clocks agree.
+        let created_at = self.clock.stamp(head.created_at(), database_clock)?;
+        let revealed = self.revealed_key(&next, head.rotation_hash()).await?;
+        let event =
+            Event::successor(&head, revealed, committed.digest(), created_at, request.taint)
+                .map_err(|_| RotationError::NextKeyMissing)?;
+
+        // Step 4: signed by key n+1; the slot verifies what the token returned.
+        let Place { token, id } = next;
+        let event = workers[token]
+            .run(move |slot| slot.sign_event(event, &id))
+            .await
+            .map_err(|e| not_done(e.into()))?
+            .map_err(|e| not_done(e.into()))?;
+        crate::crash_point!("rotation::signed");
+        let mut log = self.log.clone();
+        log.extend(event.clone(), created_at, self.skew)
+            .map_err(|source| not_done(CoreError::JournalEvent { number, source }))?;
+
+        // Step 5: from here on this text is event n+1, whatever happens.
+        let record = AdminRecord {
+            at: created_at,
+            action: if request.taint { AdminAction::Taint } else { AdminAction::Rotate },
+            caller: permit.caller().name().to_owned(),
+            reason: request.reason.clone(),
+            request_id: request.request_id.clone(),
+            file_digest: None,
+        };
+        let entries = Entries {
+            begun: Some(number),
+            event: Some(JournaledEvent::new(&event, Some(record.clone()))),
+        };
+        self.journal.replace(entries).map_err(|e| not_done(e.into()))?;
+        self.copy_journal_to_token().await;
+        crate::crash_point!("rotation::journaled");
+        Ok((event, record, log))
+    }
+
+    /// The public key of the committed next pair, which must be the one that the head committed to.
+    async fn revealed_key(
+        &self,
+        next: &Place,
+        rotation_hash: Digest,
+    ) -> Result<hsmd_chain::PublicKey, RotationError> {
+        let Place { token, id } = next.clone();
+        let inventory = self.signer.workers()[token]
+            .run(move |slot| slot.public_keys(&id))
+            .await
+            .map_err(|e| RotationError::NotDone(e.into()))?
+            .map_err(|e| RotationError::NotDone(e.into()))?;
+        inventory
+            .into_iter()
+            .find(|key| key.digest() == rotation_hash)
+            .ok_or(RotationError::NextKeyMissing)
+    }
+
+    async fn database_clock(&mut self) -> Result<i64, CoreError> {
+        let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
+        let clock = match writer.prove_lock().await {
+            Ok(()) => writer.clock_millis().await,
+            Err(error) => Err(error),
+        };
+        clock.map_err(|error: KeylogError| {
+            if error.is_transient() {
+                self.disconnect();
+            }
+            error.into()
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! The signer: who holds the token's session, which generation signs, and who waits for it.
+//!
+//! Each token has one named thread, the only place that takes the mutex around its session
+//! ([`slot`]). Requests reach it through bounded lanes ([`lanes`]): admin work goes first, signing
+//! requests wait their turn. The generation and its key handle live under the same mutex, and the
+//! body is built, hashed and signed there: a signature always names the key that made it. The
+//! [`gate`] keeps what a tainted generation signed from leaving.
+
+pub mod gate;
+pub mod generation;
+pub mod lanes;
+pub mod pulse;
+pub mod slot;
+pub mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use hsmd_chain::{EndorsementPayload, Payload, Signature};
+use tokio::sync::oneshot;
+
+pub use gate::Gate;
+pub use generation::Generation;
+pub use slot::Slot;
+pub use worker::{TokenWorker, WorkerGone};
+
+use crate::authz::SignPermit;
+use lanes::{Job, Queued};
+
+/// What a caller wants signed: never bytes, never a digest.
+#[derive(Debug)]
+pub enum Document {
+    /// A service's key.
+    Endorsement(EndorsementPayload),
+    /// A JSON document.
+    Payload(Payload),
+}
+
+/// A signature with everything that names it.
+#[derive(Debug)]
+pub struct Signed {
+    /// The exact signed text.
+    pub body: String,
+    /// The signature over it.
+    pub signature: Signature,
+    /// The generation that the body names and whose key signed.
+    pub generation: Arc<Generation>,
+}
+
+/// Why nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// Too many requests wait already.
+    #[error("{0} requests wait for the token already; try again in a moment")]
+    QueueFull(usize),
+    /// The caller's deadline passed before the token was asked.
+    #[error("the deadline passed while the request waited; the token was not asked")]
+    Expired,
+    /// The daemon has not come so far, or has stopped.
+    #[error("no generation is active: {0}")]
+    NotActive(&'static str),
+    /// The active generation is being tainted.
+    #[error("the active generation is being tainted; try again in a moment")]
+    TaintInProgress,
+    /// The lock may be another daemon's.
+    #[error("this daemon can't prove that it holds the writer lock")]
+    LockLost,
+    /// The token can't sign now.
+    #[error("the token can't sign now: {0}")]
+    Token(String),
+}
+
+/// All tokens, and which of them holds the active generation.
+#[derive(Debug)]
+pub struct Signer {
+    workers: Vec<TokenWorker>,
+    active: AtomicUsize,
+    gate: Arc<Gate>,
+}
+
+impl Signer {
+    /// A signer over these tokens, in the order of the configuration.
+    pub fn new(workers: Vec<TokenWorker>, gate: Arc<Gate>) -> Self {
+        Self { workers, active: AtomicUsize::new(0), gate }
+    }
+
+    /// The tokens, in the order of the configuration.
+    pub fn workers(&self) -> &[TokenWorker] {
+        &self.workers
+    }
+
+    /// The token that holds the active generation.
+    pub fn active(&self) -> &TokenWorker {
+        &self.workers[self.active_index()]
+    }
+
+    /// Its index.
+    pub fn active_index(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    /// Sends signing requests to another token from now on.
+    pub(crate) fn set_active(&self, index: usize) {
+        debug_assert!(index < self.workers.len());
+        self.active.store(index, Ordering::Release);
+    }
+
+    /// What may leave.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Signs one document.
+    ///
+    /// # Errors
+    /// Nothing was signed, or what was signed may not leave.
+    pub async fn sign(
+        &self,
+        _permit: &SignPermit,
+        document: Document,
+        deadline: Option<Instant>,
+    ) -> Result<Signed, SignError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::One { document, reply }, deadline)?;
+        self.leave(answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
+    }
+
+    /// Signs several documents, in order; none of the signatures is handed out unless all are made.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), for the first that failed.
+    pub async fn sign_batch(
+        &self,
+        _permit: &SignPermit,
+        documents: Vec<Document>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Signed>, SignError> {
+        let (reply, answer) = oneshot::channel();
+        let signed = Vec::with_capacity(documents.len());
+        self.submit(Job::Batch { rest: documents.into_iter(), signed, reply }, deadline)?;
+        let signed = answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?;
+        signed.into_iter().map(|signed| self.leave(signed)).collect()
+    }
+
+    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<(), SignError> {
+        self.active().submit(Queued::new(job, deadline))
+    }
+
+    /// The last look before a signature goes to the transport, which looks once more.
+    fn leave(&self, signed: Signed) -> Result<Signed, SignError> {
+        if self.gate.admits(signed.generation.sequence_number()) {
+            Ok(signed)
+        } else {
+            Err(SignError::TaintInProgress)
+        }
+    }
+}

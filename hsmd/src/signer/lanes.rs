@@ -1,0 +1,175 @@
+//! The lanes before a token: admin work ahead, signing requests in turn, bounded.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::{Document, SignError, Signed, Slot};
+
+/// How long signing requests may wait for a taint to end before they are refused.
+const HOLD_AT_MOST: Duration = Duration::from_secs(2);
+
+/// A piece of admin work for the token's thread.
+pub(super) type Work = Box<dyn FnOnce(&mut Slot) + Send>;
+
+/// What a caller waits for.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// One document.
+    One { document: Document, reply: oneshot::Sender<Result<Signed, SignError>> },
+    /// Several: each pass through the thread signs one, so that others get their turn in between.
+    Batch {
+        rest: std::vec::IntoIter<Document>,
+        signed: Vec<Signed>,
+        reply: oneshot::Sender<Result<Vec<Signed>, SignError>>,
+    },
+}
+
+/// A job in the lane.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) job: Job,
+    deadline: Option<Instant>,
+    since: Instant,
+}
+
+impl Queued {
+    pub(super) fn new(job: Job, deadline: Option<Instant>) -> Self {
+        Self { job, deadline, since: Instant::now() }
+    }
+
+    /// Whether nobody waits for it any more: its caller left, or its deadline passed.
+    pub(super) fn is_given_up(&self) -> bool {
+        match &self.job {
+            Job::One { reply, .. } => reply.is_closed(),
+            Job::Batch { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    pub(super) fn is_expired(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    pub(super) fn refuse(self, error: SignError) {
+        // A caller who has left does not mind.
+        match self.job {
+            Job::One { reply, .. } => drop(reply.send(Err(error))),
+            Job::Batch { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// What the thread does next.
+pub(super) enum Next {
+    /// Admin work.
+    Work(Work),
+    /// Sign.
+    Sign(Queued),
+    /// Tell the caller that it waited long enough.
+    Refuse(Queued, SignError),
+    /// Nothing came: look after the session.
+    Idle,
+    /// Everything accepted is done and no more will come.
+    Stop,
+}
+
+#[derive(Default)]
+struct State {
+    work: VecDeque<Work>,
+    jobs: VecDeque<Queued>,
+    held: bool,
+    stopping: bool,
+}
+
+/// Both lanes of one token.
+pub(super) struct Lanes {
+    state: Mutex<State>,
+    changed: Condvar,
+    capacity: usize,
+}
+
+impl Lanes {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
+    }
+
+    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
+        let mut state = self.state.lock();
+        if state.stopping {
+            return Err(SignError::NotActive("the daemon is stopping"));
+        }
+        if state.jobs.len() >= self.capacity {
+            return Err(SignError::QueueFull(self.capacity));
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Puts work before everything but earlier work; false when the thread has stopped.
+    pub(super) fn put(&self, work: Work) -> bool {
+        let mut state = self.state.lock();
+        if state.stopping {
+            return false;
+        }
+        state.work.push_back(work);
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Puts a batch back behind those who wait, or straight to the front when nobody does.
+    pub(super) fn put_back(&self, job: Queued) {
+        self.state.lock().jobs.push_back(job);
+    }
+
+    /// Holds signing requests back, or lets them go on.
+    pub(super) fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.state.lock().held
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.state.lock().jobs.len()
+    }
+
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopping = true;
+        state.held = false;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits for something to do, at most for `patience`.
+    pub(super) fn next(&self, patience: Duration) -> Next {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.work.pop_front() {
+                return Next::Work(work);
+            }
+            if !state.held {
+                if let Some(job) = state.jobs.pop_front() {
+                    return Next::Sign(job);
+                }
+                if state.stopping {
+                    return Next::Stop;
+                }
+            } else if state.jobs.front().is_some_and(|job| job.since.elapsed() > HOLD_AT_MOST)
+                && let Some(job) = state.jobs.pop_front()
+            {
+                return Next::Refuse(job, SignError::TaintInProgress);
+            }
+            if self.changed.wait_for(&mut state, patience).timed_out() {
+                return Next::Idle;
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The pulse of a token: when it last made a good signature, and since when a call has been running.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Written by the token's thread, read by everybody, without a lock.
+#[derive(Debug)]
+pub struct Pulse {
+    epoch: Instant,
+    /// Milliseconds after the epoch, plus one; 0 is never.
+    last_good: AtomicU64,
+    /// When the running call began, likewise; 0 is none.
+    signing_since: AtomicU64,
+    working_since: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            epoch: Instant::now(),
+            last_good: AtomicU64::new(0),
+            signing_since: AtomicU64::new(0),
+            working_since: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pulse {
+    /// How long ago the last good signature was made.
+    pub fn last_good(&self) -> Option<Duration> {
+        self.since(&self.last_good)
+    }
+
+    /// How long the running signature has taken so far.
+    pub fn signing_for(&self) -> Option<Duration> {
+        self.since(&self.signing_since)
+    }
+
+    /// How long other work on the token (key generation, opening) has taken so far.
+    pub fn working_for(&self) -> Option<Duration> {
+        self.since(&self.working_since)
+    }
+
+    pub(super) fn begin_signing(&self) {
+        self.signing_since.store(self.now(), Ordering::Release);
+    }
+
+    pub(super) fn end_signing(&self, good: bool) {
+        if good {
+            self.last_good.store(self.now(), Ordering::Release);
+        }
+        self.signing_since.store(0, Ordering::Release);
+    }
+
+    pub(super) fn begin_work(&self) {
+        self.working_since.store(self.now(), Ordering::Release);
+    }
+
+    pub(super) fn end_work(&self) {
+        self.working_since.store(0, Ordering::Release);
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64 + 1
+    }
+
+    fn since(&self, cell: &AtomicU64) -> Option<Duration> {
+        match cell.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(Duration::from_millis(self.now().saturating_sub(at))),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What the mutex protects: the session with one token, and the generation that signs on it.
+//!
+//! Nothing else opens a session. A session that is lost is opened again here, its keys found again and
+//! bound again by a verified signature, with backoff and without a restart.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsmd_chain::{Event, PublicKey, Signature, SignedEvent};
+use parking_lot::Mutex;
+
+use super::pulse::Pulse;
+use super::{Document, Gate, Generation, SignError, Signed};
+use crate::clock::Clock;
+use crate::config::TokenConfig;
+use crate::keylog::chain;
+use crate::token::{self, Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+
+/// What everybody may know of a token without taking its mutex.
+#[derive(Clone, Debug, Default)]
+pub struct TokenReport {
+    /// The serial number, once known.
+    pub serial: String,
+    /// Whether a logged-in session is open.
+    pub ready: bool,
+    /// Why not.
+    pub problem: String,
+    /// Whether only a person can change that (a refused PIN).
+    pub latched: bool,
+}
+
+/// One token: its session, if open, and the generation that signs on it, if any.
+#[derive(Debug)]
+pub struct Slot {
+    config: TokenConfig,
+    state_dir: PathBuf,
+    modules: Arc<Modules>,
+    clock: Clock,
+    session: Option<OpenToken>,
+    active: Option<Active>,
+    retry_at: Option<Instant>,
+    backoff: Duration,
+    gate: Arc<Gate>,
+    pulse: Arc<Pulse>,
+    report: Arc<Mutex<TokenReport>>,
+}
+
+#[derive(Debug)]
+struct Active {
+    generation: Arc<Generation>,
+    /// CKA_ID of its key.
+    id: Vec<u8>,
+    key: Option<KeyHandle>,
+}
+
+impl Slot {
+    pub(super) fn new(
+        config: TokenConfig,
+        state_dir: PathBuf,
+        modules: Arc<Modules>,
+        clock: Clock,
+        gate: Arc<Gate>,
+        pulse: Arc<Pulse>,
+        report: Arc<Mutex<TokenReport>>,
+    ) -> Self {
+        Self {
+            config,
+            state_dir,
+            modules,
+            clock,
+            session: None,
+            active: None,
+            retry_at: None,
+            backoff: RETRY_FIRST,
+            gate,
+            pulse,
+            report,
+        }
+    }
+
+    /// Opens the session if it isn't open, whatever the backoff says.
+    ///
+    /// # Errors
+    /// The token can't be reached, or the PIN can't or may not be used.
+    pub fn open(&mut self) -> Result<(), TokenError> {
+        if self.session.is_some() {
+            return Ok(());
+        }
+        let opened =
+            OpenToken::open(&self.modules, &self.config, &self.state_dir).and_then(|session| {
+                let key = match &self.active {
+                    Some(active) => {
+                        Some(bind(&session, &active.generation, &active.id, &self.clock)?)
+                    }
+                    None => None,
+                };
+                Ok((session, key))
+            });
+        match opened {
+            Ok((session, key)) => {
+                if let Some(active) = &mut self.active {
+                    active.key = key;
+                }
+                tracing::info!(token = self.config.name(), "session open");
+                *self.report.lock() = TokenReport {
+                    serial: session.serial().to_owned(),
+                    ready: true,
+                    ..TokenReport::default()
+                };
+                self.session = Some(session);
+                self.retry_at = None;
+                self.backoff = RETRY_FIRST;
+                Ok(())
+            }
+            Err(error) => {
+                self.lost(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// All our keys on the token.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn inventory(&mut self) -> Result<Inventory, TokenError> {
+        self.with_session(OpenToken::inventory)
+    }
+
+    /// Finds the key pair with this number, or makes it. What an interrupted attempt left incomplete
+    /// or double is destroyed and made anew: no event commits to it yet.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
+        let id = token::keys::id(sequence_number);
+        if let Some(found) = self.with_session(|session| session.complete_pair(&id))? {
+            tracing::info!(sequence_number, "adopted a key pair that was already on the token");
+            return Ok(found);
+        }
+        self.destroy(&id)?;
+        self.with_session(|session| session.generate(sequence_number))
+    }
+
+    /// The public keys with this CKA_ID.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn public_keys(&mut self, id: &[u8]) -> Result<Vec<PublicKey>, TokenError> {
+        self.with_session(|session| session.public_keys(id))
+    }
+
+    /// Destroys what has this CKA_ID, confirmed by a find.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn destroy(&mut self, id: &[u8]) -> Result<(), TokenError> {
+        self.with_session(|session| session.destroy(id))
+    }
+
+    /// Signs an event with the key that it reveals, which has this CKA_ID, and verifies what the token
+    /// returned.
+    ///
+    /// # Errors
+    /// The token, or the key is not on it.
+    pub fn sign_event(&mut self, event: Event, id: &[u8]) -> Result<SignedEvent, TokenError> {
+        let (text, input) = (event.text(), event.signing_input());
+        let (_, signature) =
+            self.with_session(|session| session.sign_as(id, event.public_key(), &input, &text))?;
+        Ok(SignedEvent::new(event, signature))
+    }
+
+    /// The journal's copies on the token.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn read_journal(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
+        let label = self.journal_label();
+        self.with_session(|session| session.read_data(&label))
+    }
+
+    /// Replaces the journal's copy on the token.
+    ///
+    /// # Errors
+    /// The token; many hold no data objects.
+    pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
+        let label = self.journal_label();
+        self.with_session(|session| session.write_data(&label, value))
+    }
+
+    /// Makes this generation the one that signs here, after its key, which has this CKA_ID, has been
+    /// bound to its public key by a signature that was verified.
+    ///
+    /// # Errors
+    /// The token; then the generation before goes on.
+    pub fn activate(&mut self, generation: Arc<Generation>, id: Vec<u8>) -> Result<(), TokenError> {
+        let clock = self.clock.clone();
+        let key = self.with_session(|session| bind(session, &generation, &id, &clock))?;
+        self.active = Some(Active { generation, id, key: Some(key) });
+        self.pulse.end_signing(true);
+        Ok(())
+    }
+
+    /// Makes no generation sign here.
+    pub fn deactivate(&mut self) {
+        self.active = None;
+    }
+
+    /// The generation that signs here.
+    pub fn generation(&self) -> Option<&Arc<Generation>> {
+        self.active.as_ref().map(|active| &active.generation)
+    }
+
+    /// Signs a document with the active generation.
+    pub(super) fn sign(&mut self, document: &Document) -> Result<Signed, SignError> {
+        let (generation, body) = {
+            let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
+            self.check_may_sign(&active.generation)?;
+            (Arc::clone(&active.generation), active.generation.body(document))
+        };
+        let signature = self.sign_body(&body)?;
+        Ok(Signed { body: body.into_text(), signature, generation })
+    }
+
+    /// Makes a signature to see whether the token still can; it goes nowhere.
+    ///
+    /// # Errors
+    /// It can't, or there is nothing to sign with.
+    pub fn sign_health(&mut self) -> Result<(), SignError> {
+        let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
+        self.check_may_sign(&active.generation)?;
+        let now = self.clock.now().map_err(|e| SignError::Token(e.to_string()))?;
+        let generation = Arc::clone(&active.generation);
+        let body = generation.health_body(now);
+        let signature = self.sign_body(&body)?;
+        match generation.public_key().verify(body.text().as_bytes(), &signature) {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let error = TokenError::Nonsense("a signature that does not verify");
+                self.lost(&error);
+                Err(SignError::Token(error.to_string()))
+            }
+        }
+    }
+
+    fn check_may_sign(&self, generation: &Generation) -> Result<(), SignError> {
+        if !self.gate.admits(generation.sequence_number()) {
+            return Err(SignError::TaintInProgress);
+        }
+        if !self.gate.lock_is_proved() {
+            return Err(SignError::LockLost);
+        }
+        Ok(())
+    }
+
+    fn sign_body(&mut self, body: &hsmd_chain::Body) -> Result<Signature, SignError> {
+        let input = body.signing_input();
+        self.pulse.begin_signing();
+        let mut result = self.sign_once(&input);
+        // A signature may be repeated: a lost session is opened again at once, and once.
+        if let Err(error) = &result
+            && error.class() != Class::Caller
+            && self.may_reopen_now()
+            && self.open().is_ok()
+        {
+            result = self.sign_once(&input);
+        }
+        self.pulse.end_signing(result.is_ok());
+        result.map_err(|error| SignError::Token(error.to_string()))
+    }
+
+    fn sign_once(&mut self, input: &hsmd_chain::SigningInput) -> Result<Signature, TokenError> {
+        let (Some(session), Some(key)) =
+            (&self.session, self.active.as_ref().and_then(|active| active.key))
+        else {
+            return Err(self.closed());
+        };
+        let result = session.sign(key, input);
+        if let Err(error) = &result {
+            self.lost(error);
+        }
+        result
+    }
+
+    /// Runs something in the session, opened first if need be and allowed by the backoff.
+    fn with_session<T>(
+        &mut self,
+        work: impl FnOnce(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        if self.session.is_none() && self.may_reopen_now() {
+            self.open()?;
+        }
+        let Some(session) = &self.session else { return Err(self.closed()) };
+        let result = work(session);
+        if let Err(error) = &result {
+            self.lost(error);
+        }
+        result
+    }
+
+    /// Drops the session if the error says that it is lost, and says when to open it again.
+    fn lost(&mut self, error: &TokenError) {
+        let class = error.class();
+        if class == Class::Caller || matches!(error, TokenError::NotDestroyed { .. }) {
+            return;
+        }
+        let problem = chain(error);
+        let had_session = self.session.is_some();
+        if had_session || self.report.lock().problem != problem {
+            tracing::warn!(token = self.config.name(), problem, ?class, "the session is lost");
+        }
+        self.session = None;
+        if let Some(active) = &mut self.active {
+            active.key = None;
+        }
+        if class == Class::Device && self.modules.reset(&self.config.module) {
+            tracing::warn!(token = self.config.name(), "PKCS#11 module reinitialised");
+        }
+        let mut report = self.report.lock();
+        report.ready = false;
+        report.problem = problem;
+        report.latched = class == Class::Fatal;
+        drop(report);
+        if had_session {
+            self.backoff = RETRY_FIRST;
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(Instant::now() + self.backoff);
+            self.backoff = (self.backoff * 2).min(RETRY_AT_MOST);
+        }
+    }
+
+    fn may_reopen_now(&self) -> bool {
+        self.session.is_none() && self.retry_at.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// Opens a lost session when it is time; called while nothing else is to be done.
+    pub(super) fn look_after(&mut self) {
+        // Before the first opening there is nothing to look after: in standby the token is not ours.
+        if self.active.is_some() && self.may_reopen_now() {
+            // The failure is in the report and the log; the next look tries again.
+            drop(self.open());
+        }
+    }
+
+    /// Logs out and closes the session.
+    pub(super) fn close(&mut self) {
+        self.active = None;
+        if let Some(session) = self.session.take()
+            && let Err(error) = session.close()
+        {
+            tracing::warn!(token = self.config.name(), %error, "closing the session");
+        }
+        self.report.lock().ready = false;
+    }
+
+    fn closed(&self) -> TokenError {
+        TokenError::Closed {
+            name: self.config.name().to_owned(),
+            problem: self.report.lock().problem.clone(),
+        }
+    }
+
+    fn journal_label(&self) -> String {
+        format!("hsmd-journal:{}", self.config.key_label)
+    }
+}
+
+/// The key that signs for a generation, shown by a health body.
+fn bind(
+    session: &OpenToken,
+    generation: &Generation,
+    id: &[u8],
+    clock: &Clock,
+) -> Result<KeyHandle, TokenError> {
+    let now = clock.now().map_err(|_| TokenError::Nonsense("no usable clock"))?;
+    let body = generation.health_body(now);
+    let (key, _) =
+        session.sign_as(id, generation.public_key(), &body.signing_input(), body.text())?;
+    Ok(key)
+}

@@ -1,0 +1,255 @@
+//! The start: from an empty process to a core that may serve, waiting for what is down and refusing
+//! to guess. The order: database, lock, (in standby: grace), log, tokens, journal, table, keys.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hsmd_chain::KeyLog;
+
+use crate::config::Config;
+use crate::core::{Core, CoreError, Pending, pending, verify_rows};
+use crate::journal::{Journal, decode};
+use crate::keylog::{KeylogError, Writer, chain};
+use crate::signer::Signer;
+use crate::startup::{Known, Verdict, decide};
+use crate::state::{DatabaseReport, Phase, Shared};
+use crate::token::{Inventory, TokenError};
+
+/// How long to wait before trying again what was down.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How long a daemon that does not stand by waits for the lock of one that has just died.
+const LOCK_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database refuses in a way that waiting won't change.
+    #[error(transparent)]
+    Keylog(#[from] KeylogError),
+    /// The history refuses.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// Somebody else writes.
+    #[error(
+        "another hsmd holds the writer lock of this key log: stop it first, or set standby = true \
+         on both"
+    )]
+    AnotherWriter,
+    /// Log and token do not fit.
+    #[error("{}", .0.advice())]
+    Refused(Verdict),
+}
+
+/// Starts up. Cancel it by dropping: nothing it does is split by that.
+///
+/// # Errors
+/// What only a person can change; everything else is waited for.
+pub async fn start(
+    config: &Config,
+    shared: &Shared,
+    assume_crashed: bool,
+) -> Result<Core, StartError> {
+    let mut writer = locked_writer(config, shared).await?;
+    let rows = writer.read(0).await?;
+    let log = verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?;
+    shared.log.send_replace(log.clone());
+
+    shared.set_phase(Phase::Starting("opening the token".into()));
+    open_tokens(shared, &mut writer).await?;
+    let Some(mut log) = log else {
+        let known = Known { init_intent: has_intent(config)?, begun: None };
+        let verdict = decide(None, &inventories(&shared.signer).await?, known);
+        return Err(StartError::Refused(verdict));
+    };
+
+    let journal = read_journal(config, &shared.signer, &log).await?;
+    let settled = pending(&journal, &mut log, &shared.clock, config.clock_skew)?;
+    if let Pending::Event(event) = settled {
+        let number = event.event().sequence_number();
+        tracing::warn!(number, "appending the journal's event, which the log lacks");
+        let record = journal.entries().event.as_ref().and_then(|event| event.record.clone());
+        let record = record.unwrap_or_else(|| crate::core::recovered_record(&event, &shared.clock));
+        writer.append(&[*event], &record).await.map_err(CoreError::from)?;
+    }
+
+    let known = Known { init_intent: false, begun: journal.entries().begun };
+    let head = log.head().event().clone();
+    let plan = match decide(Some(&head), &inventories(&shared.signer).await?, known) {
+        Verdict::Serve(plan) => plan,
+        Verdict::OneEventOld(plan) if assume_crashed => {
+            tracing::warn!("serving although the log may be one event old: --assume-crashed");
+            plan
+        }
+        refused => return Err(StartError::Refused(refused)),
+    };
+    if plan.next.is_none() {
+        let problem = Verdict::Serve(plan.clone()).advice();
+        shared.set_problem(Some(problem.into()));
+    }
+    shared.log.send_replace(Some(log.clone()));
+    let mut core = Core::new(
+        config,
+        writer,
+        journal,
+        log,
+        plan,
+        Arc::clone(&shared.signer),
+        shared.log.clone(),
+        shared.clock.clone(),
+    );
+    while let Err(error) = core.align().await {
+        wait_for_token(shared, &chain(&error)).await;
+    }
+    Ok(core)
+}
+
+/// A connection that holds the lock. In standby it waits for it, serving reads meanwhile.
+async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
+    let began = Instant::now();
+    let mut writer = connect(config, shared).await?;
+    loop {
+        let asked = Instant::now();
+        match writer.try_lock().await {
+            Ok(true) => {
+                shared.signer.gate().lock_proved(asked);
+                report(shared, true, String::new());
+                break;
+            }
+            Ok(false) if config.standby => {
+                report(shared, false, String::new());
+                shared.set_phase(Phase::Standby);
+                // What is down or damaged here is the serving daemon's to report; we go on waiting.
+                if let Err(error) = follow(&mut writer, config, shared).await {
+                    report(shared, false, chain(&error));
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            Ok(false) if began.elapsed() > LOCK_PATIENCE => return Err(StartError::AnotherWriter),
+            Ok(false) => tokio::time::sleep(RETRY).await,
+            Err(error) if error.is_transient() => {
+                report(shared, false, chain(&error));
+                tokio::time::sleep(RETRY).await;
+                writer = connect(config, shared).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if config.standby {
+        // Whoever had the lock before us stops signing after lock_grace; only then is the token ours.
+        shared.set_phase(Phase::Starting("waiting until the daemon before us has stopped".into()));
+        let until = Instant::now() + config.lock_grace + Duration::from_secs(1);
+        while Instant::now() < until {
+            tokio::time::sleep(RETRY.min(until.saturating_duration_since(Instant::now()))).await;
+            let asked = Instant::now();
+            writer.prove_lock().await?;
+            shared.signer.gate().lock_proved(asked);
+        }
+    }
+    Ok(writer)
+}
+
+async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
+    loop {
+        match Writer::connect(&config.database).await {
+            Ok(writer) => return Ok(writer),
+            Err(error) if error.is_transient() => {
+                let problem = chain(&error);
+                shared.set_phase(Phase::Starting("waiting for the database".into()));
+                shared.set_database(DatabaseReport { problem, ..DatabaseReport::default() });
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// In standby: what the serving daemon has appended since we last looked.
+async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result<(), StartError> {
+    let known = shared.snapshot();
+    let from = known.as_ref().map_or(0, |log| log.head().event().sequence_number() + 1);
+    let rows = writer.read(from).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let log: Option<KeyLog> = match known {
+        None => verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?,
+        Some(mut log) => {
+            for event in crate::core::parse_rows(&rows)? {
+                let number = event.event().sequence_number();
+                let now = shared.clock.now().map_err(CoreError::from)?;
+                log.extend(event, now, config.clock_skew)
+                    .map_err(|source| CoreError::JournalEvent { number, source })?;
+            }
+            Some(log)
+        }
+    };
+    shared.log.send_replace(log);
+    Ok(())
+}
+
+/// Opens every token, waiting for those that are down, while proving the lock.
+async fn open_tokens(shared: &Shared, writer: &mut Writer) -> Result<(), StartError> {
+    for worker in shared.signer.workers() {
+        loop {
+            match worker.run(|slot| slot.open()).await.map_err(CoreError::from)? {
+                Ok(()) => break,
+                Err(error) => wait_for_token(shared, &chain(&error)).await,
+            }
+            let asked = Instant::now();
+            writer.prove_lock().await?;
+            shared.signer.gate().lock_proved(asked);
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_token(shared: &Shared, problem: &str) {
+    shared.set_phase(Phase::Starting(format!("waiting for the token: {problem}")));
+    tokio::time::sleep(RETRY).await;
+}
+
+async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
+    let mut inventories = Vec::new();
+    for worker in signer.workers() {
+        inventories.push(worker.run(|slot| slot.inventory()).await??);
+    }
+    Ok(inventories)
+}
+
+/// The journal's file and the copies on the tokens, as one.
+async fn read_journal(
+    config: &Config,
+    signer: &Signer,
+    log: &KeyLog,
+) -> Result<Journal, CoreError> {
+    let mut journal = Journal::open(&config.state_dir, &log.identity())?;
+    for worker in signer.workers() {
+        let copies = worker.run(|slot| slot.read_journal()).await?;
+        let copies = match copies {
+            Ok(copies) => copies,
+            Err(error @ TokenError::Closed { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the token holds no copy of the journal");
+                continue;
+            }
+        };
+        for copy in copies {
+            match decode(&copy) {
+                Ok(entries) => journal.merge(entries).map_err(CoreError::Contested)?,
+                Err(message) => {
+                    tracing::warn!(message, "the token's copy of the journal is damaged")
+                }
+            }
+        }
+    }
+    Ok(journal)
+}
+
+fn has_intent(config: &Config) -> Result<bool, CoreError> {
+    Ok(Journal::intent(&config.state_dir)?.is_some())
+}
+
+fn report(shared: &Shared, lock_held: bool, problem: String) {
+    shared.set_database(DatabaseReport { connected: true, lock_held, problem });
+}

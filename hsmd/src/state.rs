@@ -1,0 +1,128 @@
+//! What the daemon is doing: shared by the lifecycle, which writes it, and the RPCs, which read it.
+
+use std::sync::Arc;
+
+use hsmd_chain::KeyLog;
+use parking_lot::Mutex as SyncMutex;
+use tokio::sync::{Mutex, watch};
+
+use crate::authz::Policy;
+use crate::clock::Clock;
+use crate::core::{Core, Published};
+use crate::signer::Signer;
+
+/// How far the daemon has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for something, named for the operator.
+    Starting(String),
+    /// Another daemon holds the lock.
+    Standby,
+    /// The token signs for the head.
+    Serving,
+    /// Finishing what was accepted.
+    Stopping,
+}
+
+/// What is known of the database connection.
+#[derive(Clone, Debug, Default)]
+pub struct DatabaseReport {
+    /// Whether the writer's connection is up.
+    pub connected: bool,
+    /// Whether it holds the lock.
+    pub lock_held: bool,
+    /// Why not.
+    pub problem: String,
+}
+
+/// What the lifecycle and the RPCs share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Who may do what.
+    pub policy: Policy,
+    /// The clock.
+    pub clock: Clock,
+    /// The tokens.
+    pub signer: Arc<Signer>,
+    /// The history; none before the start has come so far.
+    pub core: Arc<Mutex<Option<Core>>>,
+    /// The newest verified log.
+    pub log: Published,
+    phase: watch::Sender<Phase>,
+    database: SyncMutex<DatabaseReport>,
+    problem: SyncMutex<Option<String>>,
+}
+
+impl Shared {
+    /// The state of a daemon that has just started.
+    pub fn new(policy: Policy, clock: Clock, signer: Arc<Signer>) -> Self {
+        Self {
+            policy,
+            clock,
+            signer,
+            core: Arc::default(),
+            log: watch::Sender::new(None),
+            phase: watch::Sender::new(Phase::Starting("starting".into())),
+            database: SyncMutex::default(),
+            problem: SyncMutex::default(),
+        }
+    }
+
+    /// How far the daemon has come.
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Changes of the phase.
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// The newest verified log.
+    pub fn snapshot(&self) -> Option<KeyLog> {
+        self.log.borrow().clone()
+    }
+
+    /// What is known of the database.
+    pub fn database(&self) -> DatabaseReport {
+        self.database.lock().clone()
+    }
+
+    /// What else is wrong, for the operator.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            // A stop is final.
+            let changes = *current != phase && *current != Phase::Stopping;
+            if changes {
+                tracing::info!(?phase, "phase");
+                *current = phase;
+            }
+            changes
+        });
+    }
+
+    pub(crate) fn set_database(&self, report: DatabaseReport) {
+        let mut current = self.database.lock();
+        if current.problem != report.problem && !report.problem.is_empty() {
+            tracing::warn!(problem = report.problem, "database");
+        } else if !current.connected && report.connected {
+            tracing::info!(lock_held = report.lock_held, "database connected");
+        }
+        *current = report;
+    }
+
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        let mut current = self.problem.lock();
+        if *current != problem {
+            match &problem {
+                Some(problem) => tracing::error!(problem, "problem"),
+                None => tracing::info!("the problem is over"),
+            }
+            *current = problem;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What can go wrong with a token, and what that means for the session.
+
+use std::path::PathBuf;
+
+use cryptoki::error::{Error, RvError};
+
+/// What an error asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The request was wrong; the session is as good as before.
+    Caller,
+    /// The session is lost: open another, log in, find the keys again.
+    Session,
+    /// The module or the device is lost: `C_Finalize` and `C_Initialize`.
+    Device,
+    /// Trying again would do harm or nothing: wait for a person.
+    Fatal,
+}
+
+/// An error of the token or its module.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The module can't be loaded.
+    #[error("cannot load the PKCS#11 module {path}")]
+    Load {
+        /// The module's path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Error,
+    },
+    /// A PKCS#11 function failed.
+    #[error("{doing}: {}", code(error))]
+    Call {
+        /// What we were doing.
+        doing: &'static str,
+        /// The function and its return code.
+        error: Error,
+    },
+    /// No token has the configured label or serial.
+    #[error("no token named {name} in the module {path}")]
+    Absent {
+        /// The configured label or serial.
+        name: String,
+        /// The module's path.
+        path: PathBuf,
+    },
+    /// Several tokens have the configured label.
+    #[error("{count} tokens are named {name}: give a serial")]
+    Ambiguous {
+        /// The configured label.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// The PIN file can't be used.
+    #[error("cannot read the PIN file {path}")]
+    PinFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The PIN marker can't be kept, so that a login might be tried twice.
+    #[error("cannot write the PIN marker {path}")]
+    PinMarker {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The token refused this PIN before; another try with the same file is never made.
+    #[error(
+        "the token {serial} refused the PIN in {path}: correct the file, it is tried when it has changed"
+    )]
+    PinRefused {
+        /// The token's serial number.
+        serial: String,
+        /// The PIN file.
+        path: PathBuf,
+    },
+    /// The next wrong PIN would lock the token, or it is locked already.
+    #[error("the token's user PIN is {state}: log in by hand with the right PIN first")]
+    PinEndangered {
+        /// "locked" or "one wrong try from being locked".
+        state: &'static str,
+    },
+    /// The token returned something that it may not return.
+    #[error("the token returned {0}")]
+    Nonsense(&'static str),
+    /// A key that should be there is not.
+    #[error("no private key on the token signs for {public_key}")]
+    KeyMissing {
+        /// The public key looked for.
+        public_key: String,
+    },
+    /// A destroyed key is still found.
+    #[error("the key {id} is still on the token after C_DestroyObject")]
+    NotDestroyed {
+        /// Its CKA_ID.
+        id: String,
+    },
+    /// The session is closed and not yet open again.
+    #[error("the token {name} is not open: {problem}")]
+    Closed {
+        /// The token's name.
+        name: String,
+        /// Why it could not be opened.
+        problem: String,
+    },
+}
+
+impl TokenError {
+    pub(crate) fn call(doing: &'static str) -> impl FnOnce(Error) -> Self {
+        move |error| Self::Call { doing, error }
+    }
+
+    /// What this error asks for.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Call { error: Error::Pkcs11(rv, _), .. } => classify(rv),
+            Self::Call { .. } | Self::Load { .. } | Self::Absent { .. } | Self::Nonsense(_) => {
+                Class::Device
+            }
+            Self::PinFile { .. }
+            | Self::PinMarker { .. }
+            | Self::PinRefused { .. }
+            | Self::PinEndangered { .. }
+            | Self::Ambiguous { .. } => Class::Fatal,
+            Self::KeyMissing { .. } | Self::NotDestroyed { .. } | Self::Closed { .. } => {
+                Class::Session
+            }
+        }
+    }
+
+    /// The PKCS#11 return code, where there is one.
+    pub fn rv(&self) -> Option<&RvError> {
+        match self {
+            Self::Call { error: Error::Pkcs11(rv, _), .. } => Some(rv),
+            _ => None,
+        }
+    }
+}
+
+/// The class of each return code. Codes that no call of ours can cause, and vendors' own, are taken
+/// for the device's: reopening everything is the one cure that covers them.
+pub(crate) fn classify(rv: &RvError) -> Class {
+    use RvError as R;
+    match rv {
+        R::ArgumentsBad
+        | R::DataInvalid
+        | R::DataLenRange
+        | R::AttributeReadOnly
+        | R::AttributeSensitive
+        | R::AttributeTypeInvalid
+        | R::AttributeValueInvalid
+        | R::ActionProhibited
+        | R::TemplateIncomplete
+        | R::TemplateInconsistent
+        | R::MechanismInvalid
+        | R::MechanismParamInvalid
+        | R::KeyFunctionNotPermitted
+        | R::KeyTypeInconsistent
+        | R::KeySizeRange
+        | R::FunctionNotSupported
+        | R::CurveNotSupported
+        | R::DomainParamsInvalid
+        | R::TokenWriteProtected
+        | R::FunctionRejected => Class::Caller,
+
+        R::SessionClosed
+        | R::SessionHandleInvalid
+        | R::SessionCount
+        | R::SessionReadOnly
+        | R::SessionExists
+        | R::SessionReadOnlyExists
+        | R::SessionReadWriteSoExists
+        | R::SessionParallelNotSupported
+        | R::UserNotLoggedIn
+        | R::UserAlreadyLoggedIn
+        | R::UserAnotherAlreadyLoggedIn
+        | R::UserTooManyTypes
+        | R::KeyHandleInvalid
+        | R::KeyChanged
+        | R::KeyNeeded
+        | R::KeyNotNeeded
+        | R::ObjectHandleInvalid
+        | R::OperationActive
+        | R::OperationNotInitialized
+        | R::BufferTooSmall
+        | R::Cancel
+        | R::FunctionCanceled => Class::Session,
+
+        R::PinIncorrect
+        | R::PinInvalid
+        | R::PinLenRange
+        | R::PinExpired
+        | R::PinLocked
+        | R::PinTooWeak
+        | R::UserPinNotInitialized
+        | R::UserTypeInvalid
+        | R::NewPinMode
+        | R::FipsSelfTestFailed => Class::Fatal,
+
+        _ => Class::Device,
+    }
+}
+
+/// An error in the specification's words: `C_Sign: CKR_DEVICE_ERROR`.
+fn code(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(
+            rv @ (RvError::VendorDefined(_) | RvError::UnknownErrorCode(_)),
+            function,
+        ) => {
+            format!("C_{function:?}: {rv}")
+        }
+        Error::Pkcs11(rv, function) => format!("C_{function:?}: {}", ckr(rv)),
+        other => other.to_string(),
+    }
+}
+
+/// The specification's name of a return code, made from cryptoki's name of it.
+fn ckr(rv: &RvError) -> String {
+    let mut name = String::from("CKR");
+    for c in format!("{rv:?}").chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn errors_speak_the_specifications_words() {
+        let error = Error::Pkcs11(RvError::PinIncorrect, Function::Login);
+        let error = TokenError::call("logging in to the token")(error);
+        assert_eq!(error.to_string(), "logging in to the token: C_Login: CKR_PIN_INCORRECT");
+        assert_eq!(error.class(), Class::Fatal);
+    }
+
+    #[test]
+    fn codes_have_the_class_that_cures_them() {
+        for (rv, class) in [
+            (RvError::DataLenRange, Class::Caller),
+            (RvError::OperationActive, Class::Session),
+            (RvError::UserNotLoggedIn, Class::Session),
+            (RvError::KeyHandleInvalid, Class::Session),
+            (RvError::DeviceRemoved, Class::Device),
+            (RvError::CryptokiNotInitialized, Class::Device),
+            (RvError::VendorDefined(0x8000_0001), Class::Device),
+            (RvError::PinLocked, Class::Fatal),
+        ] {
+            assert_eq!(classify(&rv), class, "{rv:?}");
+        }
+    }
+}
