@@ -1,7 +1,7 @@
 //! The text encodings of design §2 (a subset of CESR): digests, public keys, signatures, nonces.
 //!
 //! Every type keeps its text, since hashes and signatures are over texts. There is exactly one text
-//! for a value: [`text`] refuses all others, so equality of texts is equality of values.
+//! for a value and all others are refused, so equality of texts is equality of values.
 
 mod digest;
 mod nonce;

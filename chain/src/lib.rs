@@ -5,8 +5,27 @@
 //! the proof that it is one, and [`SignedBody::verify_endorsement`], which checks an endorsement
 //! against it.
 //!
+//! ```
+//! # use std::time::Duration;
+//! # use hsmd_chain::testing::{LogBuilder, SoftwareKey, at};
+//! use hsmd_chain::{Anchor, KeyLog, SignedBody};
+//!
+//! # let builder = LogBuilder::of_length("doc", 3);
+//! # let key = *SoftwareKey::from_seed("service").public_key();
+//! # let (now, expiration) = (at("2026-01-01T03:00:00.000Z"), at("2026-01-01T15:00:00.000Z"));
+//! # let (published, trusted) = (builder.to_json(), builder.anchor().to_string());
+//! # let endorsement = builder.endorse(2, "access", &key, expiration).to_json();
+//! let (skew, window) = (Duration::from_secs(5), Duration::from_secs(12 * 3600));
+//! let anchor: Anchor = trusted.parse()?;
+//! let log = KeyLog::verify_json(published.as_bytes(), &anchor, now, skew)?;
+//! let signed = SignedBody::parse(&endorsement)?;
+//! let verified = signed.verify_endorsement(&log, "access", &key, now, window)?;
+//! assert_eq!(verified.expiration(), expiration);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The order of the rooms is the order of trust: [`cesr`] texts and [`time`] make an [`event`],
-//! events make a [`log`], two logs may need to be [`reconcile`]d, and a log vouches for a [`body`].
+//! events make a [`log`], two logs may need to be reconciled ([`reconcile()`]), and a log vouches for a [`body`].
 
 pub mod anchor;
 pub mod body;
