@@ -1,0 +1,163 @@
+//! Postgres: the pool, the migrations, and what is asked outside of an operation's transaction.
+
+mod transaction;
+
+use std::{str::FromStr as _, time::Duration};
+
+use hsmd_chain::{cesr::Digest, time::Timestamp};
+use hsmd_service::config::{ConfigError, read_secret};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub(crate) use transaction::Transaction;
+
+use crate::config::DatabaseConfig;
+
+/// Why the database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The file with the URL can't be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What is in it is no Postgres URL.
+    #[error("the database URL is malformed")]
+    Url(#[source] sqlx::Error),
+    /// The tables can't be made or brought up to date.
+    #[error("can't migrate the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error("the database did not answer as it should")]
+    Query(#[source] sqlx::Error),
+    /// A stored text is not what the column is for.
+    #[error("the database holds a malformed value")]
+    Value(#[source] hsmd_chain::cesr::CesrError),
+    /// A stored time is not one.
+    #[error("the database holds a malformed time")]
+    Time(#[source] hsmd_chain::time::TimestampError),
+}
+
+/// The accounts' database. Clones share its connections; a lost one is replaced when it is next needed.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: PgPool,
+}
+
+impl Database {
+    /// Prepares the pool without connecting.
+    ///
+    /// # Errors
+    /// The URL's file can't be read or does not hold one.
+    pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
+        let url = read_secret(&config.url_file)?;
+        let milliseconds = config.timeout.as_millis().to_string();
+        let options = PgConnectOptions::from_str(&url)
+            .map_err(DatabaseError::Url)?
+            .application_name("hsmd-auth")
+            .options([
+                ("statement_timeout", milliseconds.as_str()),
+                ("idle_in_transaction_session_timeout", milliseconds.as_str()),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.timeout)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Makes the tables or brings them up to date. Replicas that start together wait for each other.
+    ///
+    /// # Errors
+    /// The database can't be reached, or holds something else.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        sqlx::migrate!().run(&self.pool).await.map_err(DatabaseError::Migrate)
+    }
+
+    /// Begins an operation's transaction; dropping it undoes what it did.
+    pub(crate) async fn begin(&self) -> Result<Transaction, DatabaseError> {
+        self.pool.begin().await.map(Transaction::new).map_err(DatabaseError::Query)
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), DatabaseError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(DatabaseError::Query)?;
+        Ok(())
+    }
+
+    /// The devices revoked since an instant, and when.
+    pub(crate) async fn revoked_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(Digest, Timestamp)>, DatabaseError> {
+        self.dated(
+            sqlx::query_as(
+                "SELECT device::text, revoked_at::bigint FROM devices WHERE revoked_at >= $1",
+            ),
+            since,
+        )
+        .await
+    }
+
+    /// The refresh hashes that matter after an instant, and until when.
+    pub(crate) async fn used_after(
+        &self,
+        after: Timestamp,
+    ) -> Result<Vec<(Digest, Timestamp)>, DatabaseError> {
+        self.dated(
+            sqlx::query_as(
+                "SELECT hash::text, used_until::bigint FROM refreshes WHERE used_until > $1",
+            ),
+            after,
+        )
+        .await
+    }
+
+    /// Removes challenges and refresh hashes that no check looks at any more.
+    pub(crate) async fn purge(
+        &self,
+        now: Timestamp,
+        challenge: Duration,
+    ) -> Result<(), DatabaseError> {
+        // Replicas' clocks may differ: what one still accepts another must not purge.
+        const MARGIN: Duration = Duration::from_secs(10 * 60);
+        let before = |age| now.checked_sub(age).unwrap_or(Timestamp::MIN).unix_millis();
+        for (statement, limit) in [
+            ("DELETE FROM challenges WHERE given_at < $1", before(challenge + MARGIN)),
+            ("DELETE FROM refreshes WHERE used_until < $1", before(MARGIN)),
+        ] {
+            let query = sqlx::query(statement).bind(limit);
+            query.execute(&self.pool).await.map_err(DatabaseError::Query)?;
+        }
+        Ok(())
+    }
+
+    async fn dated(
+        &self,
+        query: sqlx::query::QueryAs<
+            'static,
+            sqlx::Postgres,
+            (String, i64),
+            sqlx::postgres::PgArguments,
+        >,
+        bound: Timestamp,
+    ) -> Result<Vec<(Digest, Timestamp)>, DatabaseError> {
+        let rows = query.bind(bound.unix_millis()).fetch_all(&self.pool).await;
+        rows.map_err(DatabaseError::Query)?
+            .into_iter()
+            .map(|(text, millis)| Ok((parse(&text)?, time(millis)?)))
+            .collect()
+    }
+}
+
+/// A stored text as what it stands for.
+fn parse<T>(text: &str) -> Result<T, DatabaseError>
+where
+    T: std::str::FromStr<Err = hsmd_chain::cesr::CesrError>,
+{
+    text.parse().map_err(DatabaseError::Value)
+}
+
+fn time(millis: i64) -> Result<Timestamp, DatabaseError> {
+    Timestamp::from_unix_millis(millis).map_err(DatabaseError::Time)
+}

@@ -1,0 +1,239 @@
+//! The auth service: Better Auth accounts, devices and sessions over HTTP.
+//!
+//! The way of a request: `routes` (limits, parsing) → `operations` (one transaction each) → the rules
+//! of [`hsmd_protocol::server`] over `database` → `copies` (revocations and used hashes to Redis) →
+//! a reply signed by a key that hsmd endorses. `upkeep` runs beside it. Any number of replicas may run
+//! on one database: what must happen once is decided there.
+
+mod config;
+mod copies;
+mod database;
+mod limits;
+mod operations;
+mod random;
+mod routes;
+mod upkeep;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hsmd_chain::time::Timestamp;
+use hsmd_client::Clock;
+use hsmd_protocol::{
+    PrivateKey,
+    server::{Issuer, Lifetimes},
+};
+use hsmd_service::{
+    EndorsedKey, EndorsedServers, Health, Hsm, Shutdown, StartError, bind, log_problem, serve,
+};
+use hsmd_store::{Access, Purpose, Response};
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+pub use config::{Config, DatabaseConfig, KeysConfig, LifetimesConfig, LimitsConfig};
+pub use database::{Database, DatabaseError};
+
+use crate::{copies::Copies, limits::RateLimit, upkeep::Upkeep};
+
+/// How far back a generation of the HSM may have ended whose endorsed server key signed a token that
+/// is to be refreshed.
+const LOOK_BACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Into how many classes identities fall for the limit on challenges.
+const IDENTITY_CLASSES: usize = 1 << 16;
+
+/// What the handlers share. Clones are cheap.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    copies: Copies,
+    /// Which servers' tokens we refresh.
+    servers: EndorsedServers,
+    /// Signs tokens.
+    access: ServerKey<Access>,
+    /// Signs replies.
+    response: ServerKey<Response>,
+    hsm: Hsm,
+    lifetimes: Lifetimes,
+    limits: LimitsConfig,
+    challenge_limit: RateLimit,
+    request_limit: RateLimit,
+    clock: Clock,
+    upkeep: Upkeep,
+    /// Operations that run; stopping waits for them.
+    tasks: TaskTracker,
+}
+
+/// A key of this process, made at its start and never stored.
+struct ServerKey<P> {
+    private: PrivateKey,
+    endorsed: EndorsedKey<P>,
+}
+
+impl<P: Purpose> ServerKey<P> {
+    fn is_usable(&self, now: Timestamp) -> bool {
+        let endorsement = self.endorsed.endorsement();
+        endorsement.is_some_and(|it| it.expiration() > now) && self.endorsed.problem().is_none()
+    }
+}
+
+impl Auth {
+    /// Makes the server's keys, has them endorsed and begins the upkeep; must be called within a tokio
+    /// runtime. It waits for nothing: see [`Auth::health`].
+    ///
+    /// # Errors
+    /// The configuration can't be used.
+    pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let store = config.redis.open()?;
+        let database = Database::open(&config.database).map_err(|error| match error {
+            DatabaseError::Config(error) => error.into(),
+            other => StartError::failed(other),
+        })?;
+        let hsm = Hsm::connect(&config.hsm)?;
+        let lifetimes = Lifetimes::from(config.lifetimes);
+        let (access, response) = (random::key(), random::key());
+        let copies =
+            Copies::new(store.clone(), database.clone(), lifetimes.access, lifetimes.refresh);
+        let upkeep =
+            Upkeep::start(database.clone(), copies.clone(), clock.clone(), lifetimes.challenge);
+        let limits = config.limits;
+        let started = Instant::now();
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        let challenges = limits.challenges_per_minute;
+        Ok(Self(Arc::new(Inner {
+            servers: EndorsedServers::new(
+                store.access_endorsements.clone(),
+                hsm.log.clone(),
+                LOOK_BACK,
+            ),
+            access: ServerKey {
+                endorsed: EndorsedKey::start(
+                    &hsm,
+                    store.access_endorsements,
+                    *access.public_key(),
+                    config.keys.access(),
+                ),
+                private: access,
+            },
+            response: ServerKey {
+                endorsed: EndorsedKey::start(
+                    &hsm,
+                    store.response_endorsements,
+                    *response.public_key(),
+                    config.keys.response(),
+                ),
+                private: response,
+            },
+            database,
+            copies,
+            hsm,
+            lifetimes,
+            limits,
+            challenge_limit: RateLimit::new(challenges, minute, IDENTITY_CLASSES, started),
+            request_limit: RateLimit::new(limits.requests_per_second, second, 1, started),
+            clock,
+            upkeep,
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// All routes.
+    pub fn router(&self) -> axum::Router {
+        routes::router(self.clone())
+    }
+
+    /// Ready while its keys are endorsed and published, and database, copies and key log in order.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (problems, details) = (self.clone(), self.clone());
+        Health::new(move || {
+            let inner = &problems.0;
+            let keys = [inner.access.endorsed.problem(), inner.response.endorsed.problem()];
+            keys.into_iter()
+                .chain([log_problem(&inner.hsm.log)])
+                .flatten()
+                .chain(inner.upkeep.problems())
+                .collect()
+        })
+        .with_details(move || {
+            let inner = &details.0;
+            let generation = inner.response.endorsed.endorsement();
+            json!({
+                "accessKey": inner.access.private.public_key(),
+                "responseKey": inner.response.private.public_key(),
+                "generationId": generation.map(|endorsement| endorsement.generation_id()),
+            })
+        })
+    }
+
+    /// Waits until the operations that run have ended, for `grace` at the most.
+    async fn drain(&self, grace: Duration) {
+        self.0.tasks.close();
+        if timeout(grace, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("operations were still running after the grace period");
+        }
+    }
+
+    /// Whether both keys are endorsed, and published where clients look. Without that nothing is
+    /// answered: a reply that its reader can't verify leaves them not knowing what was done.
+    fn has_endorsed_keys(&self) -> bool {
+        self.0.access.is_usable(self.now()) && self.0.response.is_usable(self.now())
+    }
+
+    fn issuer(&self) -> Issuer<'_> {
+        Issuer { key: &self.0.access.private, lifetimes: self.0.lifetimes }
+    }
+
+    fn response_key(&self) -> &PrivateKey {
+        &self.0.response.private
+    }
+
+    fn servers(&self) -> &EndorsedServers {
+        &self.0.servers
+    }
+
+    fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    fn copies(&self) -> &Copies {
+        &self.0.copies
+    }
+
+    fn limits(&self) -> &LimitsConfig {
+        &self.0.limits
+    }
+
+    fn challenge_limit(&self) -> &RateLimit {
+        &self.0.challenge_limit
+    }
+
+    fn request_limit(&self) -> &RateLimit {
+        &self.0.request_limit
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}
+
+/// Runs the service as configured until the shutdown.
+///
+/// # Errors
+/// The configuration can't be used, or the address can't be listened on.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
+    let auth = Auth::start(&config, Clock::system())?;
+    let listener = bind(&config.http).await?;
+    serve(listener, auth.router(), (&config.http).into(), shutdown).await;
+    auth.drain(config.http.stop_grace).await;
+    Ok(())
+}

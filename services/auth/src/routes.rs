@@ -1,0 +1,144 @@
+//! HTTP: the ten routes, what is refused before an operation is looked at, and the replies.
+
+use std::time::Instant;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
+    middleware,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use hsmd_protocol::{
+    ChangeRecoveryKey, CreateAccount, CreateSession, DeleteAccount, Error, LinkDevice, Received,
+    RecoverAccount, RefreshSession, RequestSession, RotateDevice, UnlinkDevice, error_json,
+    sign_reply,
+};
+use hsmd_service::cors;
+
+use crate::{Auth, operations::Perform};
+
+/// The protocol's code for what it has no code for.
+const GENERAL: &str = "BA000";
+
+/// All routes.
+pub(crate) fn router(auth: Auth) -> Router {
+    let health = auth.health().routes();
+    Router::new()
+        .merge(operation::<CreateAccount>())
+        .merge(operation::<RecoverAccount>())
+        .merge(operation::<DeleteAccount>())
+        .merge(operation::<RotateDevice>())
+        .merge(operation::<LinkDevice>())
+        .merge(operation::<UnlinkDevice>())
+        .merge(operation::<ChangeRecoveryKey>())
+        .merge(operation::<RequestSession>())
+        .merge(operation::<CreateSession>())
+        .merge(operation::<RefreshSession>())
+        .layer(DefaultBodyLimit::max(auth.limits().body))
+        .with_state(auth)
+        .merge(health)
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "there is no such operation"))
+        .method_not_allowed_fallback(async || {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "operations are posted")
+        })
+        .layer(middleware::from_fn(cors))
+}
+
+fn operation<O: Perform + Limited + 'static>() -> Router<Auth> {
+    Router::new().route(O::ROUTE, post(answer::<O>))
+}
+
+/// What is limited beside the number of requests.
+pub(crate) trait Limited: Sized {
+    /// Whether one more request like this is accepted now.
+    fn accepted(_auth: &Auth, _request: &Received<'_, Self>) -> bool {
+        true
+    }
+}
+
+impl Limited for CreateAccount {}
+impl Limited for RecoverAccount {}
+impl Limited for DeleteAccount {}
+impl Limited for RotateDevice {}
+impl Limited for LinkDevice {}
+impl Limited for UnlinkDevice {}
+impl Limited for ChangeRecoveryKey {}
+impl Limited for CreateSession {}
+impl Limited for RefreshSession {}
+
+/// Anybody may ask for a challenge for anybody, so each identity gets only so many.
+impl Limited for RequestSession {
+    fn accepted(auth: &Auth, request: &Received<'_, Self>) -> bool {
+        let identity = request.request.authentication.identity;
+        auth.challenge_limit().accept(identity, Instant::now())
+    }
+}
+
+async fn answer<O: Perform + Limited + 'static>(
+    State(auth): State<Auth>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if !auth.request_limit().accept((), Instant::now()) {
+        return too_many();
+    }
+    if !auth.has_endorsed_keys() {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the service is not available");
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return refusal(rejection.status(), "the request can't be read"),
+    };
+    // In a task of its own: a caller who leaves must not part a commit from what follows it.
+    let task = auth.tasks().spawn(perform::<O>(auth.clone(), body));
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, operation = O::ROUTE, "an operation did not come to its end");
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    })
+}
+
+async fn perform<O: Perform + Limited>(auth: Auth, body: Bytes) -> Response {
+    let request = match Received::<'_, O>::parse(&body) {
+        Ok(request) => request,
+        Err(error) => return refused(O::ROUTE, &error),
+    };
+    if !O::accepted(&auth, &request) {
+        return too_many();
+    }
+    let nonce = request.nonce;
+    match O::perform(&auth, request, auth.now()).await {
+        Ok(response) => json(StatusCode::OK, sign_reply(nonce, &response, auth.response_key())),
+        Err(error) => refused(O::ROUTE, &error),
+    }
+}
+
+/// An error reply; the detail goes to our log only.
+fn refused(operation: &str, error: &Error) -> Response {
+    let cause: &dyn std::error::Error = error;
+    if matches!(error, Error::Unavailable(_)) {
+        tracing::warn!(error = cause, operation, "undecided");
+    } else {
+        tracing::info!(error = cause, operation, "refused");
+    }
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, error.to_json())
+}
+
+fn too_many() -> Response {
+    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    json(status, error_json(GENERAL, message))
+}
+
+fn json(status: StatusCode, text: String) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+}
