@@ -168,11 +168,14 @@ impl Worker {
             match self.endorse().await {
                 Ok(endorsement) => {
                     let due = schedule.renewal(self.now(), endorsement.expiration());
+                    let generation = endorsement.generation_id();
                     self.problem.send_replace(None);
                     self.published.send_replace(Some(Arc::new(endorsement)));
-                    self.wait_until(due, &mut moves).await;
+                    self.wait_until(due, &generation, &mut moves).await;
                 }
                 Err(problem) => {
+                    // The attempt may have taken until after the expiration.
+                    self.withdraw_dead();
                     let delay = schedule.retry(self.time_left(), &problem);
                     self.note(problem);
                     // Either way it is time for the next attempt.
@@ -199,7 +202,7 @@ impl Worker {
             .check_endorsement(&signed, &self.purpose, &self.public_key, Duration::ZERO)
             .map_err(EndorseProblem::Check)?;
         let generation_id = verified.generation_id();
-        if self.log.snapshot().is_some_and(|log| log.position().id == generation_id) {
+        if self.is_live_head(&generation_id) {
             Ok(Endorsement { verified })
         } else {
             Err(EndorseProblem::NotHead { generation_id })
@@ -219,27 +222,36 @@ impl Worker {
         }
     }
 
-    /// Waits until the renewal is due or the log has moved. In slices, since a wall clock can jump.
-    async fn wait_until(&self, due: Timestamp, moves: &mut watch::Receiver<Option<KeyLog>>) {
-        loop {
+    /// Waits until the renewal is due or `generation` is no longer what should sign. In slices, since
+    /// a wall clock can jump.
+    async fn wait_until(
+        &self,
+        due: Timestamp,
+        generation: &Digest,
+        moves: &mut watch::Receiver<Option<KeyLog>>,
+    ) {
+        while self.is_live_head(generation) {
             let left = due.saturating_since(self.now());
             if left.is_zero() {
                 return;
             }
             let slice = left.min(Duration::from_secs(30));
-            if timeout(slice, moves.changed()).await.is_ok() {
-                return;
-            }
+            let _elapsed = timeout(slice, moves.changed()).await;
         }
+    }
+
+    fn is_live_head(&self, generation: &Digest) -> bool {
+        self.log.snapshot().is_some_and(|log| {
+            log.position().id == *generation && log.is_live(generation, self.now(), Duration::ZERO)
+        })
     }
 
     /// For how long the published endorsement still holds; zero if that is by an older generation
     /// or there is none: then a new one is urgent.
     fn time_left(&self) -> Duration {
         let published = self.published.borrow().clone();
-        let head = self.log.snapshot().map(|log| log.position().id);
         published
-            .filter(|endorsement| head == Some(endorsement.generation_id()))
+            .filter(|endorsement| self.is_live_head(&endorsement.generation_id()))
             .map_or(Duration::ZERO, |it| it.expiration().saturating_since(self.now()))
     }
 

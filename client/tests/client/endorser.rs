@@ -41,6 +41,9 @@ async fn publishes_what_it_has_verified() {
     log.check_endorsement(&body, "access", &key(), Duration::ZERO).expect("good");
     assert_eq!(endorsement.generation_id(), peer.state.log.borrow().id(1));
     assert!(endorser.problem().is_none());
+    peer.state.append(false);
+    endorsed_by(&endorser, &peer, 2).await;
+    assert_eq!(*peer.state.endorse_calls.borrow(), 2, "one for each generation");
 }
 
 #[tokio::test]
@@ -146,5 +149,7 @@ async fn an_answer_that_overtakes_its_event_waits_for_it() {
     assert!(endorser.current().is_none());
     peer.state.frozen.send_replace(false);
     endorsed_by(&endorser, &peer, 1).await;
-    assert_eq!(*peer.state.endorse_calls.borrow(), 1);
+    peer.state.append(false);
+    endorsed_by(&endorser, &peer, 2).await;
+    assert_eq!(*peer.state.endorse_calls.borrow(), 2, "one for each generation");
 }
