@@ -323,6 +323,10 @@ fn every_signature_must_be_that_of_the_revealed_key_over_the_text() {
             let signature = log.key(other).sign(text.as_bytes());
             expect("another generation's", &log, number, &(text.clone(), signature), "Signature");
         }
+        let future = quoted(now(&log).saturating_add(SKEW + Duration::from_millis(1)));
+        let future = draft(&log, number).set("createdAt", &future, "").sealed();
+        let forged = future.signed(log.key((number + 1) % 4));
+        expect("another's, from the future", &log, number, &forged, "Signature");
         let signature = log.key(number).sign(format!("{text}\n").as_bytes());
         expect("over another text", &log, number, &(text.clone(), signature), "Signature");
         let good = log.events()[number].signature().as_str();
