@@ -12,7 +12,13 @@ VENV=$TARGET/venv
 
 . "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 
-say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+# A line for the person who watches; bold on a terminal.
+say() {
+    local format='%s\n'
+    [ ! -t 2 ] || format='\033[1m%s\033[0m\n'
+    # shellcheck disable=SC2059 # the format is one of the two above
+    printf "$format" "$*" >&2
+}
 
 die() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2

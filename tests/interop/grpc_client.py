@@ -39,7 +39,9 @@ class Client:
         generate(self._generated.name)
         self.signer_pb2 = import_module("hsmd.v1.signer_pb2")
         self.keylog_pb2 = import_module("hsmd.v1.keylog_pb2")
-        self._channel = grpc.insecure_channel(endpoint)
+        # For a Unix socket grpcio sends its path, percent-encoded, as the authority, which Rust's h2
+        # refuses with PROTOCOL_ERROR; other languages send "localhost".
+        self._channel = grpc.insecure_channel(endpoint, [("grpc.default_authority", "localhost")])
         self.signer = import_module("hsmd.v1.signer_pb2_grpc").SignerStub(self._channel)
         self.keylog = import_module("hsmd.v1.keylog_pb2_grpc").KeyLogStub(self._channel)
 
