@@ -80,7 +80,8 @@ impl CallError {
         if s.code() == Code::DeadlineExceeded && reason.is_none() {
             return Self::Deadline { method, endpoint, deadline };
         }
-        Self::Refused { method, code: s.code(), reason, message: s.message().to_owned() }
+        let message = if s.message().is_empty() { s.code().description() } else { s.message() };
+        Self::Refused { method, code: s.code(), reason, message: message.to_owned() }
     }
 
     /// The gRPC code, `UNAVAILABLE` for a lost connection.

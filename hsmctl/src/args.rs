@@ -132,6 +132,11 @@ pub(crate) struct Log {
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     #[arg(value_parser = humantime::parse_duration)]
     pub(crate) window: Duration,
+
+    /// With --follow: say so on standard error when the daemon has been out of contact for this long
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "follow")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub(crate) max_staleness: Duration,
 }
 
 #[derive(Debug, Args)]

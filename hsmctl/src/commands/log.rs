@@ -1,5 +1,6 @@
 //! `hsmctl identity` and `hsmctl log`: both print only what they have verified.
 
+use std::io::Write;
 use std::time::Duration;
 
 use hsmd_client::chain::{Anchor, KeyLog, Lifetime, SignedEvent, Timestamp};
@@ -40,12 +41,11 @@ pub(crate) async fn run(
     global: &Global,
     output: &Output,
 ) -> Result<(), Failure> {
-    let json = args.json || output.format == Format::Json;
     if args.follow {
-        return follow(client, global, json, output).await;
+        return follow(client, args, global, output).await;
     }
     let log = fetch(client, global).await?;
-    if json {
+    if args.json || output.format == Format::Json {
         output.exact(&log.to_json())?;
     } else {
         output.line(&table(&log, now(), args.window, output))?;
@@ -72,15 +72,20 @@ async fn fetch(client: &Client, global: &Global) -> Result<KeyLog, Failure> {
 
 async fn follow(
     client: &Client,
+    args: &Log,
     global: &Global,
-    json: bool,
     output: &Output,
 ) -> Result<(), Failure> {
+    let json = args.json || output.format == Format::Json;
     let anchor = match global.identity {
         Some(anchor) => anchor,
         None => client.claimed_identity().await?,
     };
-    let options = LogOptions { clock_skew: global.clock_skew, ..LogOptions::default() };
+    let options = LogOptions {
+        clock_skew: global.clock_skew,
+        max_staleness: args.max_staleness,
+        ..LogOptions::default()
+    };
     let log = VerifiedLog::follow(LogSource::Grpc(client.clone()), anchor, options);
     let log = log.map_err(|error| Failure::new(Kind::Failed, &error))?;
     tokio::select! {
@@ -91,6 +96,7 @@ async fn follow(
                 .advise("Do not rely on this daemon: compare its log with another copy of it."))
         }
         failure = first_contact(&log, global.timeout) => Err(failure),
+        error = warn_when_stale(&log) => Err(Failure::from(error)),
     }
 }
 
@@ -105,6 +111,24 @@ async fn first_contact(log: &VerifiedLog, patience: Duration) -> Failure {
             Some(problem) => Failure::new(Kind::Unavailable, problem),
             None => Failure::text(Kind::Unavailable, "no answer from the daemon"),
         },
+    }
+}
+
+/// Says so when silence no longer means that nothing has happened, and when it does again.
+async fn warn_when_stale(log: &VerifiedLog) -> std::io::Error {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let stale = log.fresh().err().filter(|_| log.snapshot().is_some());
+        let warning = match &stale {
+            Some(error) if !told => format!("hsmctl: {error}; still trying"),
+            None if told => "hsmctl: the key log is followed again".to_owned(),
+            _ => continue,
+        };
+        told = stale.is_some();
+        if let Err(error) = writeln!(std::io::stderr(), "{warning}") {
+            return error;
+        }
     }
 }
 

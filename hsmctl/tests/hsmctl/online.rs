@@ -207,3 +207,26 @@ async fn follow_prints_each_event_once_as_it_comes() {
     let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
     assert_eq!(ended.expect("in time").expect("ends").code(), Some(2));
 }
+
+#[tokio::test]
+async fn follow_says_when_silence_means_nothing() {
+    let mut peer = Peer::start(LogBuilder::new("silence"));
+    let mut command = tokio::process::Command::from(hsmctl());
+    command.args(["log", "--follow", "--max-staleness", "500ms", "--endpoint", &peer.endpoint()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("runs");
+    let mut events = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut warnings = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let patience = Duration::from_secs(20);
+    let first = tokio::time::timeout(patience, events.next_line()).await.expect("in time");
+    assert!(first.expect("reads").is_some());
+    let mut warned = async |expected: &str| {
+        let line = tokio::time::timeout(patience, warnings.next_line()).await.expect("in time");
+        let line = line.expect("reads").expect("a line");
+        assert!(line.contains(expected), "{line}");
+    };
+    peer.stop().await;
+    warned("the key log is stale").await;
+    peer.resume();
+    warned("followed again").await;
+}
