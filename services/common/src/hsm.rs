@@ -28,18 +28,18 @@ impl Hsm {
             ..LogOptions::default()
         };
         let source = LogSource::Grpc(client.clone());
-        let log = VerifiedLog::follow(source, config.identity, options)
-            .map_err(StartError::failed)?;
+        let log =
+            VerifiedLog::follow(source, config.identity, options).map_err(StartError::failed)?;
         Ok(Self { client, log })
     }
+}
 
-    /// Why the key log can't be relied on now, as a public sentence; nothing while it can.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let error = self.log.fresh().err()?;
-        Some(match self.log.halted() {
-            Some(_) => "the key log contradicts what was verified before".to_owned(),
-            None => error.to_string(),
-        })
-    }
+/// Why a key log can't be relied on now, as a public sentence; nothing while it can.
+#[must_use]
+pub fn log_problem(log: &VerifiedLog) -> Option<String> {
+    let error = log.fresh().err()?;
+    Some(match log.halted() {
+        Some(_) => "the key log contradicts what was verified before".to_owned(),
+        None => error.to_string(),
+    })
 }

@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Shutdown, config::HttpConfig};
+use crate::{Shutdown, StartError, config::HttpConfig};
 
 /// How long a client may take to send the head of a request, idle time between requests included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +51,18 @@ impl From<&HttpConfig> for ServeOptions {
             stop_grace: config.stop_grace,
         }
     }
+}
+
+/// Listens as configured and says so in the log.
+///
+/// # Errors
+/// The address can't be listened on.
+pub async fn bind(config: &HttpConfig) -> Result<TcpListener, StartError> {
+    let unusable = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
 }
 
 /// Serves until the shutdown, then lets accepted requests finish, for the grace period at the most.

@@ -1,6 +1,9 @@
 //! The straight line of every service's `main`: arguments, configuration, log, run, exit code.
 
-use std::{error::Error, fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error, fmt::Write as _, io::Write as _, net::SocketAddr, path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
@@ -20,6 +23,15 @@ pub enum StartError {
     /// The configuration can't be used: exit code 64.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The address can't be listened on: exit code 1.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Anything else: exit code 1.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
@@ -67,7 +79,7 @@ where
             let _told = writeln!(std::io::stderr(), "{}", chain(&error));
             match error {
                 StartError::Config(_) => ExitCode::from(USAGE),
-                StartError::Failed(_) => ExitCode::FAILURE,
+                StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,
             }
         }
     }

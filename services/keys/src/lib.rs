@@ -1,0 +1,81 @@
+//! The keys service: the key log and the endorsed keys over HTTP, for verifiers without gRPC, and a page
+//! for people. It adds no trust: whatever it serves proves itself to whoever verifies it.
+//!
+//! The way of a request: [`Keys::router`] → `routes` (log and keys, byte for byte) or `page` (for
+//! people) → `caching` (entity tags). `mirror` writes the log into Redis 4 beside it.
+
+mod assets;
+mod caching;
+mod config;
+mod mirror;
+mod page;
+mod published;
+mod routes;
+
+use hsmd_client::{Clock, VerifiedLog};
+use hsmd_service::{Health, Hsm, Shutdown, StartError, bind, serve};
+use hsmd_store::Store;
+use serde_json::json;
+
+pub use config::Config;
+
+use mirror::Mirror;
+use published::Published;
+
+/// What the handlers share. Clones are cheap.
+#[derive(Clone)]
+pub struct Keys {
+    /// The followed and verified key log.
+    log: VerifiedLog,
+    /// Where the endorsed keys are, and the mirrored log.
+    store: Store,
+    /// Writes the log into Redis.
+    mirror: Mirror,
+    /// The log as it is served.
+    published: Published,
+    /// What "now" is on the page.
+    clock: Clock,
+}
+
+impl Keys {
+    /// Begins to mirror the log into the store; must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(log: VerifiedLog, store: Store, clock: Clock) -> Self {
+        let mirror = Mirror::spawn(log.clone(), store.mirrored_log.clone());
+        Self { log, store, mirror, published: Published::default(), clock }
+    }
+
+    /// All routes.
+    pub fn router(&self) -> axum::Router {
+        routes::router(self.clone())
+    }
+
+    /// Healthy while the log is fresh and Redis holds its mirror.
+    fn health(&self) -> Health {
+        let (problems, details) = (self.clone(), self.clone());
+        Health::new(move || {
+            let log = hsmd_service::log_problem(&problems.log);
+            log.into_iter().chain(problems.mirror.problem()).collect()
+        })
+        .with_details(move || {
+            let head = details.log.snapshot().map(|log| log.position());
+            json!({
+                "headSequenceNumber": head.map(|head| head.sequence_number),
+                "headId": head.map(|head| head.id),
+            })
+        })
+    }
+}
+
+/// Runs the service as configured until the shutdown.
+///
+/// # Errors
+/// The configuration can't be used, or the address can't be listened on.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
+    let store = config.redis.open()?;
+    let hsm = Hsm::connect(&config.hsm)?;
+    let listener = bind(&config.http).await?;
+    let keys = Keys::new(hsm.log, store, Clock::system());
+    serve(listener, keys.router(), (&config.http).into(), shutdown).await;
+    Ok(())
+}

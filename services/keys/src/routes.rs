@@ -1,0 +1,148 @@
+//! The routes for programs: the log and the endorsed keys, byte for byte.
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{ACCEPT, VARY, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use hsmd_chain::{EndorsementPayload, PublicKey, SignedBody};
+use hsmd_service::{cors, log_problem};
+use hsmd_store::StoreError;
+use serde_json::json;
+
+use crate::{
+    Keys, assets,
+    caching::{REVALIDATE, tagged},
+    page,
+};
+
+const JSON: &str = "application/json";
+
+pub(crate) fn router(keys: Keys) -> Router {
+    let health = keys.health().routes();
+    Router::new()
+        .route("/", get(index))
+        .route("/hsm/keys", get(hsm_keys))
+        .route("/keys", get(all_keys))
+        .route("/keys/{key}", get(one_key))
+        .route("/assets/{version}/{*name}", get(assets::asset))
+        .with_state(keys)
+        .merge(health)
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .layer(middleware::map_response(no_sniffing))
+        .layer(middleware::from_fn(cors))
+}
+
+/// `GET /`: a page for browsers, a summary for the rest.
+async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Response {
+    let accepts_html = headers
+        .get_all(ACCEPT)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")));
+    let mut response = if accepts_html {
+        page::page(&keys, &page::Query::of(&uri)).await
+    } else {
+        let summary = json!({
+            "service": "hsmd-keys",
+            "description": "The HSM's key log and the keys it has endorsed. Verify both yourself.",
+            "endpoints": {
+                "/hsm/keys": "the key log",
+                "/keys": "all endorsed response keys",
+                "/keys/{key}": "the endorsement of one key",
+                "/health": "whether the service is healthy",
+                "/live": "whether the process answers",
+                "/ready": "whether the service can answer",
+            },
+        });
+        Json(summary).into_response()
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// `GET /hsm/keys`: the key log, as long as we may believe it ourselves: whoever follows it here could
+/// otherwise not notice that it has been frozen.
+async fn hsm_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
+    match keys.log.fresh() {
+        Ok(log) => tagged(&headers, JSON, REVALIDATE, keys.published.text(&log)),
+        Err(stale) => {
+            let sentence = log_problem(&keys.log).unwrap_or_else(|| stale.to_string());
+            error(StatusCode::SERVICE_UNAVAILABLE, &sentence)
+        }
+    }
+}
+
+/// `GET /keys`: every stored endorsement of a response key, under the key.
+async fn all_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
+    let stored = match keys.store.response_endorsements.list().await {
+        Ok(stored) => stored,
+        Err(failure) => return redis_failed(&failure),
+    };
+    let mut list = String::from("{");
+    for (name, value) in &stored {
+        // What is damaged is left out, so that the rest can be read.
+        let Some(endorsement) = name.parse().ok().and_then(|key| endorsement(&key, value)) else {
+            tracing::warn!(name, "Redis 1 holds something that is no endorsement of this key");
+            continue;
+        };
+        let comma = if list.len() > 1 { "," } else { "" };
+        // A key's text needs no escapes.
+        list.extend([comma, "\"", name, "\":", endorsement]);
+    }
+    list.push('}');
+    tagged(&headers, JSON, REVALIDATE, list.into())
+}
+
+/// `GET /keys/{key}`: the stored endorsement of one response key.
+async fn one_key(
+    State(keys): State<Keys>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(key) = name.parse::<PublicKey>() else { return key_not_found(&name) };
+    match keys.store.response_endorsements.find(&key).await {
+        Ok(Some(value)) if endorsement(&key, &value).is_some() => {
+            tagged(&headers, JSON, REVALIDATE, Bytes::from(value))
+        }
+        Ok(Some(_)) => {
+            tracing::warn!(%key, "Redis 1 holds something that is no endorsement of this key");
+            key_not_found(&name)
+        }
+        Ok(None) => key_not_found(&name),
+        Err(failure) => redis_failed(&failure),
+    }
+}
+
+/// The stored text, if it has the form of an endorsement of this key. Whether it holds is for the
+/// reader to verify.
+fn endorsement<'a>(key: &PublicKey, stored: &'a [u8]) -> Option<&'a str> {
+    let signed = SignedBody::parse(stored).ok()?;
+    let payload = EndorsementPayload::parse(signed.payload()).ok()?;
+    if payload.public_key() == key { std::str::from_utf8(stored).ok() } else { None }
+}
+
+fn key_not_found(name: &str) -> Response {
+    let body = json!({"error": "Key not found", "identity": name});
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+fn redis_failed(failure: &StoreError) -> Response {
+    tracing::warn!(error = failure as &dyn std::error::Error, "cannot read endorsed keys");
+    error(StatusCode::SERVICE_UNAVAILABLE, "the endorsed keys can't be read now")
+}
+
+fn error(status: StatusCode, sentence: &str) -> Response {
+    (status, Json(json!({"error": sentence}))).into_response()
+}
+
+async fn no_sniffing(mut response: Response) -> Response {
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

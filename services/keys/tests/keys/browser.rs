@@ -1,0 +1,178 @@
+//! The page in Chromium: what it looks like, and what its button says of true and false logs.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::IntoResponse,
+};
+use hsmd_chain::{Timestamp, testing::LogBuilder, testing::SoftwareKey};
+use hsmd_client::Clock;
+use serde_json::Value;
+
+use crate::{
+    support::{Service, start},
+    webdriver::Browser,
+};
+
+/// A log that ends shortly before now: rotated, tainted, rotated again.
+fn log(now: Timestamp) -> LogBuilder {
+    let ago = |hours: u64| now.checked_sub(Duration::from_secs(hours * 3600 - 600)).unwrap();
+    LogBuilder::new("browser")
+        .append(ago(700), false)
+        .append(ago(400), false)
+        .append(ago(90), true)
+        .append(ago(20), false)
+        .append(ago(7), true)
+        .append(ago(3), false)
+}
+
+async fn service(now: Timestamp, log: &LogBuilder) -> Service {
+    let service = Service::start(log, now).await;
+    for (generation, name, minutes) in [(6, "app", 700), (6, "auth 1", 650), (5, "auth 2", 35)] {
+        let key = *SoftwareKey::from_seed(name).public_key();
+        let until = now.saturating_add(Duration::from_secs(minutes * 60));
+        service.publish(log, generation, &key, until).await;
+        let access = log.endorse(generation, "access", &key, until).to_json();
+        service.store.access_endorsements.publish(&key, &access, until).await.unwrap();
+    }
+    service
+}
+
+/// The service with another answer for `/hsm/keys`, as from somebody in between.
+fn tampered(service: &Service, answer: String) -> Router {
+    let answer = Arc::new(answer);
+    let intercept = move |request: Request, next: Next| {
+        let answer = Arc::clone(&answer);
+        async move {
+            if request.uri().path() == "/hsm/keys" {
+                String::clone(&answer).into_response()
+            } else {
+                next.run(request).await
+            }
+        }
+    };
+    service.router.clone().layer(middleware::from_fn(intercept))
+}
+
+/// Presses the button and waits for the verdict: its kind and its sentence.
+async fn verdict(browser: &Browser) -> (String, String) {
+    browser.click("#verify button").await;
+    let kind = "document.querySelector('output').dataset.verdict";
+    browser.until(&format!("['valid', 'invalid', 'unable'].includes({kind})")).await;
+    let text = |value: Value| value.as_str().unwrap().to_owned();
+    (
+        text(browser.evaluate(kind).await),
+        text(browser.evaluate("document.querySelector('output').textContent").await),
+    )
+}
+
+#[tokio::test]
+async fn a_true_log_is_found_valid() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = service(now, &log).await;
+    let browser = Browser::start(true).await;
+    browser.open(&format!("http://{}/", service.address)).await;
+    browser.prefer("light").await;
+    browser.picture("light").await;
+
+    let (kind, sentence) = verdict(&browser).await;
+    assert_eq!(kind, "valid", "{sentence}");
+    assert!(sentence.starts_with("Valid. All 7 events were verified"), "{sentence}");
+    assert!(sentence.contains(log.head().event().id().as_str()));
+    let marked = browser.evaluate("document.querySelectorAll('li.verified').length").await;
+    assert_eq!(marked, 7);
+    browser.picture("valid").await;
+
+    browser.prefer("dark").await;
+    browser.open(&format!("http://{}/?window=0s", service.address)).await;
+    browser.click("details summary").await;
+    browser.picture("dark").await;
+
+    browser.evaluate("document.getElementById('identity').value = 'E'.padEnd(44, 'A')").await;
+    let (kind, sentence) = verdict(&browser).await;
+    assert_eq!(kind, "invalid");
+    assert!(sentence.contains("Event 0 is refused: it belongs to another identity"), "{sentence}");
+    assert_eq!(browser.complaints().await, Vec::<Value>::new());
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_tampered_log_is_found_out() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = service(now, &log).await;
+    let browser = Browser::start(true).await;
+    let json = log.to_json();
+    let signature = log.events()[2].signature().as_str();
+    let other_signature = log.events()[1].signature().as_str();
+    let future = now.saturating_add(Duration::from_secs(3600));
+    let elements: Vec<String> = log.events().iter().map(|event| event.to_json()).collect();
+    let without = |number: usize| {
+        let kept: Vec<_> = elements.iter().enumerate().filter(|(n, _)| *n != number).collect();
+        let kept: Vec<&str> = kept.into_iter().map(|(_, element)| element.as_str()).collect();
+        format!("[{}]", kept.join(","))
+    };
+    for (name, answer, expected) in [
+        (
+            "signature",
+            json.replace(signature, other_signature),
+            "Event 2 is refused: its signature",
+        ),
+        (
+            "untainted",
+            json.replacen("\"taintPrevious\":true,", "", 1),
+            "Event 3 is refused: its id",
+        ),
+        ("gap", without(4), "Event 4 is refused: its number is out of order"),
+        ("shortened", without(6), "The log is refused: it lacks the head of this page"),
+        ("stolen", log.stolen_at(5, "thief").append(now, false).to_json(), "it lacks the head"),
+        ("blank", json.replacen("\":1,", "\": 1,", 1), "Event 1 is refused: its text is not"),
+        ("exponent", json.replacen("\":1,", "\":1e0,", 1), "Event 1 is refused: its text is not"),
+        (
+            "double",
+            json.replacen("{\"id\"", "{\"id\":\"\",\"id\"", 1),
+            "Event 0 is refused: its text",
+        ),
+        (
+            "future",
+            log.clone().append(future, false).to_json(),
+            "Event 7 is refused: it lies in the",
+        ),
+        ("other", LogBuilder::of_length("other", 7).to_json(), "Event 0 is refused: it belongs to"),
+        ("empty", "[]".to_owned(), "The log is refused: it is not a log"),
+        ("garbage", "[{".to_owned(), "The log is refused: it is not JSON"),
+        ("tail", format!("{json} "), "The log is refused: something follows"),
+    ] {
+        let (address, _running) = start(tampered(&service, answer)).await;
+        browser.open(&format!("http://{address}/")).await;
+        let (kind, sentence) = verdict(&browser).await;
+        assert_eq!(kind, "invalid", "{name}: {sentence}");
+        assert!(sentence.contains(expected), "{name}: {sentence}");
+        if name == "untainted" {
+            browser.picture("tampered").await;
+        }
+    }
+    assert_eq!(browser.complaints().await, Vec::<Value>::new());
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn without_scripts_everything_but_the_button_is_there() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = service(now, &log).await;
+    let browser = Browser::start(false).await;
+    browser.open(&format!("http://{}/", service.address)).await;
+    browser.picture("without-scripts").await;
+    browser.quit().await;
+    let page = service.ask("GET", "/", &[("accept", "text/html")]).await.text;
+    assert!(page.contains("<form hidden>"), "a script shows the button");
+    assert!(page.contains("<noscript>"));
+    for event in log.events() {
+        assert!(page.contains(event.event().id().as_str()));
+    }
+}

@@ -1,0 +1,16 @@
+//! The keys service on real parts: a published log that it follows over HTTP, a private Redis, real
+//! sockets, and for the page Debian's Chromium.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step should end the test here"
+)]
+
+mod browser;
+mod caching;
+mod listing;
+mod log;
+mod page;
+mod support;
+mod webdriver;
