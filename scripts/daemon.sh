@@ -23,8 +23,6 @@ export HSMD_IDENTITY=$(<"$DEV/identity")
 export SOFTHSM2_CONF=$SOFTHSM2_CONF
 export PATH=$BIN:\$PATH
 END
-    # shellcheck source=/dev/null
-    . "$DEV/env"
 }
 
 # The daemon's process, if it runs: a process id alone may be somebody else's by now.
@@ -50,7 +48,12 @@ daemon_up() {
     write_env
     setsid "${configured[@]}" serve </dev/null >>"$DEV/hsmd.log" 2>&1 &
     echo $! >"$DEV/hsmd.pid"
-    wait_for 30 "$BIN/hsmctl" status || {
+}
+
+daemon_ready() {
+    # shellcheck source=/dev/null
+    . "$DEV/env"
+    wait_for 30 hsmctl status || {
         tail -n 20 "$DEV/hsmd.log" >&2
         die "the daemon is not ready, see $DEV/hsmd.log; scripts/dev reset starts anew"
     }
