@@ -47,8 +47,8 @@ pub struct LogOptions {
     /// How far ahead of our clock an event may lie. Default 5 s.
     pub clock_skew: Duration,
     /// A file that keeps the verified log across restarts, in its published form; it is written
-    /// atomically and synced. With it a restarted service still refuses rollback and fork. Default
-    /// none: then a first contact is judged by the anchor alone.
+    /// atomically and synced. With it a restarted service still refuses rollback and fork. One
+    /// process each, in a folder that exists. Default none: then a first contact is judged by the anchor alone.
     pub path: Option<PathBuf>,
     /// The wall clock. Default the machine's.
     pub clock: Clock,

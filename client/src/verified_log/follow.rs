@@ -93,8 +93,7 @@ fn take(message: WatchEventsResponse, start: u32, shared: &Shared) -> Result<(),
                 // Not yet proof of a fork: a new feed begins with the event of that number.
                 return Err(Problem::Heartbeat.into());
             }
-            shared.confirmed();
-            Ok(())
+            shared.confirmed()
         }
         None => Ok(()),
     }

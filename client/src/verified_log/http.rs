@@ -67,7 +67,7 @@ impl HttpLog {
                 let taken = tokio::task::spawn_blocking(move || take(&log, &shared)).await;
                 taken.map_err(|error| self.unreachable(Box::new(error)))??;
             }
-            shared.confirmed();
+            shared.confirmed()?;
             shared.save().await;
             let _elapsed = timeout(self.interval, shared.poke.notified()).await;
         }

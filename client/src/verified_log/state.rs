@@ -181,19 +181,37 @@ impl Shared {
             });
         }
         // An event whose only fault is our clock has reached us: the feed is not frozen.
-        if matches!(result, Err(Fault::Passing(Problem::Event(ExtendError::Future { .. })))) {
+        let future =
+            matches!(result, Err(Fault::Passing(Problem::Event(ExtendError::Future { .. }))));
+        if future && self.check_anchor().is_ok() {
             self.contact.send_modify(|contact| contact.last = Some(Instant::now()));
         }
         result
     }
 
     /// The source has shown our head as its own.
-    pub(super) fn confirmed(&self) {
+    pub(super) fn confirmed(&self) -> Result<(), Fault> {
+        self.check_anchor()?;
         self.contact.send_modify(|contact| {
             contact.last = Some(Instant::now());
             contact.behind_since = None;
             contact.problem = None;
         });
+        Ok(())
+    }
+
+    /// A kept log may end before the anchor's event: no contact counts until that is there.
+    fn check_anchor(&self) -> Result<(), Fault> {
+        let Some(remembered) = self.anchor.head() else { return Ok(()) };
+        let head_sequence = remembered.sequence_number;
+        let log = self.snapshot();
+        let found = log.as_ref().and_then(|log| log.event(head_sequence));
+        let found = found.ok_or(Problem::Behind { head_sequence })?.event().id();
+        if found == remembered.id {
+            Ok(())
+        } else {
+            Err(Halt::Anchor(LogError::Forked { remembered, found }).into())
+        }
     }
 
     /// Notes why an attempt failed. True if the following ends with it.

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hsmd_chain::{Anchor, KeyLog, Timestamp};
+use hsmd_chain::{Anchor, KeyLog, LogError, Timestamp};
 
 use super::OpenError;
 
-/// Reads and verifies the log of an earlier run; `None` if there is no file.
+/// Reads and verifies the log of an earlier run; `None` if there is no file. It may end before the
+/// anchor's event, which a newer configuration may name: then the source has to supply that.
 pub(super) fn load(path: &Path, anchor: &Anchor) -> Result<Option<KeyLog>, OpenError> {
     let json = match fs::read(path) {
         Ok(json) => json,
@@ -18,9 +19,13 @@ pub(super) fn load(path: &Path, anchor: &Anchor) -> Result<Option<KeyLog>, OpenE
     };
     // That no event lies in the future was checked before the file was written: a clock that has
     // been set back since must not keep a service from starting.
-    KeyLog::verify_json(&json, anchor, Timestamp::MAX, Duration::ZERO)
-        .map(Some)
-        .map_err(|error| OpenError::Verify { path: path.to_owned(), source: Box::new(error) })
+    let verify = |anchor| KeyLog::verify_json(&json, anchor, Timestamp::MAX, Duration::ZERO);
+    match verify(anchor) {
+        Err(LogError::Rollback { .. }) => verify(&Anchor::new(anchor.identity())),
+        verdict => verdict,
+    }
+    .map(Some)
+    .map_err(|error| OpenError::Verify { path: path.to_owned(), source: Box::new(error) })
 }
 
 /// Writes the log so that after a crash the file holds the old or the new one, whole.

@@ -79,6 +79,13 @@ async fn is_stale_without_contact_and_heals() {
     peer.state.frozen.send_replace(false);
     soon(log.ready()).await.expect("heals");
 
+    // So is one whose heartbeats name a head that its events don't bear out.
+    peer.state.lying.send_replace(true);
+    until(|| matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))).await;
+    assert!(matches!(log.problem().as_deref(), Some(Problem::Heartbeat)));
+    peer.state.lying.send_replace(false);
+    soon(log.ready()).await.expect("heals");
+
     peer.stop().await;
     until(|| matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))).await;
     assert!(log.snapshot().is_some());
@@ -252,6 +259,31 @@ async fn the_kept_log_outlives_a_restart() {
     let anchor = peer.state.log.borrow().anchor();
     let error = VerifiedLog::follow(source, anchor, options).expect_err("damaged");
     assert!(error.to_string().contains("log.json"), "{error}");
+}
+
+#[tokio::test]
+async fn an_anchor_may_be_newer_than_the_kept_log() {
+    let whole = LogBuilder::of_length("newer", 3);
+    let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let keep = || std::fs::write(&path, whole.rewound_to(1).to_json()).expect("written");
+    let open = |peer: &Peer, anchor| {
+        let options = LogOptions::default().path(&path).rollback_grace(Duration::ZERO);
+        VerifiedLog::follow(LogSource::Grpc(client(peer)), anchor, options).expect("follows")
+    };
+    let peer = Peer::start(whole.clone());
+    keep();
+    let log = open(&peer, whole.log().anchor());
+    assert_eq!(soon(log.ready()).await.expect("ready").events().len(), 3);
+
+    // The same for a source that lacks the anchor's event, or has another in its place.
+    let lacks = Peer::start(whole.rewound_to(2));
+    keep();
+    let halt = soon(open(&lacks, whole.log().anchor()).ready()).await.expect_err("refused");
+    assert!(matches!(*halt, Halt::RolledBack { head_sequence: 2 }), "{halt}");
+    let other = Peer::start(whole.stolen_at(2, "thief").append(now(), false));
+    keep();
+    let halt = soon(open(&other, whole.log().anchor()).ready()).await.expect_err("refused");
+    assert!(matches!(*halt, Halt::Anchor(_)), "{halt}");
 }
 
 #[tokio::test]

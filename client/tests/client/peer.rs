@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
-use hsmd_chain::{SignedBody, SignedEvent, Timestamp};
+use hsmd_chain::{Digest, SignedBody, SignedEvent, Timestamp};
 use hsmd_client::Clock;
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::{Admin, AdminServer};
@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) endorse_calls: watch::Sender<usize>,
     /// Holds the feed back while endorsements are already made by the new head.
     pub(crate) frozen: watch::Sender<bool>,
+    /// Whether heartbeats name a head that the log does not have.
+    pub(crate) lying: watch::Sender<bool>,
     /// An event that is sent after the log's own, whether or not it fits.
     pub(crate) hostile: watch::Sender<Option<SignedEvent>>,
     stop: watch::Receiver<bool>,
@@ -113,6 +115,7 @@ impl State {
             endorse_errors: Mutex::default(),
             endorse_calls: watch::Sender::new(0),
             frozen: watch::Sender::new(false),
+            lying: watch::Sender::new(false),
             hostile: watch::Sender::new(None),
             stop: watch::channel(false).1,
         }
@@ -252,6 +255,7 @@ impl KeyLog for State {
             next: from,
             log: self.log.subscribe(),
             frozen: self.frozen.subscribe(),
+            lying: self.lying.subscribe(),
             hostile: self.hostile.subscribe(),
             stop: self.stop.clone(),
         };
@@ -266,6 +270,7 @@ struct Feed {
     next: usize,
     log: watch::Receiver<LogBuilder>,
     frozen: watch::Receiver<bool>,
+    lying: watch::Receiver<bool>,
     hostile: watch::Receiver<Option<SignedEvent>>,
     stop: watch::Receiver<bool>,
 }
@@ -301,8 +306,9 @@ impl Feed {
         let hostile = self.hostile.borrow_and_update();
         messages.extend(hostile.iter().map(|hostile| Message::Event(event(hostile))));
         let head = log.head().event();
+        let id = if *self.lying.borrow() { Digest::of(b"another") } else { head.id() };
         messages.push(Message::Heartbeat(v1::Heartbeat {
-            head_id: head.id().to_string(),
+            head_id: id.to_string(),
             head_sequence_number: head.sequence_number(),
         }));
         messages
