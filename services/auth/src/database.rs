@@ -52,10 +52,8 @@ impl Database {
     pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
         let url = read_secret(&config.url_file)?;
         let milliseconds = config.timeout.as_millis().to_string();
-        let options = PgConnectOptions::from_str(&url)
-            .map_err(DatabaseError::Url)?
-            .application_name("hsmd-auth")
-            .options([
+        let options =
+            parse_url(&url).map_err(DatabaseError::Url)?.application_name("hsmd-auth").options([
                 ("statement_timeout", milliseconds.as_str()),
                 ("idle_in_transaction_session_timeout", milliseconds.as_str()),
             ]);
@@ -150,6 +148,18 @@ impl Database {
     }
 }
 
+/// libpq allows a user before an empty host (`postgresql://user@/db?host=/run/postgresql`), the URL
+/// standard does not: the user moves to the parameters, where sqlx finds it as well.
+fn parse_url(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    match url.split_once("://").and_then(|(_, rest)| rest.split_once("@/")) {
+        Some((user, place)) if !user.contains(['/', ':', '?']) => {
+            let separator = if place.contains('?') { '&' } else { '?' };
+            PgConnectOptions::from_str(&format!("postgresql:///{place}{separator}user={user}"))
+        }
+        _ => PgConnectOptions::from_str(url),
+    }
+}
+
 /// A stored text as what it stands for.
 fn parse<T>(text: &str) -> Result<T, DatabaseError>
 where
@@ -160,4 +170,25 @@ where
 
 fn time(millis: i64) -> Result<Timestamp, DatabaseError> {
     Timestamp::from_unix_millis(millis).map_err(DatabaseError::Time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_before_an_empty_host_is_found() {
+        for url in [
+            "postgresql://auth@/accounts?host=/run/postgresql",
+            "postgresql:///accounts?host=/run/postgresql&user=auth",
+            "postgresql://auth@localhost/accounts?host=/run/postgresql",
+        ] {
+            let options = parse_url(url).expect(url);
+            let found = (options.get_username(), options.get_database());
+            assert_eq!(found, ("auth", Some("accounts")), "{url}");
+            let socket = options.get_socket().expect(url);
+            assert_eq!(socket, std::path::Path::new("/run/postgresql"), "{url}");
+        }
+        assert!(parse_url("accounts").is_err());
+    }
 }
