@@ -9,6 +9,8 @@
 
 mod client;
 mod hostile;
+mod lossy;
 mod postgres;
 mod process;
 mod stack;
+mod walk;
