@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hsmd_chain::PublicKey;
+use hsmd_chain::{PublicKey, Timestamp};
 use hsmd_client::{Endorsement, Endorser};
 use hsmd_store::{Endorsements, Publication, Publisher, Purpose};
 
@@ -54,8 +54,14 @@ impl<P: Purpose> EndorsedKey<P> {
         self.endorser.current()
     }
 
-    /// What keeps the key from being used, as a public sentence; nothing while all is well. A key whose
-    /// endorsement Redis lost for the moment is unusual but not a problem for those who know it.
+    /// Whether a signature of the key can be verified by others now: endorsed, and published.
+    #[must_use]
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        let endorsement = self.endorser.current();
+        endorsement.is_some_and(|it| it.expiration() > now) && self.publisher.is_published()
+    }
+
+    /// What keeps the key from being used, as a public sentence; nothing while all is well.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         if self.endorser.current().is_none() {

@@ -11,6 +11,7 @@ mod endorsed_key;
 mod health;
 mod hsm;
 mod http;
+pub mod random;
 mod server_keys;
 mod shutdown;
 mod start;
