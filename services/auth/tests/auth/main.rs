@@ -8,9 +8,12 @@
 )]
 
 mod client;
+mod faults;
 mod hostile;
 mod lossy;
 mod postgres;
 mod process;
+mod replicas;
+mod service;
 mod stack;
 mod walk;

@@ -1,6 +1,6 @@
 //! Everything that the auth service lives among, and replicas of it.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command};
 
 use hsmd_store::testing::RedisServer;
 use rustix::process::getuid;
@@ -100,11 +100,6 @@ impl Stack {
         command.args(["--endpoint", &self.endpoint("service")]);
         command.args(["--admin-endpoint", &self.endpoint("admin")]);
         run(command.args(["--identity", &self.identity]).args(arguments))
-    }
-
-    /// Runs a Redis command that answers nothing of interest.
-    pub(crate) fn redis(&self, words: &[&str]) {
-        self.runtime.block_on(self.redis.command(words)).expect("Redis answers");
     }
 
     pub(crate) fn flush_redis(&self) {
@@ -217,6 +212,3 @@ impl Service {
         self
     }
 }
-
-/// How long a service may take to notice what happened to its neighbours.
-pub(crate) const NOTICE: Duration = Duration::from_secs(5);

@@ -1,0 +1,142 @@
+//! Neighbours that fail and come back: what a user sees, and what never happens.
+
+use std::time::{Duration, Instant};
+
+use hsmd_chain::cesr::PublicKey;
+use hsmd_protocol::{DeviceReference, UnlinkDevice, client::Outgoing};
+use hsmd_store::DeviceStatus;
+use serde_json::Value;
+
+use crate::{
+    client::{Account, Answer, Http, nonce, refresh, server_of, sign},
+    process::wait_for,
+    stack::{Service, Stack},
+};
+
+/// Asks for a challenge: the simplest thing that needs everything.
+fn ask(http: &Http, account: &Account) -> Answer {
+    let request = Outgoing::request_session(account.identity, nonce());
+    http.post(request.route(), &request.text)
+}
+
+fn refuses(service: &Service, account: &Account) {
+    wait_for("a refusal", || (ask(&service.http, account).status == 503).then_some(()));
+    let answer = ask(&service.http, account);
+    assert_eq!((answer.status, answer.code().as_str()), (503, "BA000"), "{}", answer.body);
+    assert_eq!(service.http.get("/live").status, 200);
+}
+
+fn answers(service: &Service, account: &Account) {
+    wait_for("an answer", || (ask(&service.http, account).status == 200).then_some(()));
+    wait_for("readiness", || (service.http.get("/ready").status == 200).then_some(()));
+}
+
+fn unlink(http: &Http, account: &Account) {
+    let (authentication, signer) = account.rotation(1);
+    let link = DeviceReference { device: account.device };
+    http.send(&sign(&UnlinkDevice { authentication, link }, signer));
+}
+
+fn status(stack: &Stack, account: &Account) -> DeviceStatus {
+    let devices = stack.store().revoked_devices;
+    // Without an answer nothing is known.
+    stack.runtime.block_on(devices.status(&account.device)).unwrap_or(DeviceStatus::Unknown)
+}
+
+fn published(stack: &Stack, key: &PublicKey) -> Option<String> {
+    let found = stack.runtime.block_on(stack.store().response_endorsements.find(key));
+    found.ok().flatten().map(|bytes| String::from_utf8(bytes).expect("text"))
+}
+
+#[test]
+fn redis_flushed_stopped_and_restarted() {
+    let mut stack = Stack::start();
+    let auth = stack.auth("auth");
+    let (alice, bob) = (Account::create(&auth.http), Account::create(&auth.http));
+    assert_eq!(status(&stack, &alice), DeviceStatus::Active);
+    unlink(&auth.http, &alice);
+    assert_eq!(status(&stack, &alice), DeviceStatus::Revoked, "at once");
+    let (session, token) = bob.session(&auth.http);
+    let used = refresh(&token, &session, 1);
+    auth.http.send(&used);
+    let key = server_of(&ask(&auth.http, &bob).body);
+    assert!(published(&stack, &key).is_some());
+
+    // From the flush on nobody is told that the revoked device is active.
+    stack.flush_redis();
+    wait_for("the revocation's copy", || match status(&stack, &alice) {
+        DeviceStatus::Revoked => Some(()),
+        DeviceStatus::Unknown => None,
+        DeviceStatus::Active => panic!("a revoked device became active"),
+    });
+    wait_for("the endorsement", || published(&stack, &key));
+    assert_eq!(auth.http.post("/session/refresh", &used.text).status, 401, "used all the same");
+    answers(&auth, &bob);
+
+    stack.kill_redis();
+    refuses(&auth, &bob);
+    stack.restart_redis();
+    wait_for("the revocation's copy", || match status(&stack, &alice) {
+        DeviceStatus::Revoked => Some(()),
+        DeviceStatus::Unknown => None,
+        DeviceStatus::Active => panic!("a revoked device became active"),
+    });
+    answers(&auth, &bob);
+    unlink(&auth.http, &bob);
+    assert_eq!(status(&stack, &bob), DeviceStatus::Revoked);
+}
+
+#[test]
+fn postgres_restarted() {
+    let stack = Stack::start();
+    let auth = stack.auth("auth");
+    let alice = Account::create(&auth.http);
+    let (session, token) = alice.session(&auth.http);
+    let used = refresh(&token, &session, 1);
+    auth.http.send(&used);
+    stack.postgres.down();
+    refuses(&auth, &alice);
+    wait_for("health to notice", || (auth.http.get("/ready").status == 503).then_some(()));
+    stack.postgres.up();
+    answers(&auth, &alice);
+    assert_eq!(auth.http.post("/session/refresh", &used.text).status, 401);
+}
+
+#[test]
+fn hsmd_tainted_stopped_and_restarted() {
+    let mut stack = Stack::start();
+    let auth = stack.auth("auth");
+    let alice = Account::create(&auth.http);
+    let key = server_of(&ask(&auth.http, &alice).body);
+    let (session, token) = alice.session(&auth.http);
+    let before = generation(&published(&stack, &key).expect("published"));
+
+    stack.hsmctl(&["taint", "--reason", "a test"]);
+    let started = Instant::now();
+    let after = wait_for("another generation", || {
+        published(&stack, &key).map(|text| generation(&text)).filter(|now| *now != before)
+    });
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    answers(&auth, &alice);
+    let health: Value = serde_json::from_str(&auth.http.get("/health").body).expect("JSON");
+    assert_eq!(health["generationId"], after);
+    assert_eq!(server_of(&ask(&auth.http, &alice).body), key, "no restart, no other key");
+    // The access key is endorsed again as well, so the session outlives the taint.
+    auth.http.send(&refresh(&token, &session, 1));
+
+    // An endorsement holds without the daemon; a replica that has none answers nothing.
+    stack.stop_hsmd();
+    assert_eq!(ask(&auth.http, &alice).status, 200);
+    let config = std::fs::read_to_string(stack.path("auth.toml")).expect("written before");
+    let late = stack.service("hsmd-auth", "late", &config);
+    refuses(&late, &alice);
+    assert_eq!(late.http.get("/ready").status, 503);
+    stack.start_hsmd();
+    answers(&late, &alice);
+}
+
+/// The generation that signed an endorsement.
+fn generation(endorsement: &str) -> String {
+    let endorsement: Value = serde_json::from_str(endorsement).expect("JSON");
+    endorsement["body"]["hsm"]["generationId"].as_str().expect("a text").to_owned()
+}
