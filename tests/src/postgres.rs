@@ -1,0 +1,293 @@
+//! One private Postgres for a test binary, and a database with its two roles for each test.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hsmd_chain::SignedEvent;
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+use tokio::sync::OnceCell;
+
+use crate::until;
+
+/// Starts a cluster in `$1` and ends it, and the folder with it, when standard input is closed: so it
+/// never outlives the test, however that ends. Nothing in it needs to survive a power cut.
+const CLUSTER: &str = r#"
+cd "$1" || exit 1
+"$2/initdb" -D data -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
+"$2/pg_ctl" -D data -w -s -l log -o "-c listen_addresses='' -c unix_socket_directories='$1' \
+  -c unix_socket_permissions=0700 -c fsync=off -c max_connections=400 -c shared_buffers=32MB" start &&
+echo ready
+read -r _
+"$2/pg_ctl" -D data -w -s -m immediate stop
+rm -rf "$1"
+"#;
+
+/// The binary's Postgres.
+static CLUSTER_OF_THIS_BINARY: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A private Postgres on a Unix socket.
+#[derive(Debug)]
+struct Cluster {
+    folder: PathBuf,
+    /// Closed by the end of this process.
+    _keeper: (Child, ChildStdin),
+}
+
+/// A database of one test, with a role that owns it and one that writes. Nothing is in it yet.
+#[derive(Debug)]
+pub struct Database {
+    folder: &'static Path,
+    name: String,
+    owner: String,
+    writer: String,
+    /// A Postgres of its own, which can be stopped.
+    own: Option<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    cluster: Cluster,
+    down: Mutex<bool>,
+}
+
+/// A row of the admin record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminRow {
+    /// init, rotate, taint or import.
+    pub action: String,
+    /// Who.
+    pub caller: String,
+    /// Why.
+    pub reason: String,
+    /// The newest event that the action left.
+    pub sequence_number: i32,
+    /// Of an import: the digest of the file.
+    pub file_digest: Option<String>,
+}
+
+impl Database {
+    /// A new database in the Postgres that all tests of this binary share.
+    pub async fn create() -> Self {
+        let cluster = CLUSTER_OF_THIS_BINARY.get_or_init(Cluster::start).await;
+        Self::create_in(&cluster.folder, None).await
+    }
+
+    /// A new database in a Postgres of its own, which the test may stop.
+    pub async fn create_alone() -> Self {
+        let cluster = Cluster::start().await;
+        // A handful a binary: not worth a lifetime in every signature.
+        let folder = Box::leak(cluster.folder.clone().into_boxed_path());
+        Self::create_in(folder, Some(Own { cluster, down: Mutex::new(false) })).await
+    }
+
+    async fn create_in(folder: &'static Path, own: Option<Own>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let database = Self {
+            folder,
+            name: format!("hsmd_{number}"),
+            owner: format!("owner_{number}"),
+            writer: format!("writer_{number}"),
+            own,
+        };
+        let Self { name, owner, writer, .. } = &database;
+        database.as_superuser(&format!("CREATE ROLE {owner} LOGIN")).await;
+        database.as_superuser(&format!("CREATE ROLE {writer} LOGIN")).await;
+        database.as_superuser(&format!("CREATE DATABASE {name} OWNER {owner}")).await;
+        database
+    }
+
+    /// A copy of this database as it is now, with the same roles: a backup. Nobody may be connected.
+    pub async fn backup(&self) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{}_{}", self.name, NEXT.fetch_add(1, Ordering::Relaxed));
+        let Self { folder, owner, writer, .. } = self;
+        until("nobody is connected any more", async || {
+            let copy = format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE {}", self.name);
+            self.try_as_superuser(&copy).await.ok()
+        })
+        .await;
+        let (owner, writer) = (owner.clone(), writer.clone());
+        Self { folder, name, owner, writer, own: None }
+    }
+
+    /// The URL of the owner of the schema.
+    pub fn owner_url(&self) -> String {
+        self.url(&self.owner)
+    }
+
+    /// The URL of the role that may read and insert.
+    pub fn writer_url(&self) -> String {
+        self.url(&self.writer)
+    }
+
+    fn url(&self, role: &str) -> String {
+        format!("postgresql://{role}@/{}?host={}", self.name, self.folder.display())
+    }
+
+    /// Runs a statement in the daemon's schema as the owner or the writer.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn execute(&self, as_owner: bool, sql: &str) -> Result<(), sqlx::Error> {
+        let role = if as_owner { &self.owner } else { &self.writer };
+        let mut connection = self.connect(role, &self.name).await?;
+        connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+        connection.close().await
+    }
+
+    /// Every event, as it stands in the table, in order.
+    pub async fn events(&self) -> Vec<SignedEvent> {
+        let sql = "SELECT event_text, signature FROM event ORDER BY sequence_number";
+        let rows = self.query(sql).await;
+        rows.iter()
+            .map(|row| SignedEvent::parse(row.get("event_text"), row.get("signature")))
+            .collect::<Result<_, _>>()
+            .expect("rows that are events")
+    }
+
+    /// The admin record, in order.
+    pub async fn admin_rows(&self) -> Vec<AdminRow> {
+        let rows = self.query("SELECT * FROM admin_action ORDER BY number").await;
+        rows.iter()
+            .map(|row| AdminRow {
+                action: row.get("action"),
+                caller: row.get("caller"),
+                reason: row.get("reason"),
+                sequence_number: row.get("sequence_number"),
+                file_digest: row.get("file_digest"),
+            })
+            .collect()
+    }
+
+    async fn query(&self, sql: &'static str) -> Vec<sqlx::postgres::PgRow> {
+        let mut connection = self.connect(&self.writer, &self.name).await.expect("connect");
+        sqlx::query(sql).fetch_all(&mut connection).await.expect(sql)
+    }
+
+    /// Ends every connection of the daemon, as a restart of the server does.
+    pub async fn cut_connections(&self) {
+        let name = &self.name;
+        self.as_superuser(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = '{name}' AND application_name = 'hsmd'"
+        ))
+        .await;
+    }
+
+    /// Stops the Postgres of a database [of its own](Self::create_alone).
+    pub fn stop_server(&self) {
+        let own = self.own.as_ref().expect("a database made by create_alone");
+        own.cluster.control(&["-m", "fast", "stop"]);
+        *own.down.lock() = true;
+    }
+
+    /// Starts it again.
+    pub fn start_server(&self) {
+        let own = self.own.as_ref().expect("a database made by create_alone");
+        own.cluster.control(&["-l", "log", "start"]);
+        *own.down.lock() = false;
+    }
+
+    async fn as_superuser(&self, sql: &str) {
+        self.try_as_superuser(sql).await.expect(sql);
+    }
+
+    async fn try_as_superuser(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let mut connection = self.connect("postgres", "postgres").await?;
+        connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+        connection.close().await
+    }
+
+    async fn connect(&self, role: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(self.folder)
+            .username(role)
+            .database(database)
+            .options([("search_path", "hsmd")]);
+        PgConnection::connect_with(&options).await
+    }
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        tokio::task::spawn_blocking(Self::start_blocking).await.expect("a started Postgres")
+    }
+
+    fn start_blocking() -> Self {
+        // Short: the path of a Unix socket has 108 bytes at the most.
+        let folder = tempfile::Builder::new().prefix("hsmd-pg.").tempdir_in("/tmp");
+        let folder = folder.expect("a folder for Postgres").keep();
+        let mut shell = as_postgres("sh");
+        if nix::unistd::getuid().is_root() {
+            run(Command::new("chown").arg("postgres:").arg(&folder));
+        }
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        let mut keeper = shell
+            .args(["-c", CLUSTER, "sh"])
+            .args([&folder, &programs()])
+            .current_dir("/")
+            // Ctrl-C is for the test: this one ends when the test has.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let stdin = keeper.stdin.take().expect("its standard input");
+        let mut line = String::new();
+        let output = keeper.stdout.take().expect("its standard output");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)
+            .expect("a line from the shell");
+        assert_eq!(line, "ready\n", "Postgres does not start, see {}", folder.display());
+        Self { folder, _keeper: (keeper, stdin) }
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let mut command = as_postgres(programs().join("pg_ctl"));
+        command.current_dir(&self.folder).args(["-D", "data", "-w", "-s"]).args(arguments);
+        run(command.stdout(Stdio::null()));
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(own) = &mut self.own {
+            // Ends the shell's wait, which stops the server and removes the folder.
+            let (keeper, stdin) = &mut own.cluster._keeper;
+            let told = stdin.write_all(b"\n").and_then(|()| stdin.flush());
+            told.and_then(|()| keeper.wait().map(drop)).expect("the end of a Postgres");
+        }
+    }
+}
+
+/// Postgres refuses to run as root; it then runs as the user that its Debian package made.
+fn as_postgres(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if !nix::unistd::getuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program);
+    command
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().expect("a command that can be run");
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// The folder of the newest Postgres's programs, as Debian lays them out.
+fn programs() -> PathBuf {
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    std::fs::read_dir("/usr/lib/postgresql")
+        .expect("the Debian package postgresql")
+        .map(|entry| entry.expect("an entry").path())
+        .max_by_key(version)
+        .expect("a version of Postgres")
+        .join("bin")
+}
