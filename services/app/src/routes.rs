@@ -78,11 +78,8 @@ async fn answer(app: &App, body: &[u8]) -> Result<String, Error> {
     let now = app.clock.now();
     let access = verify(body, &app.servers, &app.stores, REQUIRED, app.window, now).await?;
     let request: FooBar = access.parse_request()?;
-    let response = WasFooBar {
-        was_foo: request.foo,
-        was_bar: request.bar,
-        server_name: &app.server_name,
-    };
+    let response =
+        WasFooBar { was_foo: request.foo, was_bar: request.bar, server_name: &app.server_name };
     Ok(sign_reply(access.nonce(), &response, &app.key))
 }
 

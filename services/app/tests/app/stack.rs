@@ -1,0 +1,169 @@
+//! Everything that the app lives among, replicas of it, and requests to them.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::body::Bytes;
+use hsmd_client::{Client, ConnectOptions};
+use hsmd_protocol::PrivateKey;
+use hsmd_service::random;
+use hsmd_store::{Store, testing::RedisServer};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{
+    hsm::{Hsm, sibling},
+    session::Session,
+};
+
+/// How far clocks may differ here: short, since a flushed Redis is not believed for as long.
+pub(crate) const SKEW: Duration = Duration::from_millis(500);
+
+/// hsmd, Redis, and an access key that hsmd has endorsed, as an auth server has one.
+pub(crate) struct Stack {
+    pub(crate) hsm: Hsm,
+    pub(crate) redis: RedisServer,
+    pub(crate) store: Store,
+    pub(crate) server: PrivateKey,
+    folder: TempDir,
+}
+
+/// A replica of the app.
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Child,
+}
+
+/// An HTTP answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        let hsm = Hsm::start().await;
+        let redis = RedisServer::start().await.unwrap();
+        let store = redis.store().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let stack = Self { hsm, redis, store, server: random::key(), folder };
+        stack.publish(&stack.server, "access").await;
+        stack.vouch_for_revocations().await;
+        stack
+    }
+
+    /// Has a key endorsed for a purpose and published as an access key.
+    pub(crate) async fn publish(&self, key: &PrivateKey, purpose: &str) {
+        let text = self.endorse(key, purpose, Duration::from_secs(3600)).await;
+        self.store_endorsement(key, &text).await;
+    }
+
+    /// An endorsement of a key, as published.
+    pub(crate) async fn endorse(&self, key: &PrivateKey, purpose: &str, ttl: Duration) -> String {
+        let client = Client::connect(&ConnectOptions::new(self.hsm.endpoint("service"))).unwrap();
+        let signed = client.endorse(purpose, key.public_key(), ttl).await.unwrap();
+        format!(r#"{{"body":{},"signature":"{}"}}"#, signed.body, signed.signature)
+    }
+
+    pub(crate) async fn store_endorsement(&self, key: &PrivateKey, text: &str) {
+        let far = "2999-01-01T00:00:00.000Z".parse().unwrap();
+        self.store.access_endorsements.publish(key.public_key(), text, far).await.unwrap();
+    }
+
+    /// Writes the marker of Redis 3, as auth does when it has written all revocations.
+    pub(crate) async fn vouch_for_revocations(&self) {
+        let refill = self.store.revoked_devices.begin_refill(&random::nonce()).await.unwrap();
+        assert!(refill.finish(&[]).await.unwrap());
+    }
+
+    /// A replica that is ready.
+    pub(crate) async fn app(&self) -> App {
+        let app = self.unready_app().await;
+        app.until_ready().await;
+        app
+    }
+
+    /// A replica that listens.
+    pub(crate) async fn unready_app(&self) -> App {
+        let config = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n\
+             [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"12s\"\n\
+             [redis]\nurl = \"{}\"\n[access]\nclock_skew = \"{}ms\"\nmax_body = 20000\n",
+            self.hsm.identity,
+            self.hsm.endpoint("service"),
+            self.redis.url(),
+            SKEW.as_millis(),
+        );
+        let folder = self.folder.path();
+        std::fs::write(folder.join("app.toml"), config).unwrap();
+        let log = folder.join(format!("{}.log", random::nonce()));
+        let mut command = Command::new(sibling("hsmd-app"));
+        command.arg("--config").arg(folder.join("app.toml")).kill_on_drop(true);
+        let process = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let mut address = None;
+        until("the app to listen", async || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let named = text.split_once("listening address=").and_then(|it| it.1.split_once('\n'));
+            address = named.map(|(address, _)| address.parse().unwrap());
+            address.is_some()
+        })
+        .await;
+        let address = address.unwrap();
+        App { address, process }
+    }
+
+    /// A session with a token of our access key.
+    pub(crate) fn session(&self) -> Session {
+        Session::new(&self.server)
+    }
+}
+
+impl App {
+    /// Posts a request.
+    pub(crate) async fn post(&self, body: impl Into<Bytes>) -> Answer {
+        self.ask("POST", "/foo/bar", body.into()).await
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Bytes) -> Answer {
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .unwrap();
+        let (parts, body) = client.request(request).await.expect("an answer").into_parts();
+        let text = body.collect().await.expect("a body").to_bytes().to_vec();
+        Answer { status: parts.status.as_u16(), text: String::from_utf8(text).unwrap() }
+    }
+
+    pub(crate) async fn status(&self, path: &str) -> Answer {
+        self.ask("GET", path, Bytes::new()).await
+    }
+
+    pub(crate) async fn until_ready(&self) {
+        until("the app", async || self.status("/ready").await.status == 200).await;
+    }
+}
+
+impl Answer {
+    /// The status and the protocol's code.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        let value: Value = serde_json::from_str(&self.text).expect("JSON");
+        (self.status, value["error"]["code"].as_str().unwrap_or(&self.text).to_owned())
+    }
+}
+
+/// Waits until a condition of another process holds.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
