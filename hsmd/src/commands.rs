@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod init;
 mod migrate;
+mod reload;
 mod serve;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::core::CoreError;
 use crate::grpc::ServeError;
 use crate::journal::JournalError;
 use crate::keylog::{AppendError, KeylogError, Writer};
+use crate::metrics::Metrics;
 use crate::signer::{Gate, Signer, TokenWorker, WorkerGone};
 use crate::start::StartError;
 use crate::token::{Inventory, Modules, TokenError};
@@ -57,6 +59,24 @@ pub enum CommandError {
     /// The listeners.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// What systemd handed over.
+    #[error("cannot take the sockets that systemd handed over")]
+    Activation(#[source] std::io::Error),
+    /// The process can't be protected.
+    #[error("cannot protect the process (no dumps, descriptor limit)")]
+    Harden(#[source] std::io::Error),
+    /// The audit sink.
+    #[error("cannot open the audit sink")]
+    Audit(#[source] std::io::Error),
+    /// The HTTP listener for metrics and health.
+    #[error("cannot listen on {address} for metrics and health")]
+    Observe {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The database.
     #[error(transparent)]
     Keylog(#[from] KeylogError),
@@ -102,7 +122,12 @@ pub enum CommandError {
 }
 
 /// The tokens of a configuration, with their threads, nothing opened yet.
-fn signer(config: &Config, clock: &Clock, modules: &Arc<Modules>) -> Result<Signer, CommandError> {
+fn signer(
+    config: &Config,
+    clock: &Clock,
+    modules: &Arc<Modules>,
+    metrics: &Metrics,
+) -> Result<Signer, CommandError> {
     let gate = Arc::new(Gate::new(config.standby.then_some(config.lock_grace)));
     let workers = config.token.iter().map(|token| {
         TokenWorker::start(
@@ -111,6 +136,7 @@ fn signer(config: &Config, clock: &Clock, modules: &Arc<Modules>) -> Result<Sign
             Arc::clone(modules),
             clock.clone(),
             Arc::clone(&gate),
+            metrics.token(),
         )
         .map_err(CommandError::Thread)
     });

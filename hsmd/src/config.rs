@@ -11,17 +11,24 @@ use hsmd_chain::Anchor;
 use serde::{Deserialize, Deserializer};
 
 mod database;
+mod listen;
 mod policy;
+mod records;
 mod token;
 
 pub use database::{DatabaseConfig, read_secret};
-pub use policy::{
-    AdminAction, AdminConfig, CallerConfig, Peer, Purposes, is_reserved, well_formed,
+pub use listen::{
+    LimitsConfig, ListenConfig, PlaintextListenConfig, TlsListenConfig, TlsVersion,
+    UnixListenConfig,
 };
+pub use policy::{
+    AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
+};
+pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The expected identity, perhaps with a recent head; absent only before `init`.
@@ -56,6 +63,14 @@ pub struct Config {
     pub purposes: Purposes,
     /// Where the daemon listens.
     pub listen: ListenConfig,
+    /// How much of it one caller may take.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Where audit records go.
+    #[serde(default)]
+    pub audit: AuditConfig,
+    /// Metrics and health over HTTP.
+    pub observe: Option<ObserveConfig>,
     /// Who may call the service listener.
     #[serde(default)]
     pub caller: Vec<CallerConfig>,
@@ -73,53 +88,6 @@ pub enum Retire {
     Destroy,
     /// Left on the token.
     Keep,
-}
-
-/// Log output on standard error.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// In the syntax of tracing-subscriber's `EnvFilter`.
-    pub filter: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into() }
-    }
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One readable line an event.
-    Text,
-    /// One JSON object an event.
-    Json,
-}
-
-/// The two listeners.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Signer, KeyLog, health, reflection.
-    pub service: UnixListenConfig,
-    /// Admin, health, reflection.
-    pub admin: UnixListenConfig,
-}
-
-/// A Unix socket to listen on.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnixListenConfig {
-    /// The socket's path; its folder must exist.
-    pub path: PathBuf,
-    /// The socket's mode, in octal.
-    #[serde(deserialize_with = "mode")]
-    pub mode: u32,
 }
 
 /// Why a configuration can't be used.
@@ -175,9 +143,10 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.listen.service.path == self.listen.admin.path {
-            return Err("listen.service and listen.admin share a path".into());
-        }
+        self.listen.check(|name| {
+            self.caller.iter().any(|caller| caller.name == name && caller.who() == Who::Plaintext)
+        })?;
+        self.limits.check()?;
         if self.lock_grace < Duration::from_millis(500) {
             return Err("lock_grace is less than 500ms".into());
         }
@@ -209,14 +178,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
-fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match u32::from_str_radix(&text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err(serde::de::Error::custom("a mode is up to three octal digits, like \"0660\"")),
-    }
-}
-
 fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Anchor>, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
@@ -236,7 +197,7 @@ mod tests {
     fn the_example_is_valid() {
         let config = parse(EXAMPLE).unwrap();
         assert_eq!(config.token[0].label.as_deref(), Some("hsmd"));
-        assert_eq!(config.caller.len(), 3);
+        assert_eq!(config.caller.len(), 4);
         assert_eq!(config.listen.admin.mode, 0o600);
     }
 
@@ -250,7 +211,7 @@ mod tests {
             ("sign = [\"document\"]", "sign = [\"health\"]", "reserved"),
             ("endorse = [\"response\"]\nmax_ttl", "endorse = [\"nope\"]\nmax_ttl", "nope"),
             ("allow = [\"status\"]", "allow = [\"taint\", \"all\"]", "unknown variant"),
-            ("uid = 1001", "uid = 1001\ngid = 5", "one of uid and gid"),
+            ("uid = 1001", "uid = 1001\ngid = 5", "one of uid, gid, san"),
             ("name = \"app\"", "name = \"auth\"", "twice"),
             ("/run/hsmd/admin.sock", "/run/hsmd/service.sock", "share a path"),
             ("identity = \"EK62", "identity = \"EK6", "identity"),

@@ -1,15 +1,21 @@
 //! gRPC: everything that names tonic's servers and prost. Each call is decoded, bounded, authorised
 //! and handed on; `convert` turns messages into domain types and back, `status` maps errors.
 
+mod accept;
 mod admin;
+mod call;
+mod connection;
 mod convert;
 mod gate_layer;
 mod keylog;
+mod limit;
 mod listen;
 mod signer;
 mod status;
+mod tls;
 
 pub use listen::{Listeners, ServeError, bind, serve};
+pub use tls::TlsError;
 
 /// The largest request: a batch of 256 documents of 16 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;

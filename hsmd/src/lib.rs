@@ -6,6 +6,8 @@
 //!
 //! This library is the daemon's own; its callers are `main` and the benchmarks.
 
+pub mod activation;
+pub mod audit;
 pub mod authz;
 pub mod cli;
 pub mod clock;
@@ -19,6 +21,8 @@ pub mod grpc;
 pub mod health;
 pub mod journal;
 pub mod keylog;
+pub mod metrics;
+pub mod observe;
 pub mod rotation;
 pub mod signer;
 pub mod start;

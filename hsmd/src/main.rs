@@ -40,7 +40,9 @@ fn run(arguments: Arguments) -> Result<(), CommandError> {
         .map_err(CommandError::Runtime)?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Serve { assume_crashed } => commands::serve(config, assume_crashed).await,
+            Command::Serve { assume_crashed } => {
+                commands::serve(config, &arguments.config, assume_crashed).await
+            }
             Command::Init => commands::init(&config).await,
             Command::Check => commands::check(&config).await,
             Command::Export => commands::export(&config).await,

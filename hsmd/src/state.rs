@@ -1,14 +1,18 @@
 //! What the daemon is doing: shared by the lifecycle, which writes it, and the RPCs, which read it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use arc_swap::ArcSwap;
 use hsmd_chain::KeyLog;
 use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 
+use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::core::{Core, Published};
+use crate::metrics::Metrics;
 use crate::signer::Signer;
 
 /// How far the daemon has come.
@@ -38,8 +42,12 @@ pub struct DatabaseReport {
 /// What the lifecycle and the RPCs share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Who may do what.
-    pub policy: Policy,
+    /// Who may do what; replaced as a whole on SIGHUP.
+    pub policy: ArcSwap<Policy>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Where records go.
+    pub audit: Audit,
     /// The clock.
     pub clock: Clock,
     /// The tokens.
@@ -51,13 +59,22 @@ pub struct Shared {
     phase: watch::Sender<Phase>,
     database: SyncMutex<DatabaseReport>,
     problem: SyncMutex<Option<String>>,
+    certificate_expiry: AtomicI64,
 }
 
 impl Shared {
     /// The state of a daemon that has just started.
-    pub fn new(policy: Policy, clock: Clock, signer: Arc<Signer>) -> Self {
+    pub fn new(
+        policy: Policy,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+        clock: Clock,
+        signer: Arc<Signer>,
+    ) -> Self {
         Self {
-            policy,
+            policy: ArcSwap::from_pointee(policy),
+            metrics,
+            audit,
             clock,
             signer,
             core: Arc::default(),
@@ -65,6 +82,7 @@ impl Shared {
             phase: watch::Sender::new(Phase::Starting("starting".into())),
             database: SyncMutex::default(),
             problem: SyncMutex::default(),
+            certificate_expiry: AtomicI64::new(0),
         }
     }
 
@@ -91,6 +109,15 @@ impl Shared {
     /// What else is wrong, for the operator.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// When our TLS certificate ends, in milliseconds since 1970; 0 without TLS.
+    pub fn certificate_expiry(&self) -> i64 {
+        self.certificate_expiry.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_certificate_expiry(&self, millis: i64) {
+        self.certificate_expiry.store(millis, Ordering::Relaxed);
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {

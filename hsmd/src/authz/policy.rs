@@ -1,11 +1,16 @@
 //! The policy: from a peer and an action to a permit or a clear no.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::PeerCredentials;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota};
+use hsmd_chain::Timestamp;
+
+use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit, UnixPeer};
 use crate::config::{
-    AdminAction, AdminConfig, CallerConfig, Config, Peer, Purposes, is_reserved, well_formed,
+    AdminAction, AdminConfig, CallerConfig, Config, Purposes, RateConfig, Who, is_reserved,
+    well_formed,
 };
 
 /// The user that a file system or a user namespace shows for users it can't name. Whoever arrives as
@@ -16,135 +21,45 @@ const OVERFLOW_UID: u32 = 65534;
 #[derive(Debug)]
 pub struct Policy {
     purposes: Purposes,
-    callers: Vec<CallerConfig>,
-    admins: Vec<AdminConfig>,
+    callers: Vec<Entry>,
+    admins: Vec<(Who, AdminConfig)>,
 }
 
-/// Whom a permit was given to, for logs and records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    name: Arc<str>,
-}
-
-/// May have one document of one purpose signed. Only the policy makes one.
 #[derive(Debug)]
-pub struct SignPermit {
-    caller: Caller,
-}
-
-/// May read the key log. Only the policy makes one.
-#[derive(Debug)]
-pub struct ReadPermit {
-    _private: (),
-}
-
-/// May do one admin action. Only the policy makes one.
-#[derive(Debug)]
-pub struct AdminPermit {
-    caller: Caller,
-    action: AdminAction,
-}
-
-/// Why not.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// Nobody configured this peer.
-    #[error("uid {uid} is not a configured {role}: add it to the daemon's configuration")]
-    Unknown {
-        /// Who called.
-        uid: u32,
-        /// "caller" or "admin".
-        role: &'static str,
-    },
-    /// The purpose is not of the form that purposes have.
-    #[error("a purpose is 1 to 64 lower-case letters, digits and hyphens")]
-    MalformedPurpose,
-    /// The purpose is the daemon's own.
-    #[error("the purpose {0} is reserved")]
-    Reserved(String),
-    /// The purpose is of the other kind.
-    #[error("{0} is {1}")]
-    WrongKind(String, &'static str),
-    /// The caller may not use this purpose.
-    #[error("caller {caller} may not {verb} for the purpose {purpose}")]
-    Purpose {
-        /// Who called.
-        caller: String,
-        /// "endorse keys" or "sign documents".
-        verb: &'static str,
-        /// The purpose.
-        purpose: String,
-    },
-    /// The caller wants a longer endorsement than it may have.
-    #[error("caller {caller} may endorse for at most {}, not {}", humantime::format_duration(*.max), humantime::format_duration(*.asked))]
-    Ttl {
-        /// Who called.
-        caller: String,
-        /// What it may have.
-        max: Duration,
-        /// What it asked for.
-        asked: Duration,
-    },
-    /// The caller may not read the log.
-    #[error("caller {0} may not read the key log (read_log)")]
-    Read(String),
-    /// The admin may not do this.
-    #[error("admin {caller} may not {action:?}", action = .action)]
-    Action {
-        /// Who called.
-        caller: String,
-        /// What it wanted.
-        action: AdminAction,
-    },
-}
-
-impl Caller {
-    /// The name in the configuration.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl SignPermit {
-    /// Whom it was given to.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-}
-
-impl AdminPermit {
-    /// Whom it was given to.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// What it permits.
-    pub fn action(&self) -> AdminAction {
-        self.action
-    }
+struct Entry {
+    who: Who,
+    config: CallerConfig,
+    limiter: Option<DefaultDirectRateLimiter>,
 }
 
 impl Policy {
     /// The policy of a configuration.
     pub fn new(config: &Config) -> Self {
+        let callers = config.caller.iter().map(|caller| Entry {
+            who: caller.who(),
+            config: caller.clone(),
+            limiter: caller.rate.map(limiter),
+        });
         Self {
             purposes: config.purposes.clone(),
-            callers: config.caller.clone(),
-            admins: config.admin.clone(),
+            callers: callers.collect(),
+            admins: config.admin.iter().map(|admin| (admin.who(), admin.clone())).collect(),
         }
     }
 
-    /// Whether a peer may have a key endorsed.
+    /// Whether a peer may have a key endorsed at `now`.
     ///
     /// # Errors
     /// Why not.
     pub fn endorse(
         &self,
-        peer: &PeerCredentials,
+        peer: &Peer,
+        now: Timestamp,
         purpose: &str,
         ttl: Duration,
     ) -> Result<SignPermit, Denied> {
-        let caller = self.caller(peer)?;
+        let entry = self.entry(peer, now)?;
+        let caller = &entry.config;
         self.check_kind(purpose, &self.purposes.sign, "for documents, not for keys: call Sign")?;
         if !caller.endorse.iter().any(|p| p == purpose) {
             return Err(Denied::Purpose {
@@ -160,46 +75,58 @@ impl Policy {
                 asked: ttl,
             });
         }
-        Ok(SignPermit { caller: Caller::new(&caller.name) })
+        entry.permit(NonZeroU32::MIN)
     }
 
-    /// Whether a peer may have a document signed.
+    /// Whether a peer may have documents of these purposes signed at `now`, one for each document.
     ///
     /// # Errors
-    /// Why not.
-    pub fn sign(&self, peer: &PeerCredentials, purpose: &str) -> Result<SignPermit, Denied> {
-        let caller = self.caller(peer)?;
-        self.check_kind(
-            purpose,
-            &self.purposes.endorse,
-            "for keys, not for documents: call Endorse",
-        )?;
-        if !caller.sign.iter().any(|p| p == purpose) {
-            return Err(Denied::Purpose {
-                caller: caller.name.clone(),
-                verb: "sign documents",
-                purpose: purpose.into(),
-            });
+    /// The position of the first that it may not have signed, and why not.
+    pub fn sign<'a>(
+        &self,
+        peer: &Peer,
+        now: Timestamp,
+        purposes: impl IntoIterator<Item = &'a str>,
+    ) -> Result<SignPermit, (usize, Denied)> {
+        let entry = self.entry(peer, now).map_err(|denied| (0, denied))?;
+        let mut count = 0;
+        for (position, purpose) in purposes.into_iter().enumerate() {
+            self.check_sign(&entry.config, purpose).map_err(|denied| (position, denied))?;
+            count += 1;
         }
-        Ok(SignPermit { caller: Caller::new(&caller.name) })
+        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        entry.permit(count).map_err(|denied| (0, denied))
     }
 
-    /// Whether a peer is a caller at all; asked before anything of its request is looked at.
+    fn check_sign(&self, caller: &CallerConfig, purpose: &str) -> Result<(), Denied> {
+        let correction = "for keys, not for documents: call Endorse";
+        self.check_kind(purpose, &self.purposes.endorse, correction)?;
+        if caller.sign.iter().any(|p| p == purpose) {
+            return Ok(());
+        }
+        Err(Denied::Purpose {
+            caller: caller.name.clone(),
+            verb: "sign documents",
+            purpose: purpose.into(),
+        })
+    }
+
+    /// Whether a peer is a caller at all at `now`; asked before anything of its request is looked at.
     ///
     /// # Errors
     /// It isn't.
-    pub fn known(&self, peer: &PeerCredentials) -> Result<Caller, Denied> {
-        self.caller(peer).map(|caller| Caller::new(&caller.name))
+    pub fn known(&self, peer: &Peer, now: Timestamp) -> Result<Caller, Denied> {
+        self.entry(peer, now).map(|entry| Caller::new(&entry.config.name))
     }
 
-    /// Whether a peer may read the key log.
+    /// Whether a peer may read the key log at `now`.
     ///
     /// # Errors
     /// Why not.
-    pub fn read(&self, peer: &PeerCredentials) -> Result<ReadPermit, Denied> {
-        let caller = self.caller(peer)?;
+    pub fn read(&self, peer: &Peer, now: Timestamp) -> Result<ReadPermit, Denied> {
+        let caller = &self.entry(peer, now)?.config;
         if caller.read_log {
-            Ok(ReadPermit { _private: () })
+            Ok(ReadPermit { caller: Caller::new(&caller.name) })
         } else {
             Err(Denied::Read(caller.name.clone()))
         }
@@ -209,13 +136,10 @@ impl Policy {
     ///
     /// # Errors
     /// Why not.
-    pub fn admin(
-        &self,
-        peer: &PeerCredentials,
-        action: AdminAction,
-    ) -> Result<AdminPermit, Denied> {
-        let admin = find(&self.admins, peer, AdminConfig::peer)
-            .ok_or(Denied::Unknown { uid: peer.uid, role: "admin" })?;
+    pub fn admin(&self, peer: &Peer, action: AdminAction) -> Result<AdminPermit, Denied> {
+        let unknown = || Denied::Unknown { peer: peer.to_string(), role: "admin" };
+        let Peer::Unix(unix) = peer else { return Err(unknown()) };
+        let (_, admin) = find_unix(&self.admins, unix, |(who, _)| who).ok_or_else(unknown)?;
         if admin.allow.contains(&action) {
             Ok(AdminPermit { caller: Caller::new(&admin.name), action })
         } else {
@@ -223,9 +147,29 @@ impl Policy {
         }
     }
 
-    fn caller(&self, peer: &PeerCredentials) -> Result<&CallerConfig, Denied> {
-        find(&self.callers, peer, CallerConfig::peer)
-            .ok_or(Denied::Unknown { uid: peer.uid, role: "caller" })
+    fn entry(&self, peer: &Peer, now: Timestamp) -> Result<&Entry, Denied> {
+        let unknown = || Denied::Unknown { peer: peer.to_string(), role: "caller" };
+        match peer {
+            Peer::Unix(unix) => {
+                find_unix(&self.callers, unix, |entry| &entry.who).ok_or_else(unknown)
+            }
+            Peer::Certificate(CertificatePeer { names, not_after }) => {
+                if now > *not_after {
+                    return Err(Denied::CertificateExpired(peer.to_string()));
+                }
+                let mut matching = self.callers.iter().filter(
+                    |entry| matches!(&entry.who, Who::San(san) if names.iter().any(|n| n == san)),
+                );
+                match (matching.next(), matching.next()) {
+                    (Some(entry), None) => Ok(entry),
+                    (None, _) => Err(unknown()),
+                    (Some(_), Some(_)) => Err(Denied::Ambiguous(peer.to_string())),
+                }
+            }
+            Peer::Plaintext => {
+                self.callers.iter().find(|e| e.who == Who::Plaintext).ok_or_else(unknown)
+            }
+        }
     }
 
     fn check_kind(
@@ -247,27 +191,33 @@ impl Policy {
     }
 }
 
-impl Caller {
-    fn new(name: &str) -> Self {
-        Self { name: name.into() }
+impl Entry {
+    /// A permit for this many signatures, if the rate has room for them.
+    fn permit(&self, signatures: NonZeroU32) -> Result<SignPermit, Denied> {
+        let name = &self.config.name;
+        let refused = |retry_after| Denied::Rate { caller: name.clone(), retry_after };
+        if let Some(limiter) = &self.limiter {
+            limiter
+                .check_n(signatures)
+                .map_err(|_| refused(Duration::MAX))?
+                .map_err(|early| refused(early.wait_time_from(DefaultClock::default().now())))?;
+        }
+        Ok(SignPermit { caller: Caller::new(name) })
     }
 }
 
-/// The entry of a peer: the one with its uid, else the first with one of its groups.
-fn find<'a, T>(
-    entries: &'a [T],
-    peer: &PeerCredentials,
-    who: impl Fn(&T) -> Option<Peer>,
-) -> Option<&'a T> {
+fn limiter(rate: RateConfig) -> DefaultDirectRateLimiter {
+    DefaultDirectRateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
+}
+
+/// The entry of a process: the one with its uid, else the first with one of its groups.
+fn find_unix<'a, T>(entries: &'a [T], peer: &UnixPeer, who: impl Fn(&T) -> &Who) -> Option<&'a T> {
     if peer.uid == OVERFLOW_UID {
         return None;
     }
-    let by_uid = entries.iter().find(|entry| who(entry) == Some(Peer::Uid(peer.uid)));
+    let by_uid = entries.iter().find(|entry| *who(entry) == Who::Uid(peer.uid));
     by_uid.or_else(|| {
-        entries.iter().find(|entry| match who(entry) {
-            Some(Peer::Gid(gid)) => peer.gids.contains(&gid),
-            _ => false,
-        })
+        entries.iter().find(|entry| matches!(who(entry), Who::Gid(gid) if peer.gids.contains(gid)))
     })
 }
 
@@ -282,31 +232,44 @@ mod tests {
         Policy::new(&Config::parse(example, Path::new("hsmd.toml")).unwrap())
     }
 
-    fn peer(uid: u32, gids: &[u32]) -> PeerCredentials {
-        PeerCredentials { uid, gids: gids.to_vec(), pid: None }
+    fn unix(uid: u32, gids: &[u32]) -> Peer {
+        Peer::Unix(UnixPeer { uid, gids: gids.to_vec(), pid: None })
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(millis).unwrap()
+    }
+
+    fn certificate(names: &[&str]) -> Peer {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Peer::Certificate(CertificatePeer { names, not_after: at(1000) })
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const KEYS: &str = "spiffe://example.org/keys";
 
     #[test]
     fn callers_get_what_the_example_says_and_nothing_else() {
         let policy = policy();
-        let (auth, app, documents) = (peer(1001, &[1]), peer(1002, &[1]), peer(7, &[9, 1003]));
-        let table: [(&PeerCredentials, [bool; 4]); 6] = [
+        let table: [(Peer, [bool; 4]); 10] = [
             // endorse access, endorse response, sign document, read
-            (&auth, [true, true, false, true]),
-            (&app, [false, true, false, true]),
-            (&documents, [false, false, true, true]),
-            (&peer(0, &[0]), [false; 4]),
-            (&peer(OVERFLOW_UID, &[1003]), [false; 4]),
-            (&peer(4711, &[1001, 1002]), [false; 4]),
+            (unix(1001, &[1]), [true, true, false, true]),
+            (unix(1002, &[1]), [false, true, false, true]),
+            (unix(7, &[9, 1003]), [false, false, true, true]),
+            (certificate(&["unrelated", KEYS]), [false, false, false, true]),
+            (unix(0, &[0]), [false; 4]),
+            (unix(OVERFLOW_UID, &[1003]), [false; 4]),
+            (unix(4711, &[1001, 1002]), [false; 4]),
+            (certificate(&[]), [false; 4]),
+            (certificate(&["spiffe://example.org/keys/"]), [false; 4]),
+            (Peer::Plaintext, [false; 4]),
         ];
         for (peer, expected) in table {
             let found = [
-                policy.endorse(peer, "access", HOUR).is_ok(),
-                policy.endorse(peer, "response", HOUR).is_ok(),
-                policy.sign(peer, "document").is_ok(),
-                policy.read(peer).is_ok(),
+                policy.endorse(&peer, at(0), "access", HOUR).is_ok(),
+                policy.endorse(&peer, at(0), "response", HOUR).is_ok(),
+                policy.sign(&peer, at(0), ["document"]).is_ok(),
+                policy.read(&peer, at(0)).is_ok(),
             ];
             assert_eq!(found, expected, "{peer:?}");
         }
@@ -315,16 +278,33 @@ mod tests {
     #[test]
     fn refusals_say_why() {
         let policy = policy();
-        let auth = peer(1001, &[1]);
-        let endorse = |purpose: &str, ttl| policy.endorse(&auth, purpose, ttl).unwrap_err();
+        let auth = unix(1001, &[1]);
+        let endorse = |purpose: &str, ttl| policy.endorse(&auth, at(0), purpose, ttl).unwrap_err();
         assert!(matches!(endorse("access", 13 * HOUR), Denied::Ttl { .. }));
         assert!(matches!(endorse("health", HOUR), Denied::Reserved(_)));
         assert!(matches!(endorse("key-authorization", HOUR), Denied::Reserved(_)));
         assert!(matches!(endorse("document", HOUR), Denied::WrongKind(..)));
         assert!(matches!(endorse("Access", HOUR), Denied::MalformedPurpose));
         assert!(matches!(endorse("else", HOUR), Denied::Purpose { .. }));
-        assert!(matches!(policy.sign(&auth, "access").unwrap_err(), Denied::WrongKind(..)));
-        assert!(matches!(policy.sign(&auth, "document").unwrap_err(), Denied::Purpose { .. }));
+        let sign = |purpose: &str| policy.sign(&auth, at(0), [purpose]).unwrap_err().1;
+        assert!(matches!(sign("access"), Denied::WrongKind(..)));
+        assert!(matches!(sign("document"), Denied::Purpose { .. }));
+        let expired = policy.read(&certificate(&[KEYS]), at(1001)).unwrap_err();
+        assert!(matches!(expired, Denied::CertificateExpired(_)));
+        assert!(policy.read(&certificate(&[KEYS]), at(1000)).is_ok());
+    }
+
+    #[test]
+    fn a_rate_is_a_bucket_that_fills_again() {
+        let policy = policy();
+        let documents = unix(7, &[1003]);
+        let batch = |count| policy.sign(&documents, at(0), vec!["document"; count]);
+        assert!(batch(200).is_ok(), "the burst");
+        let Err((_, Denied::Rate { retry_after, .. })) = batch(200) else {
+            panic!("the bucket is empty");
+        };
+        assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(3));
+        assert!(matches!(batch(201), Err((_, Denied::Rate { .. }))), "never fits");
     }
 
     #[test]
@@ -332,10 +312,12 @@ mod tests {
         use AdminAction::{Rotate, Status, Taint};
         let policy = policy();
         for (peer, expected) in [
-            (peer(0, &[0]), [true, true, true]),
-            (peer(8, &[1004]), [true, false, false]),
-            (peer(1001, &[1]), [false, false, false]),
-            (peer(OVERFLOW_UID, &[1004]), [false, false, false]),
+            (unix(0, &[0]), [true, true, true]),
+            (unix(8, &[1004]), [true, false, false]),
+            (unix(1001, &[1]), [false, false, false]),
+            (unix(OVERFLOW_UID, &[1004]), [false, false, false]),
+            (certificate(&[KEYS]), [false, false, false]),
+            (Peer::Plaintext, [false, false, false]),
         ] {
             let found = [Status, Rotate, Taint].map(|a| policy.admin(&peer, a).is_ok());
             assert_eq!(found, expected, "{peer:?}");

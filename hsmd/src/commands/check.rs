@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::core::{CoreError, Pending, pending, verify_rows};
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
+use crate::metrics::Metrics;
 use crate::startup::{Known, Plan, Verdict, decide};
 use crate::telemetry::print;
 use crate::token::Modules;
@@ -154,7 +155,7 @@ async fn check_token(
     report: &mut Report,
 ) {
     let modules = Arc::new(Modules::default());
-    let signer = match signer(config, clock, &modules) {
+    let signer = match signer(config, clock, &modules, &Metrics::default()) {
         Ok(signer) => signer,
         Err(error) => return report.bad("token", &chain(&error)),
     };

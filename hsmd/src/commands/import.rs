@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::core::{CoreError, pending, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
+use crate::metrics::Metrics;
 use crate::startup::{Known, Verdict, decide};
 use crate::telemetry::say;
 use crate::token::Modules;
@@ -92,7 +93,7 @@ async fn compare_with_token(
     log: &KeyLog,
 ) -> Result<(), CommandError> {
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, clock, &modules)?;
+    let signer = signer(config, clock, &modules, &Metrics::default())?;
     let found = inventories(&signer).await;
     stop_signer(&signer, &modules);
     let known = Known { init_intent: false, begun: journal.entries().begun };

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::core::{CoreError, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, Writer};
+use crate::metrics::Metrics;
 use crate::signer::TokenWorker;
 use crate::startup::{Known, Verdict, decide};
 use crate::telemetry::print;
@@ -26,7 +27,7 @@ pub async fn init(config: &Config) -> Result<(), CommandError> {
     prepare_state_dir(config)?;
     let clock = Clock::start();
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, &clock, &modules)?;
+    let signer = signer(config, &clock, &modules, &Metrics::default())?;
     let made = make(config, &clock, &signer).await;
     stop_signer(&signer, &modules);
     let event = made?;

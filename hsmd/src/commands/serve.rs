@@ -1,32 +1,50 @@
 //! `hsmd serve`: built from the bottom up, stopped from the top down.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::{CommandError, prepare_state_dir, signer, stop_signer};
+use super::{CommandError, prepare_state_dir, reload, signer, stop_signer};
+use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::state::{Phase, Shared};
 use crate::token::Modules;
-use crate::{daemon, grpc};
+use crate::{activation, daemon, grpc, observe};
 
-/// Serves until SIGTERM or SIGINT, then finishes what was accepted.
+/// Serves until SIGTERM or SIGINT, then finishes what was accepted. SIGHUP reads the policy again.
 ///
 /// # Errors
 /// The start is refused, or the daemon can't go on.
-pub async fn serve(config: Config, assume_crashed: bool) -> Result<(), CommandError> {
+pub async fn serve(
+    config: Config,
+    config_file: &Path,
+    assume_crashed: bool,
+) -> Result<(), CommandError> {
+    harden()?;
     prepare_state_dir(&config)?;
     let mut stop = stop_signals()?;
+    let inherited = activation::inherited().map_err(CommandError::Activation)?;
     let clock = Clock::start();
     let modules = Arc::new(Modules::default());
-    let signer = Arc::new(signer(&config, &clock, &modules)?);
-    let shared = Arc::new(Shared::new(Policy::new(&config), clock, Arc::clone(&signer)));
-    let listeners = grpc::bind(&config.listen).await?;
+    let metrics = Arc::new(Metrics::default());
+    let audit = Audit::start(&config.audit).map_err(CommandError::Audit)?;
+    let signer = Arc::new(signer(&config, &clock, &modules, &metrics)?);
+    let policy = Policy::new(&config);
+    let shared = Arc::new(Shared::new(policy, metrics, audit, clock, Arc::clone(&signer)));
+    let listeners = grpc::bind(&config.listen, &config.limits, inherited).await?;
+    let mut beside = JoinSet::new();
+    serve_http(&config, &shared, &stop, &mut beside).await?;
+    beside.spawn(reload::on_hangup(config.clone(), config_file.to_owned(), Arc::clone(&shared)));
 
     let mut server = tokio::spawn(grpc::serve(listeners, Arc::clone(&shared), stop.clone()));
     notify(&[NotifyState::Ready]);
@@ -51,9 +69,13 @@ pub async fn serve(config: Config, assume_crashed: bool) -> Result<(), CommandEr
         drain(&mut server, &shared, config.stop_grace).await;
     }
     server.abort();
+    beside.abort_all();
     let blocking = tokio::task::spawn_blocking({
-        let (signer, modules) = (Arc::clone(&signer), Arc::clone(&modules));
-        move || stop_signer(&signer, &modules)
+        let (shared, modules) = (Arc::clone(&shared), Arc::clone(&modules));
+        move || {
+            stop_signer(&shared.signer, &modules);
+            shared.audit.stop();
+        }
     });
     if tokio::time::timeout(config.stop_grace, blocking).await.is_err() {
         tracing::error!("the token does not answer: leaving without a logout");
@@ -62,6 +84,37 @@ pub async fn serve(config: Config, assume_crashed: bool) -> Result<(), CommandEr
     }
     tracing::info!("stopped");
     result
+}
+
+/// No core dump and no debugger sees the PIN, and as many connections as the limits allow fit into the
+/// table of descriptors.
+fn harden() -> Result<(), CommandError> {
+    let hard = |error: nix::Error| CommandError::Harden(error.into());
+    nix::sys::prctl::set_dumpable(false).map_err(hard)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(hard)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(hard)
+}
+
+/// Metrics and health over HTTP, if configured.
+async fn serve_http(
+    config: &Config,
+    shared: &Arc<Shared>,
+    stop: &watch::Receiver<bool>,
+    beside: &mut JoinSet<()>,
+) -> Result<(), CommandError> {
+    let Some(observe) = &config.observe else { return Ok(()) };
+    let address = observe.address;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Observe { address, source })?;
+    let serving = observe::serve(listener, Arc::clone(shared), stop.clone());
+    beside.spawn(async {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "metrics and health over HTTP");
+        }
+    });
+    Ok(())
 }
 
 /// Lets accepted calls and a running rotation finish.

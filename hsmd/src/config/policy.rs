@@ -1,5 +1,6 @@
 //! `[purposes]`, `[[caller]]` and `[[admin]]`: who may do what. What is not said here is denied.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use super::duration;
 const RESERVED: [&str; 2] = ["health", "key-authorization"];
 
 /// The purposes known here, each of one kind.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Purposes {
     /// Purposes of endorsed keys.
@@ -20,23 +21,40 @@ pub struct Purposes {
     pub sign: Vec<String>,
 }
 
-/// Whom a Unix socket's peer credentials must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// This user.
+/// How a caller is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A process of this user, by the credentials of the Unix socket.
     Uid(u32),
     /// A process with this group, primary or supplementary.
     Gid(u32),
+    /// A certificate with this subject alternative name: a URI or a DNS name.
+    San(String),
+    /// Everybody on the plaintext listener.
+    Plaintext,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// Signatures a second, in the long run.
+    pub per_second: NonZeroU32,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
 }
 
 /// Who may call the service listener, and what for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerConfig {
     /// What the caller is called in logs and records.
     pub name: String,
     uid: Option<u32>,
     gid: Option<u32>,
+    san: Option<String>,
+    #[serde(default)]
+    plaintext: bool,
     /// Purposes it may endorse keys for.
     #[serde(default)]
     pub endorse: Vec<String>,
@@ -49,10 +67,12 @@ pub struct CallerConfig {
     /// Whether it may read the key log.
     #[serde(default)]
     pub read_log: bool,
+    /// How many signatures it may have.
+    pub rate: Option<RateConfig>,
 }
 
 /// Who may call the admin listener, and what.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     /// What the admin is called in logs and records.
@@ -75,17 +95,42 @@ pub enum AdminAction {
     Taint,
 }
 
+impl std::fmt::Display for AdminAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Status => "read the status",
+            Self::Rotate => "rotate",
+            Self::Taint => "taint",
+        })
+    }
+}
+
 impl CallerConfig {
-    /// The peer that this caller is.
-    pub fn peer(&self) -> Option<Peer> {
-        peer(self.uid, self.gid)
+    /// How the caller is known.
+    pub fn who(&self) -> Who {
+        match (self.uid, self.gid, &self.san) {
+            (Some(uid), _, _) => Who::Uid(uid),
+            (_, Some(gid), _) => Who::Gid(gid),
+            (_, _, Some(san)) => Who::San(san.clone()),
+            _ => Who::Plaintext,
+        }
+    }
+
+    fn ways_to_be_known(&self) -> usize {
+        usize::from(self.uid.is_some())
+            + usize::from(self.gid.is_some())
+            + usize::from(self.san.is_some())
+            + usize::from(self.plaintext)
     }
 }
 
 impl AdminConfig {
-    /// The peer that this admin is.
-    pub fn peer(&self) -> Option<Peer> {
-        peer(self.uid, self.gid)
+    /// How the admin is known: admins call over the Unix socket only.
+    pub fn who(&self) -> Who {
+        match (self.uid, self.gid) {
+            (Some(uid), _) => Who::Uid(uid),
+            (None, gid) => Who::Gid(gid.unwrap_or(u32::MAX)),
+        }
     }
 }
 
@@ -124,8 +169,11 @@ pub(super) fn check(
 ) -> Result<(), String> {
     for caller in callers {
         let name = &caller.name;
-        if caller.peer().is_none() {
-            return Err(format!("caller {name} needs one of uid and gid"));
+        if caller.ways_to_be_known() != 1 {
+            return Err(format!("caller {name} needs one of uid, gid, san and plaintext"));
+        }
+        if caller.san.as_ref().is_some_and(|san| san.is_empty() || !san.is_ascii()) {
+            return Err(format!("caller {name}: san is a URI or a DNS name in ASCII"));
         }
         if let Some(unknown) = caller.endorse.iter().find(|p| !purposes.endorse.contains(p)) {
             return Err(format!("caller {name}: {unknown} is not in purposes.endorse"));
@@ -137,38 +185,27 @@ pub(super) fn check(
             return Err(format!("caller {name}: max_ttl is less than 1s"));
         }
     }
-    if let Some(admin) = admins.iter().find(|admin| admin.peer().is_none()) {
+    if let Some(admin) = admins.iter().find(|a| a.uid.is_some() == a.gid.is_some()) {
         return Err(format!("admin {} needs one of uid and gid", admin.name));
     }
-    unique("caller", callers.iter().map(|c| (c.name.as_str(), c.peer())))?;
-    unique("admin", admins.iter().map(|a| (a.name.as_str(), a.peer())))
+    unique("caller", callers.iter().map(|c| (c.name.as_str(), c.who())))?;
+    unique("admin", admins.iter().map(|a| (a.name.as_str(), a.who())))
 }
 
-fn unique<'a>(
-    kind: &str,
-    entries: impl Iterator<Item = (&'a str, Option<Peer>)>,
-) -> Result<(), String> {
+fn unique<'a>(kind: &str, entries: impl Iterator<Item = (&'a str, Who)>) -> Result<(), String> {
     let entries: Vec<_> = entries.collect();
-    for (i, (name, peer)) in entries.iter().enumerate() {
+    for (i, (name, who)) in entries.iter().enumerate() {
         if name.is_empty() || name.len() > 64 {
             return Err(format!("a {kind}'s name is 1 to 64 characters"));
         }
         if entries[..i].iter().any(|(other, _)| other == name) {
             return Err(format!("{kind} {name} is named twice"));
         }
-        if entries[..i].iter().any(|(_, other)| other == peer) {
-            return Err(format!("{kind} {name} has another {kind}'s uid or gid"));
+        if entries[..i].iter().any(|(_, other)| other == who) {
+            return Err(format!("{kind} {name} is known by the same as another {kind}"));
         }
     }
     Ok(())
-}
-
-fn peer(uid: Option<u32>, gid: Option<u32>) -> Option<Peer> {
-    match (uid, gid) {
-        (Some(uid), None) => Some(Peer::Uid(uid)),
-        (None, Some(gid)) => Some(Peer::Gid(gid)),
-        _ => None,
-    }
 }
 
 fn max_ttl() -> Duration {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::duration;
 
 /// One token.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// The path of the PKCS#11 module.

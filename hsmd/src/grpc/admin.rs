@@ -6,8 +6,9 @@ use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
 
+use super::call::Call;
 use super::convert;
-use super::status::{denied, not_rotated, not_serving};
+use super::status::{not_rotated, not_serving};
 use crate::authz::AdminPermit;
 use crate::config::AdminAction;
 use crate::health;
@@ -26,43 +27,45 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let peer = convert::peer(&request)?;
-        self.shared.policy.admin(&peer, AdminAction::Status).map_err(denied)?;
-        Ok(Response::new(self.describe()))
+        let mut call = Call::begin(&self.shared, "Status", &request)?;
+        let result = self
+            .permit(&mut call, AdminAction::Status)
+            .map(|_permit| Response::new(self.describe()));
+        call.end(result).await
     }
 
     async fn rotate(
         &self,
         request: Request<v1::RotateRequest>,
     ) -> Result<Response<v1::RotateResponse>, Status> {
-        let peer = convert::peer(&request)?;
-        let permit = self.shared.policy.admin(&peer, AdminAction::Rotate).map_err(denied)?;
-        let request_id = convert::request_id(&request);
+        let mut call = Call::begin(&self.shared, "Rotate", &request)?;
         let v1::RotateRequest { expected_generation_id, reason } = request.into_inner();
-        let outcome =
-            self.advance(permit, false, &expected_generation_id, &reason, request_id).await?;
-        Ok(Response::new(v1::RotateResponse {
-            sequence_number: outcome.event.event().sequence_number(),
-            event: Some(convert::event(&outcome.event)),
-            performed: outcome.performed,
-        }))
+        let outcome = self
+            .advance(&mut call, AdminAction::Rotate, &expected_generation_id, &reason)
+            .await
+            .map(|outcome| v1::RotateResponse {
+                sequence_number: outcome.event.event().sequence_number(),
+                event: Some(convert::event(&outcome.event)),
+                performed: outcome.performed,
+            });
+        call.end(outcome.map(Response::new)).await
     }
 
     async fn taint(
         &self,
         request: Request<v1::TaintRequest>,
     ) -> Result<Response<v1::TaintResponse>, Status> {
-        let peer = convert::peer(&request)?;
-        let permit = self.shared.policy.admin(&peer, AdminAction::Taint).map_err(denied)?;
-        let request_id = convert::request_id(&request);
+        let mut call = Call::begin(&self.shared, "Taint", &request)?;
         let v1::TaintRequest { expected_generation_id, reason } = request.into_inner();
-        let outcome =
-            self.advance(permit, true, &expected_generation_id, &reason, request_id).await?;
-        Ok(Response::new(v1::TaintResponse {
-            sequence_number: outcome.event.event().sequence_number(),
-            event: Some(convert::event(&outcome.event)),
-            performed: outcome.performed,
-        }))
+        let outcome = self
+            .advance(&mut call, AdminAction::Taint, &expected_generation_id, &reason)
+            .await
+            .map(|outcome| v1::TaintResponse {
+                sequence_number: outcome.event.event().sequence_number(),
+                event: Some(convert::event(&outcome.event)),
+                performed: outcome.performed,
+            });
+        call.end(outcome.map(Response::new)).await
     }
 }
 
@@ -70,17 +73,18 @@ impl AdminService {
     /// Rotates or taints in a task of its own: a caller who leaves does not split it.
     async fn advance(
         &self,
-        permit: AdminPermit,
-        taint: bool,
+        call: &mut Call<'_>,
+        action: AdminAction,
         expected: &str,
         reason: &str,
-        request_id: String,
     ) -> Result<rotation::Outcome, Status> {
+        call.record_always();
+        let permit = self.permit(call, action)?;
         let request = rotation::Request {
-            taint,
+            taint: action == AdminAction::Taint,
             expected: convert::expected_generation(expected)?,
             reason: convert::reason(reason)?,
-            request_id,
+            request_id: call.request_id.clone(),
         };
         let phase = self.shared.phase();
         if phase != Phase::Serving {
@@ -96,7 +100,17 @@ impl AdminService {
                 None => Err(not_serving(&phase)),
             }
         });
-        task.await.unwrap_or_else(|_| Err(Status::internal("internal error; see the daemon's log")))
+        let outcome = task
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("internal error; see the daemon's log")))?;
+        call.signed_by(outcome.event.event().id());
+        Ok(outcome)
+    }
+
+    fn permit(&self, call: &mut Call<'_>, action: AdminAction) -> Result<AdminPermit, Status> {
+        let permit = call.judged(self.shared.policy.load().admin(&call.peer, action))?;
+        call.by(permit.caller());
+        Ok(permit)
     }
 
     fn describe(&self) -> v1::StatusResponse {

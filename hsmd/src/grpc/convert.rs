@@ -1,28 +1,18 @@
 //! Between messages and domain types.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsmd_chain::{Digest, Payload, PublicKey, SignedEvent};
 use hsmd_proto::v1;
+use tonic::codegen::Bytes;
 use tonic::{Request, Status};
 
 use super::MAX_PAYLOAD;
 use super::status::invalid;
-use crate::authz::PeerCredentials;
 use crate::keylog::chain;
 use crate::signer::Signed;
 
 const MAX_REASON: usize = 500;
-
-/// Who called.
-pub(super) fn peer<T>(request: &Request<T>) -> Result<Arc<PeerCredentials>, Status> {
-    request
-        .extensions()
-        .get::<Arc<PeerCredentials>>()
-        .cloned()
-        .ok_or_else(|| Status::internal("the connection has no peer credentials"))
-}
 
 /// When the caller stops waiting, from the header `grpc-timeout` (digits and a unit).
 pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
@@ -73,7 +63,7 @@ pub(super) fn public_key(text: &str) -> Result<PublicKey, Status> {
 }
 
 /// A document with its purpose. Whether the caller may have it signed is the policy's question.
-pub(super) fn document(bytes: &[u8]) -> Result<(Payload, String), Status> {
+pub(super) fn document(bytes: Bytes) -> Result<(Payload, String), Status> {
     let bad = |message: String| invalid("MALFORMED_PAYLOAD", message);
     if bytes.len() > MAX_PAYLOAD {
         return Err(invalid(
@@ -81,7 +71,7 @@ pub(super) fn document(bytes: &[u8]) -> Result<(Payload, String), Status> {
             format!("the payload has {} bytes, {MAX_PAYLOAD} are allowed", bytes.len()),
         ));
     }
-    let payload = Payload::parse(bytes)
+    let payload = Payload::parse(Vec::from(bytes))
         .map_err(|error| bad(format!("the payload is refused: {}", chain(&error))))?;
     for reserved in ["publicKey", "expiration"] {
         if payload.has(reserved) {

@@ -14,12 +14,16 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
+use super::call::Call;
 use super::convert;
-use super::status::{denied, not_serving, status};
+use super::status::{not_serving, status};
 use crate::state::{Phase, Shared};
 
 const MAX_PAGE: usize = 1000;
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long a watcher may leave what it was sent.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Events on their way to one watcher; one that reads slowly is not fed faster.
 const WATCH_BUFFER: usize = 16;
@@ -36,27 +40,20 @@ impl KeyLog for KeyLogService {
         &self,
         request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
-        let log = self.admit(&request)?;
-        Ok(Response::new(v1::GetHeadResponse { head: Some(convert::event(log.head())) }))
+        let mut call = Call::begin(&self.shared, "GetHead", &request)?;
+        let result = self.admit(&mut call).map(|log| {
+            Response::new(v1::GetHeadResponse { head: Some(convert::event(log.head())) })
+        });
+        call.end(result).await
     }
 
     async fn list_events(
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        let log = self.admit(&request)?;
-        let v1::ListEventsRequest { from_sequence, page_size } = request.into_inner();
-        let rest = from(&log, from_sequence)?;
-        let size = match page_size as usize {
-            0 => MAX_PAGE,
-            size => size.min(MAX_PAGE),
-        };
-        let events: Vec<_> = rest.iter().take(size).map(|event| convert::event(event)).collect();
-        Ok(Response::new(v1::ListEventsResponse {
-            next_sequence: from_sequence + events.len() as u32,
-            head_sequence_number: log.head().event().sequence_number(),
-            events,
-        }))
+        let mut call = Call::begin(&self.shared, "ListEvents", &request)?;
+        let result = self.list(&mut call, &request.into_inner()).map(Response::new);
+        call.end(result).await
     }
 
     type WatchEventsStream =
@@ -66,20 +63,45 @@ impl KeyLog for KeyLogService {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let log = self.admit(&request)?;
+        let mut call = Call::begin(&self.shared, "WatchEvents", &request)?;
         let next = request.into_inner().from_sequence;
-        from(&log, next)?;
-        let (sender, stream) = mpsc::channel(WATCH_BUFFER);
-        tokio::spawn(watch(Arc::clone(&self.shared), next, sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let result = self.admit(&mut call).and_then(|log| {
+            from(&log, next)?;
+            let (sender, stream) = mpsc::channel(WATCH_BUFFER);
+            tokio::spawn(watch(Arc::clone(&self.shared), next, sender));
+            let stream: Self::WatchEventsStream = Box::pin(ReceiverStream::new(stream));
+            Ok(Response::new(stream))
+        });
+        call.end(result).await
     }
 }
 
 impl KeyLogService {
+    fn list(
+        &self,
+        call: &mut Call<'_>,
+        request: &v1::ListEventsRequest,
+    ) -> Result<v1::ListEventsResponse, Status> {
+        let log = self.admit(call)?;
+        let v1::ListEventsRequest { from_sequence, page_size } = *request;
+        let rest = from(&log, from_sequence)?;
+        let size = match page_size as usize {
+            0 => MAX_PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let events: Vec<_> = rest.iter().take(size).map(|event| convert::event(event)).collect();
+        Ok(v1::ListEventsResponse {
+            next_sequence: from_sequence + events.len() as u32,
+            head_sequence_number: log.head().event().sequence_number(),
+            events,
+        })
+    }
+
     /// The newest log, for a caller who may read it.
-    fn admit<T>(&self, request: &Request<T>) -> Result<VerifiedLog, Status> {
-        let peer = convert::peer(request)?;
-        let _permit = self.shared.policy.read(&peer).map_err(denied)?;
+    fn admit(&self, call: &mut Call<'_>) -> Result<VerifiedLog, Status> {
+        call.known()?;
+        let policy = self.shared.policy.load();
+        let _permit = call.judged(policy.read(&call.peer, call.now))?;
         self.shared.snapshot().ok_or_else(|| not_serving(&self.shared.phase()))
     }
 }
@@ -132,7 +154,8 @@ async fn send(
     message: Message,
 ) -> Result<(), ()> {
     let response = v1::WatchEventsResponse { message: Some(message) };
-    sender.send(Ok(response)).await.map_err(|_| ())
+    // A watcher that takes nothing for so long is cut off; it can come back where it was.
+    tokio::time::timeout(PATIENCE, sender.send(Ok(response))).await.map_err(|_| ())?.map_err(|_| ())
 }
 
 /// The events from a number on; the reader may know the head, but nothing beyond it.

@@ -1,4 +1,4 @@
-//! The listeners: sockets bound with their modes, and the servers behind them.
+//! The listeners: sockets bound or inherited, and the servers behind them.
 
 use std::fs::Permissions;
 use std::io;
@@ -11,38 +11,50 @@ use hsmd_proto::FILE_DESCRIPTOR_SET;
 use hsmd_proto::v1::admin_server::AdminServer;
 use hsmd_proto::v1::key_log_server::KeyLogServer;
 use hsmd_proto::v1::signer_server::SignerServer;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
-use tokio_stream::{Stream, StreamExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic_health::server::health_reporter;
 
 use super::MAX_REQUEST;
+use super::accept;
 use super::admin::AdminService;
 use super::gate_layer::GateLayer;
 use super::keylog::KeyLogService;
+use super::limit::Limit;
 use super::signer::SignerService;
-use crate::authz::PeerStream;
-use crate::config::{ListenConfig, UnixListenConfig};
+use super::tls::{Tls, TlsError};
+use crate::activation::Inherited;
+use crate::config::{LimitsConfig, ListenConfig, UnixListenConfig};
 use crate::health;
 use crate::state::{Phase, Shared};
 
-/// Bound sockets, not yet served. The socket files go when it is dropped.
+/// Accepted connections that wait for the server.
+const BACKLOG: usize = 64;
+
+/// A connection lives this long at the most, so that a caller's certificate is asked for again.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3600);
+const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
+
+/// Bound sockets, not yet served. The socket files that we made go when it is dropped.
 #[derive(Debug)]
 pub struct Listeners {
-    service: (UnixListener, SocketFile),
-    admin: (UnixListener, SocketFile),
+    service: Socket,
+    admin: Socket,
+    tls: Option<(TcpListener, Arc<Tls>)>,
+    plaintext: Option<TcpListener>,
+    limits: LimitsConfig,
 }
 
 /// Why the daemon can't listen or serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A socket can't be bound.
-    #[error("cannot listen on {path}")]
+    #[error("cannot listen on {at}")]
     Bind {
-        /// The socket.
-        path: PathBuf,
+        /// The socket's path or address.
+        at: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -53,6 +65,9 @@ pub enum ServeError {
     /// A living process listens there.
     #[error("a process is listening on {0} already")]
     InUse(PathBuf),
+    /// TLS can't be set up.
+    #[error("listen.tls")]
+    Tls(#[from] TlsError),
     /// The server failed.
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
@@ -61,14 +76,29 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Binds both sockets. A socket file that a dead process left is replaced.
+/// Binds what systemd did not hand over. A socket file that a dead process left is replaced.
 ///
 /// # Errors
-/// A path is taken or can't be bound.
-pub async fn bind(config: &ListenConfig) -> Result<Listeners, ServeError> {
+/// A path or an address is taken or can't be bound, or TLS can't be set up.
+pub async fn bind(
+    config: &ListenConfig,
+    limits: &LimitsConfig,
+    inherited: Inherited,
+) -> Result<Listeners, ServeError> {
+    let tls = match &config.tls {
+        None => None,
+        Some(tls) => Some((bind_tcp(tls.address).await?, Arc::new(Tls::load(tls)?))),
+    };
+    let plaintext = match &config.plaintext {
+        None => None,
+        Some(plaintext) => Some(bind_tcp(plaintext.address).await?),
+    };
     Ok(Listeners {
-        service: bind_one(&config.service).await?,
-        admin: bind_one(&config.admin).await?,
+        service: Socket::bind(&config.service, inherited.service).await?,
+        admin: Socket::bind(&config.admin, inherited.admin).await?,
+        tls,
+        plaintext,
+        limits: limits.clone(),
     })
 }
 
@@ -83,31 +113,46 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (service_health, service_health_server) = health_reporter();
     let (admin_health, admin_health_server) = health_reporter();
-    let truthful = tokio::spawn(health::run(Arc::clone(&shared), service_health, admin_health));
+    let mut helpers = tokio::task::JoinSet::new();
+    helpers.spawn(health::run(Arc::clone(&shared), service_health, admin_health));
 
+    let Listeners { service, admin, tls, plaintext, limits } = listeners;
+    let limit = Limit::new(limits.clone());
+    let (accepted, connections) = mpsc::channel(BACKLOG);
+    let (listener, service_file) = service.split();
+    helpers.spawn(accept::unix(listener, limit.clone(), accepted.clone(), stop.clone()));
+    if let Some((listener, tls)) = tls {
+        helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared)));
+        helpers.spawn(accept::tls(listener, tls, limit.clone(), accepted.clone(), stop.clone()));
+    }
+    if let Some(listener) = plaintext {
+        helpers.spawn(accept::plaintext(listener, limit, accepted.clone(), stop.clone()));
+    }
+    drop(accepted);
     let signer = SignerServer::new(SignerService { shared: Arc::clone(&shared) })
         .max_decoding_message_size(MAX_REQUEST);
     let key_log = KeyLogServer::new(KeyLogService { shared: Arc::clone(&shared) });
-    let (service_socket, service_file) = listeners.service;
-    let service = server()
+    let service = server(&limits)
         .layer(GateLayer { gate: Arc::clone(shared.signer.gate()) })
         .add_service(signer)
         .add_service(key_log)
         .add_service(service_health_server)
         .add_service(reflection()?)
-        .serve_with_incoming_shutdown(accept(service_socket), stopped(stop.clone()));
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop.clone()));
 
-    let admin = AdminServer::new(AdminService { shared: Arc::clone(&shared) });
-    let (admin_socket, admin_file) = listeners.admin;
-    let admin = server()
-        .add_service(admin)
+    // A count of its own: callers who flood the service listener do not keep the admin out.
+    let (accepted, connections) = mpsc::channel(BACKLOG);
+    let (listener, admin_file) = admin.split();
+    helpers.spawn(accept::unix(listener, Limit::new(limits.clone()), accepted, stop.clone()));
+    let admin = server(&limits)
+        .add_service(AdminServer::new(AdminService { shared: Arc::clone(&shared) }))
         .add_service(admin_health_server)
         .add_service(reflection()?)
-        .serve_with_incoming_shutdown(accept(admin_socket), stopped(stop));
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop));
 
     let served = tokio::try_join!(service, admin);
     shared.set_phase(Phase::Stopping);
-    truthful.abort();
+    helpers.abort_all();
     drop((service_file, admin_file));
     served?;
     Ok(())
@@ -118,12 +163,28 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn server() -> Server {
+async fn follow_tls(tls: Arc<Tls>, shared: Arc<Shared>) {
+    let report = async {
+        loop {
+            shared.set_certificate_expiry(tls.expiry().unix_millis());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = Arc::clone(&tls).follow() => {}
+        () = report => {}
+    }
+}
+
+fn server(limits: &LimitsConfig) -> Server {
     Server::builder()
-        .max_concurrent_streams(1024)
+        .max_concurrent_streams(limits.streams_per_connection)
         .http2_max_header_list_size(16 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(20))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_connection_age(MAX_CONNECTION_AGE)
+        .max_connection_age_grace(CONNECTION_AGE_GRACE)
 }
 
 fn reflection() -> Result<
@@ -138,35 +199,56 @@ fn reflection() -> Result<
         .build_v1()?)
 }
 
-fn accept(listener: UnixListener) -> impl Stream<Item = Result<PeerStream, io::Error>> {
-    UnixListenerStream::new(listener).map(|stream: io::Result<UnixStream>| {
-        stream.and_then(PeerStream::new).inspect_err(|error| {
-            tracing::warn!(%error, "a connection was not accepted");
-        })
-    })
+async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind { at: address.to_string(), source })
 }
 
-async fn bind_one(config: &UnixListenConfig) -> Result<(UnixListener, SocketFile), ServeError> {
-    let path = &config.path;
-    let bind_error = |source| ServeError::Bind { path: path.clone(), source };
-    remove_stale(path).await?;
-    let listener = UnixListener::bind(path).map_err(bind_error)?;
-    let file = SocketFile(path.clone());
-    std::fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(bind_error)?;
-    Ok((listener, file))
+/// A Unix socket, and its file if that is ours to remove.
+#[derive(Debug)]
+struct Socket {
+    listener: UnixListener,
+    file: Option<SocketFile>,
+}
+
+impl Socket {
+    async fn bind(
+        config: &UnixListenConfig,
+        inherited: Option<std::os::unix::net::UnixListener>,
+    ) -> Result<Self, ServeError> {
+        let path = &config.path;
+        let error = |source| ServeError::Bind { at: path.display().to_string(), source };
+        if let Some(listener) = inherited {
+            listener.set_nonblocking(true).map_err(error)?;
+            return Ok(Self {
+                listener: UnixListener::from_std(listener).map_err(error)?,
+                file: None,
+            });
+        }
+        remove_stale(path).await?;
+        let listener = UnixListener::bind(path).map_err(error)?;
+        let file = SocketFile(path.clone());
+        std::fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(error)?;
+        Ok(Self { listener, file: Some(file) })
+    }
+
+    fn split(self) -> (UnixListener, Option<SocketFile>) {
+        (self.listener, self.file)
+    }
 }
 
 async fn remove_stale(path: &Path) -> Result<(), ServeError> {
-    let bind_error = |source| ServeError::Bind { path: path.into(), source };
+    let error = |source| ServeError::Bind { at: path.display().to_string(), source };
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(bind_error(error)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(error(cause)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(ServeError::NotASocket(path.into()))
         }
         Ok(_) => match UnixStream::connect(path).await {
             Ok(_) => Err(ServeError::InUse(path.into())),
-            Err(_) => std::fs::remove_file(path).map_err(bind_error),
+            Err(_) => std::fs::remove_file(path).map_err(error),
         },
     }
 }

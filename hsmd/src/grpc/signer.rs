@@ -8,10 +8,10 @@ use hsmd_proto::v1::signer_server::Signer;
 use tonic::{Request, Response, Status};
 
 use super::MAX_BATCH;
+use super::call::Call;
 use super::convert;
 use super::gate_layer::LeavesAs;
 use super::status::{denied, invalid, not_serving, not_signed, status};
-use crate::authz::{Denied, SignPermit};
 use crate::signer::{Document, SignError};
 use crate::state::{Phase, Shared};
 
@@ -27,16 +27,46 @@ impl Signer for SignerService {
         &self,
         request: Request<v1::EndorseRequest>,
     ) -> Result<Response<v1::EndorseResponse>, Status> {
-        let (peer, deadline) = (convert::peer(&request)?, convert::deadline(&request));
-        self.shared.policy.known(&peer).map_err(denied)?;
-        let request = request.into_inner();
+        let mut call = Call::begin(&self.shared, "Endorse", &request)?;
+        call.record_always();
+        let result = self.endorse_for(&mut call, request.into_inner()).await;
+        call.end(result).await
+    }
+
+    async fn sign(
+        &self,
+        request: Request<v1::SignRequest>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let mut call = Call::begin(&self.shared, "Sign", &request)?;
+        let result = self.sign_for(&mut call, request.into_inner()).await;
+        call.end(result).await
+    }
+
+    async fn sign_batch(
+        &self,
+        request: Request<v1::SignBatchRequest>,
+    ) -> Result<Response<v1::SignBatchResponse>, Status> {
+        let mut call = Call::begin(&self.shared, "SignBatch", &request)?;
+        let result = self.sign_batch_for(&mut call, request.into_inner()).await;
+        call.end(result).await
+    }
+}
+
+impl SignerService {
+    async fn endorse_for(
+        &self,
+        call: &mut Call<'_>,
+        request: v1::EndorseRequest,
+    ) -> Result<Response<v1::EndorseResponse>, Status> {
+        call.known()?;
+        call.for_purpose(&request.purpose);
         let ttl = convert::ttl(&request)?;
-        let permit = self.shared.policy.endorse(&peer, &request.purpose, ttl).map_err(denied)?;
         let public_key = convert::public_key(&request.public_key)?;
         self.check_serving()?;
-
-        let now = self.shared.clock.now().map_err(|e| Status::internal(e.to_string()))?;
-        let expiration = now
+        let policy = self.shared.policy.load();
+        let permit = call.judged(policy.endorse(&call.peer, call.now, &request.purpose, ttl))?;
+        let expiration = call
+            .now
             .checked_add(ttl)
             .ok_or_else(|| invalid("MALFORMED_TTL", "ttl ends after the year 9999"))?;
         let payload = EndorsementPayload::new(request.purpose, public_key, expiration)
@@ -44,9 +74,10 @@ impl Signer for SignerService {
         let signed = self
             .shared
             .signer
-            .sign(&permit, Document::Endorsement(payload), deadline)
+            .sign(&permit, Document::Endorsement(payload), call.deadline)
             .await
             .map_err(|error| self.refusal(&error))?;
+        call.signed_by(signed.generation.id());
         let leaves_as = LeavesAs(signed.generation.sequence_number());
         let response = v1::EndorseResponse {
             endorsement: Some(convert::signed_body(signed)),
@@ -55,32 +86,35 @@ impl Signer for SignerService {
         Ok(leaves_as.tag(response))
     }
 
-    async fn sign(
+    async fn sign_for(
         &self,
-        request: Request<v1::SignRequest>,
+        call: &mut Call<'_>,
+        request: v1::SignRequest,
     ) -> Result<Response<v1::SignResponse>, Status> {
-        let (peer, deadline) = (convert::peer(&request)?, convert::deadline(&request));
-        self.shared.policy.known(&peer).map_err(denied)?;
-        let (payload, purpose) = convert::document(&request.get_ref().payload)?;
-        let permit = self.shared.policy.sign(&peer, &purpose).map_err(denied)?;
+        call.known()?;
+        let (payload, purpose) = convert::document(request.payload)?;
+        call.for_purpose(&purpose);
         self.check_serving()?;
+        let policy = self.shared.policy.load();
+        let judgement = policy.sign(&call.peer, call.now, [purpose.as_str()]);
+        let permit = call.judged(judgement.map_err(|(_, denied)| denied))?;
         let signed = self
             .shared
             .signer
-            .sign(&permit, Document::Payload(payload), deadline)
+            .sign(&permit, Document::Payload(payload), call.deadline)
             .await
             .map_err(|error| self.refusal(&error))?;
         let leaves_as = LeavesAs(signed.generation.sequence_number());
         Ok(leaves_as.tag(v1::SignResponse { signed: Some(convert::signed_body(signed)) }))
     }
 
-    async fn sign_batch(
+    async fn sign_batch_for(
         &self,
-        request: Request<v1::SignBatchRequest>,
+        call: &mut Call<'_>,
+        request: v1::SignBatchRequest,
     ) -> Result<Response<v1::SignBatchResponse>, Status> {
-        let (peer, deadline) = (convert::peer(&request)?, convert::deadline(&request));
-        self.shared.policy.known(&peer).map_err(denied)?;
-        let payloads = request.into_inner().payloads;
+        call.known()?;
+        let payloads = request.payloads;
         if payloads.is_empty() {
             return Err(invalid("MALFORMED_PAYLOAD", "the batch is empty"));
         }
@@ -95,20 +129,24 @@ impl Signer for SignerService {
             ));
         }
         let mut documents = Vec::with_capacity(payloads.len());
-        let mut permit: Option<SignPermit> = None;
-        for (position, bytes) in payloads.iter().enumerate() {
+        let mut purposes = Vec::with_capacity(payloads.len());
+        for (position, bytes) in payloads.into_iter().enumerate() {
             let (payload, purpose) =
                 convert::document(bytes).map_err(|status| at(position, status))?;
-            let given = self.shared.policy.sign(&peer, &purpose);
-            permit = Some(given.map_err(|error: Denied| at(position, denied(error)))?);
             documents.push(Document::Payload(payload));
+            purposes.push(purpose);
         }
-        let Some(permit) = permit else { return Err(Status::internal("a batch without items")) };
+        call.for_purpose(&purposes[0]);
         self.check_serving()?;
+        let policy = self.shared.policy.load();
+        let purposes = purposes.iter().map(String::as_str);
+        let permit = policy
+            .sign(&call.peer, call.now, purposes)
+            .map_err(|(position, error)| at(position, denied(error)))?;
         let signed = self
             .shared
             .signer
-            .sign_batch(&permit, documents, deadline)
+            .sign_batch(&permit, documents, call.deadline)
             .await
             .map_err(|error| self.refusal(&error))?;
         let oldest = signed.iter().map(|s| s.generation.sequence_number()).min();
@@ -116,9 +154,7 @@ impl Signer for SignerService {
         let signed = signed.into_iter().map(convert::signed_body).collect();
         Ok(leaves_as.tag(v1::SignBatchResponse { signed }))
     }
-}
 
-impl SignerService {
     fn check_serving(&self) -> Result<(), Status> {
         match self.shared.phase() {
             Phase::Serving => Ok(()),

@@ -38,13 +38,23 @@ pub(super) fn denied(denied: Denied) -> Status {
         Denied::Reserved(_) => (Code::InvalidArgument, "PURPOSE_RESERVED"),
         Denied::WrongKind(..) => (Code::InvalidArgument, "PURPOSE_WRONG_KIND"),
         Denied::Unknown { .. } => (Code::PermissionDenied, "CALLER_UNKNOWN"),
+        Denied::Ambiguous(_) => (Code::PermissionDenied, "CALLER_AMBIGUOUS"),
+        Denied::CertificateExpired(_) => (Code::Unauthenticated, "CERTIFICATE_EXPIRED"),
+        Denied::Rate { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
         Denied::Purpose { .. } => (Code::PermissionDenied, "PURPOSE_NOT_ALLOWED"),
         Denied::Ttl { .. } => (Code::PermissionDenied, "TTL_TOO_LONG"),
         Denied::Read(_) => (Code::PermissionDenied, "READ_NOT_ALLOWED"),
         Denied::Action { .. } => (Code::PermissionDenied, "ACTION_NOT_ALLOWED"),
     };
     tracing::warn!(reason, error = %denied, "refused a call");
-    status(code, reason, denied.to_string(), HashMap::new())
+    match &denied {
+        Denied::Rate { retry_after, .. } => {
+            let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+            details.set_retry_info(Some(*retry_after));
+            Status::with_error_details(code, denied.to_string(), details)
+        }
+        _ => status(code, reason, denied.to_string(), HashMap::new()),
+    }
 }
 
 pub(super) fn not_signed(error: &SignError) -> Status {

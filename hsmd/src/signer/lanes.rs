@@ -48,6 +48,11 @@ impl Queued {
         }
     }
 
+    /// How long it has waited, for a batch since its last turn.
+    pub(super) fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     pub(super) fn is_expired(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
@@ -122,7 +127,8 @@ impl Lanes {
     }
 
     /// Puts a batch back behind those who wait, or straight to the front when nobody does.
-    pub(super) fn put_back(&self, job: Queued) {
+    pub(super) fn put_back(&self, mut job: Queued) {
+        job.since = Instant::now();
         self.state.lock().jobs.push_back(job);
     }
 

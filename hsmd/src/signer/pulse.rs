@@ -3,29 +3,32 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::metrics::TokenMetrics;
+use crate::token::TokenError;
+
 /// Written by the token's thread, read by everybody, without a lock.
 #[derive(Debug)]
 pub struct Pulse {
+    metrics: TokenMetrics,
     epoch: Instant,
-    /// Milliseconds after the epoch, plus one; 0 is never.
+    /// Microseconds after the epoch, plus one; 0 is never.
     last_good: AtomicU64,
     /// When the running call began, likewise; 0 is none.
     signing_since: AtomicU64,
     working_since: AtomicU64,
 }
 
-impl Default for Pulse {
-    fn default() -> Self {
+impl Pulse {
+    pub(super) fn new(metrics: TokenMetrics) -> Self {
         Self {
+            metrics,
             epoch: Instant::now(),
             last_good: AtomicU64::new(0),
             signing_since: AtomicU64::new(0),
             working_since: AtomicU64::new(0),
         }
     }
-}
 
-impl Pulse {
     /// How long ago the last good signature was made.
     pub fn last_good(&self) -> Option<Duration> {
         self.since(&self.last_good)
@@ -46,10 +49,30 @@ impl Pulse {
     }
 
     pub(super) fn end_signing(&self, good: bool) {
+        let now = self.now();
+        let since = self.signing_since.swap(0, Ordering::AcqRel);
         if good {
-            self.last_good.store(self.now(), Ordering::Release);
+            self.last_good.store(now, Ordering::Release);
+            if since > 0 {
+                let took = Duration::from_micros(now.saturating_sub(since));
+                self.metrics.hsm_seconds.observe(took.as_secs_f64());
+            }
         }
-        self.signing_since.store(0, Ordering::Release);
+    }
+
+    /// Notes how long a request waited.
+    pub(super) fn waited(&self, time: Duration) {
+        self.metrics.queue_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Counts an error, by its return code where it has one.
+    pub(super) fn error(&self, error: &TokenError) {
+        self.metrics.error(&error.label());
+    }
+
+    /// Counts a lost session that was opened again.
+    pub(super) fn recovered(&self) {
+        self.metrics.recoveries.inc();
     }
 
     pub(super) fn begin_work(&self) {
@@ -61,13 +84,13 @@ impl Pulse {
     }
 
     fn now(&self) -> u64 {
-        self.epoch.elapsed().as_millis() as u64 + 1
+        self.epoch.elapsed().as_micros() as u64 + 1
     }
 
     fn since(&self, cell: &AtomicU64) -> Option<Duration> {
         match cell.load(Ordering::Acquire) {
             0 => None,
-            at => Some(Duration::from_millis(self.now().saturating_sub(at))),
+            at => Some(Duration::from_micros(self.now().saturating_sub(at))),
         }
     }
 }

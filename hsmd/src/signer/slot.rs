@@ -42,6 +42,7 @@ pub struct Slot {
     clock: Clock,
     session: Option<OpenToken>,
     active: Option<Active>,
+    was_lost: bool,
     retry_at: Option<Instant>,
     backoff: Duration,
     gate: Arc<Gate>,
@@ -74,6 +75,7 @@ impl Slot {
             clock,
             session: None,
             active: None,
+            was_lost: false,
             retry_at: None,
             backoff: RETRY_FIRST,
             gate,
@@ -106,6 +108,9 @@ impl Slot {
                     active.key = key;
                 }
                 tracing::info!(token = self.config.name(), "session open");
+                if std::mem::take(&mut self.was_lost) {
+                    self.pulse.recovered();
+                }
                 *self.report.lock() = TokenReport {
                     serial: session.serial().to_owned(),
                     ready: true,
@@ -308,11 +313,13 @@ impl Slot {
         if class == Class::Caller || matches!(error, TokenError::NotDestroyed { .. }) {
             return;
         }
+        self.pulse.error(error);
         let problem = chain(error);
         let had_session = self.session.is_some();
         if had_session || self.report.lock().problem != problem {
             tracing::warn!(token = self.config.name(), problem, ?class, "the session is lost");
         }
+        self.was_lost |= had_session;
         self.session = None;
         if let Some(active) = &mut self.active {
             active.key = None;

@@ -15,6 +15,7 @@ use super::slot::TokenReport;
 use super::{Gate, SignError, Slot};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
+use crate::metrics::TokenMetrics;
 use crate::token::Modules;
 
 /// How often the thread looks after a lost session when nothing else comes.
@@ -45,9 +46,10 @@ impl TokenWorker {
         modules: Arc<Modules>,
         clock: Clock,
         gate: Arc<Gate>,
+        metrics: TokenMetrics,
     ) -> std::io::Result<Self> {
         let lanes = Arc::new(Lanes::new(config.queue_length));
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(Pulse::new(metrics));
         let report = Arc::new(Mutex::new(TokenReport {
             problem: "not opened yet".into(),
             ..TokenReport::default()
@@ -149,7 +151,7 @@ fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
                 work(&mut slot);
                 pulse.end_work();
             }
-            Next::Sign(job) => sign(lanes, &mut slot, job),
+            Next::Sign(job) => sign(lanes, &mut slot, pulse, job),
             Next::Refuse(job, error) => job.refuse(error),
             Next::Idle => {
                 pulse.begin_work();
@@ -166,13 +168,14 @@ fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
 
 /// Signs one document of a job. A batch goes back into the lane for the next, so that neither admin
 /// work nor other callers wait for all of it.
-fn sign(lanes: &Lanes, slot: &mut Slot, mut queued: Queued) {
+fn sign(lanes: &Lanes, slot: &mut Slot, pulse: &Pulse, mut queued: Queued) {
     if queued.is_given_up() {
         return;
     }
     if queued.is_expired() {
         return queued.refuse(SignError::Expired);
     }
+    pulse.waited(queued.waited());
     match queued.job {
         Job::One { document, reply } => {
             // A caller who has left does not mind.

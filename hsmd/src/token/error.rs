@@ -135,6 +135,23 @@ impl TokenError {
         }
     }
 
+    /// A short name for counting: the return code where there is one.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Call { error: Error::Pkcs11(rv, _), .. } => ckr(rv),
+            Self::Call { .. } => "other".into(),
+            Self::Load { .. } => "module_not_loaded".into(),
+            Self::Absent { .. } => "token_absent".into(),
+            Self::Ambiguous { .. } => "token_ambiguous".into(),
+            Self::PinFile { .. } | Self::PinMarker { .. } => "pin_file".into(),
+            Self::PinRefused { .. } | Self::PinEndangered { .. } => "pin_refused".into(),
+            Self::Nonsense(_) => "nonsense".into(),
+            Self::KeyMissing { .. } => "key_missing".into(),
+            Self::NotDestroyed { .. } => "not_destroyed".into(),
+            Self::Closed { .. } => "closed".into(),
+        }
+    }
+
     /// The PKCS#11 return code, where there is one.
     pub fn rv(&self) -> Option<&RvError> {
         match self {

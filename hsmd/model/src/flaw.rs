@@ -1,0 +1,51 @@
+//! Mistakes on purpose. A property that no mistake can break would prove nothing.
+
+/// A mistake that the model can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// INSERT and COMMIT come before the journal.
+    InsertBeforeJournal,
+    /// Private key n is destroyed before event n+1 is committed.
+    RetireBeforeCommit,
+    /// The slot takes the new generation's name before its key.
+    NameBeforeKey,
+    /// The writer lock is not taken.
+    NoLock,
+    /// Nobody waits for the lease to run out, and nobody's does.
+    NoLease,
+    /// The expected generation is not compared.
+    NoExpectation,
+    /// The note that a rotation has begun stays in the file and does not reach the token.
+    BegunInFileOnly,
+    /// The signed event is in the file before it is on the token.
+    FileBeforeToken,
+    /// What a rotation does to token and journal goes on when the lease has run out.
+    UnfencedRotation,
+    /// A daemon that lost its lock and gets it back goes on with what it knew.
+    ReturnWithoutLook,
+    /// A daemon that lost its lock and gets it back when its lease has run out does not wait.
+    ReturnWithoutWait,
+    /// A reply is handed over although the lease has run out since.
+    UnfencedReplies,
+    /// The gate stays open while a taint runs.
+    OpenGate,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::InsertBeforeJournal,
+        Self::RetireBeforeCommit,
+        Self::NameBeforeKey,
+        Self::NoLock,
+        Self::NoLease,
+        Self::NoExpectation,
+        Self::BegunInFileOnly,
+        Self::FileBeforeToken,
+        Self::UnfencedRotation,
+        Self::ReturnWithoutLook,
+        Self::ReturnWithoutWait,
+        Self::UnfencedReplies,
+        Self::OpenGate,
+    ];
+}

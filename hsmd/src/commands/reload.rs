@@ -1,0 +1,46 @@
+//! SIGHUP: purposes, callers and admins are read again, all or nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::authz::Policy;
+use crate::config::Config;
+use crate::keylog::chain;
+use crate::state::Shared;
+
+/// Reads the policy again at each SIGHUP, until dropped.
+pub(super) async fn on_hangup(config: Config, file: PathBuf, shared: Arc<Shared>) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
+    };
+    while hangup.recv().await.is_some() {
+        reload(&config, &file, &shared);
+    }
+}
+
+fn reload(running: &Config, file: &Path, shared: &Shared) {
+    let read = match Config::load(file) {
+        Ok(read) => read,
+        Err(error) => {
+            return tracing::error!(error = chain(&error), "the old policy stays in force");
+        }
+    };
+    shared.policy.store(Arc::new(Policy::new(&read)));
+    tracing::info!(
+        callers = read.caller.len(),
+        admins = read.admin.len(),
+        "the policy is reloaded"
+    );
+    let with_the_policy_read = Config {
+        purposes: read.purposes.clone(),
+        caller: read.caller.clone(),
+        admin: read.admin.clone(),
+        ..running.clone()
+    };
+    if with_the_policy_read != read {
+        tracing::warn!("other settings have changed as well: they need a restart");
+    }
+}

@@ -1,0 +1,137 @@
+//! `[listen.*]` and `[limits]`: where the daemon listens and how much of it one caller may take.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+/// The listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Signer, KeyLog, health, reflection on a Unix socket.
+    pub service: UnixListenConfig,
+    /// Admin, health, reflection on a Unix socket. Admin calls are served nowhere else.
+    pub admin: UnixListenConfig,
+    /// The service listener's calls over TCP with mutual TLS.
+    pub tls: Option<TlsListenConfig>,
+    /// The service listener's calls over TCP without any authentication.
+    pub plaintext: Option<PlaintextListenConfig>,
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixListenConfig {
+    /// The socket's path; its folder must exist.
+    pub path: PathBuf,
+    /// The socket's mode, in octal.
+    #[serde(deserialize_with = "mode")]
+    pub mode: u32,
+}
+
+/// TCP with mutual TLS. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsListenConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// The server's certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// The server's private key, PEM.
+    pub key: PathBuf,
+    /// The authorities that callers' certificates must come from, PEM.
+    pub client_ca: PathBuf,
+    /// The oldest version of TLS that is spoken.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2, for callers that can do no better.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[default]
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// TCP without TLS, on loopback only: everybody on the machine is the named caller.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaintextListenConfig {
+    /// Where to listen: an address of the loopback interface.
+    pub address: SocketAddr,
+    /// The name of the configured caller that everybody on the machine is here.
+    pub caller: String,
+    /// Must be true: says in so many words what this is.
+    pub anybody_on_this_machine_may_call: bool,
+}
+
+/// How much of the daemon one caller may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one user, or from one address.
+    pub connections_per_caller: usize,
+    /// Calls at once on one connection.
+    pub streams_per_connection: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { connections: 4096, connections_per_caller: 512, streams_per_connection: 256 }
+    }
+}
+
+impl ListenConfig {
+    pub(super) fn check(&self, caller_is_known: impl Fn(&str) -> bool) -> Result<(), String> {
+        if self.service.path == self.admin.path {
+            return Err("listen.service and listen.admin share a path".into());
+        }
+        let Some(plaintext) = &self.plaintext else { return Ok(()) };
+        if !plaintext.address.ip().is_loopback() {
+            return Err("listen.plaintext.address is not a loopback address".into());
+        }
+        if !plaintext.anybody_on_this_machine_may_call {
+            return Err(
+                "listen.plaintext needs anybody_on_this_machine_may_call = true: there is no \
+                 authentication"
+                    .into(),
+            );
+        }
+        if !caller_is_known(&plaintext.caller) {
+            return Err(format!(
+                "listen.plaintext.caller {:?} is not the name of a [[caller]] with \
+                 plaintext = true",
+                plaintext.caller
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl LimitsConfig {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.connections == 0 || self.connections_per_caller == 0 {
+            return Err("limits: a daemon without connections serves nobody".into());
+        }
+        if self.streams_per_connection == 0 {
+            return Err("limits: streams_per_connection is 0".into());
+        }
+        Ok(())
+    }
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(serde::de::Error::custom("a mode is up to three octal digits, like \"0660\"")),
+    }
+}

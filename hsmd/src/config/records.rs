@@ -1,0 +1,70 @@
+//! `[log]`, `[audit]` and `[observe]`: what the daemon says of itself, and where.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Log output on standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// In the syntax of tracing-subscriber's `EnvFilter`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Where audit records go: one JSON object a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, tag = "sink", rename_all = "lowercase")]
+pub enum AuditConfig {
+    /// Standard error, which systemd keeps in the journal.
+    #[default]
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// A file, turned over when it is full.
+    File {
+        /// The file; older ones are beside it with the endings .1, .2 and so on.
+        file: PathBuf,
+        /// How large it grows, in bytes.
+        #[serde(default = "max_bytes")]
+        max_bytes: u64,
+        /// How many older ones are kept.
+        #[serde(default = "keep")]
+        keep: u32,
+    },
+}
+
+/// Metrics and health over HTTP, for the machine itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObserveConfig {
+    /// Where to listen. Anything but loopback must be meant.
+    pub address: SocketAddr,
+}
+
+fn max_bytes() -> u64 {
+    64 * 1024 * 1024
+}
+
+fn keep() -> u32 {
+    8
+}

@@ -1,0 +1,130 @@
+//! Accepting: one task a listener, which finds out who called and counts the connection. TLS handshakes
+//! run apart, each with its own patience, so that none holds up the next.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{Connection, Stream};
+use super::limit::{Limit, Origin, Slot};
+use super::tls::Tls;
+use crate::authz::{Peer, certificate_peer, unix_peer};
+
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long to wait when the system has no descriptor left.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Where accepted connections go.
+pub(super) type Accepted = mpsc::Sender<io::Result<Connection>>;
+
+/// Accepts on a Unix socket until `stop` becomes true.
+pub(super) async fn unix(
+    listener: UnixListener,
+    limit: Limit,
+    accepted: Accepted,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream.map(|(stream, _)| stream),
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let admitted = stream.and_then(|stream| {
+            let peer = unix_peer(&stream)?;
+            Ok(limit.admit(Origin::Uid(peer.uid)).map(|slot| (stream, Peer::Unix(peer), slot)))
+        });
+        match admitted {
+            Ok(Some((stream, peer, slot))) => {
+                let connection = Connection::new(Stream::Unix(stream), peer, slot, None);
+                if accepted.send(Ok(connection)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => tracing::debug!("a connection too many was closed"),
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+/// Accepts plaintext connections on loopback until `stop` becomes true.
+pub(super) async fn plaintext(
+    listener: TcpListener,
+    limit: Limit,
+    accepted: Accepted,
+    mut stop: watch::Receiver<bool>,
+) {
+    while let Some((stream, slot)) = tcp(&listener, &limit, &mut stop).await {
+        let connection = Connection::new(Stream::Tcp(stream), Peer::Plaintext, slot, None);
+        if accepted.send(Ok(connection)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Accepts connections with mutual TLS until `stop` becomes true.
+pub(super) async fn tls(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    limit: Limit,
+    accepted: Accepted,
+    mut stop: watch::Receiver<bool>,
+) {
+    while let Some((stream, slot)) = tcp(&listener, &limit, &mut stop).await {
+        let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
+        tokio::spawn(async move {
+            match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, slot, &tls)).await {
+                // The server is gone: so is the connection.
+                Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
+                Ok(Err(error)) => tracing::info!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::info!("a TLS handshake took too long"),
+            }
+        });
+    }
+}
+
+async fn handshake(stream: TcpStream, slot: Slot, tls: &Tls) -> io::Result<Connection> {
+    // Subscribed before the configuration is read: a change in between closes the connection.
+    let revoked = tls.authorities_changed();
+    let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no client certificate"))?;
+    let peer = certificate_peer(certificate)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let stream = Stream::Tls(Box::new(stream));
+    Ok(Connection::new(stream, Peer::Certificate(peer), slot, Some(Box::pin(revoked))))
+}
+
+/// The next TCP connection that may be; none when it is time to stop.
+async fn tcp(
+    listener: &TcpListener,
+    limit: &Limit,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(TcpStream, Slot)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        match accepted.and_then(|(stream, from)| {
+            stream.set_nodelay(true)?;
+            Ok((stream, from))
+        }) {
+            Ok((stream, from)) => match limit.admit(Origin::Address(from.ip())) {
+                Some(slot) => return Some((stream, slot)),
+                None => tracing::debug!(%from, "a connection too many was closed"),
+            },
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+async fn wait_after(error: &io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+    tokio::time::sleep(BREATH).await;
+}

@@ -1,0 +1,145 @@
+//! An accepted connection: a byte stream that knows its peer, counts against a limit, and closes when
+//! it must.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::limit::Slot;
+use crate::authz::Peer;
+
+/// What a client sends first: until then it is nobody's caller and may be a slow loris.
+const PREFACE: usize = 24;
+
+/// How long it may take to send that.
+const PREFACE_WITHIN: Duration = Duration::from_secs(10);
+
+type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An accepted connection.
+pub(super) struct Connection {
+    stream: Stream,
+    peer: Arc<Peer>,
+    /// Done when the connection must close: the preface did not come, or authorities changed.
+    preface_late: Option<Closing>,
+    revoked: Option<Closing>,
+    received: usize,
+    _slot: Slot,
+}
+
+/// The transports.
+pub(super) enum Stream {
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// TCP on loopback.
+    Tcp(TcpStream),
+    /// TCP with mutual TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, peer: Peer, slot: Slot, revoked: Option<Closing>) -> Self {
+        Self {
+            stream,
+            peer: Arc::new(peer),
+            preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
+            revoked,
+            received: 0,
+            _slot: slot,
+        }
+    }
+
+    /// Whether the connection must close now; registers to be woken when it must.
+    fn must_close(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+        if self.received >= PREFACE {
+            self.preface_late = None;
+        } else if let Some(late) = &mut self.preface_late
+            && late.as_mut().poll(cx).is_ready()
+        {
+            return Some("no HTTP/2 preface in time");
+        }
+        if let Some(revoked) = &mut self.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            self.revoked = None;
+            return Some("the client authorities have changed");
+        }
+        None
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn Transport> {
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream),
+            Stream::Tcp(stream) => Pin::new(stream),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+trait Transport: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+
+impl Connected for Connection {
+    type ConnectInfo = Arc<Peer>;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        Arc::clone(&self.peer)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(why) = self.must_close(cx) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+        }
+        let before = buf.filled().len();
+        let polled = self.as_mut().stream().poll_read(cx, buf);
+        self.received = self.received.saturating_add(buf.filled().len() - before);
+        polled
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
