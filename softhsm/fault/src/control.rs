@@ -1,0 +1,275 @@
+//! Sets the faults of a module and reads what it counted, from the outside, while it runs or not.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::codes::Code;
+use crate::functions;
+use crate::memory::{FOR_EVER, Mapping, Memory, Plan, Record};
+use crate::status::Status;
+
+/// A control file could not be used, or what was asked makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The control file.
+    #[error("cannot use the control file {}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// PKCS#11 v2.40 has no such function.
+    #[error("{0:?} is no function of PKCS#11 v2.40")]
+    UnknownFunction(String),
+}
+
+/// Which functions a fault is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One, by its place in [`functions::NAMES`].
+    One(usize),
+    /// All.
+    All,
+}
+
+impl std::str::FromStr for Scope {
+    type Err = ControlError;
+
+    fn from_str(text: &str) -> Result<Self, ControlError> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let index = functions::index(text);
+        index.map(Self::One).ok_or_else(|| ControlError::UnknownFunction(text.to_owned()))
+    }
+}
+
+/// Which of the coming calls a fault hits. Calls that only ask for a length are neither hit nor
+/// counted off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// How many calls pass before the first is hit.
+    pub skip: u32,
+    /// How many are hit; `None`: until cleared.
+    pub times: Option<u32>,
+}
+
+impl Times {
+    /// The next `times` calls.
+    pub fn next(times: u32) -> Self {
+        Self { skip: 0, times: Some(times) }
+    }
+
+    /// Every call until cleared.
+    pub fn always() -> Self {
+        Self::default()
+    }
+
+    /// The same after `skip` more calls.
+    #[must_use]
+    pub fn after(self, skip: u32) -> Self {
+        Self { skip, ..self }
+    }
+
+    fn write(self, plan: &Plan) {
+        // One less than all there are to count means "for ever" by then.
+        plan.set(self.skip, self.times.map_or(FOR_EVER, |times| times.min(FOR_EVER - 1)));
+    }
+}
+
+/// The faults of the modules that use one control file. What is set holds from the next call on, in
+/// every process that has the module loaded, and in those that load it later.
+#[derive(Debug)]
+pub struct Control {
+    mapping: Mapping,
+    /// Held while several words are changed together.
+    lock: File,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Opens a control file, made first if there is none.
+    ///
+    /// # Errors
+    /// The file can't be used.
+    pub fn open(path: &Path) -> Result<Self, ControlError> {
+        let error = |source| ControlError::File { path: path.into(), source };
+        let mapping = Mapping::open(path).map_err(error)?;
+        let lock = File::open(path).map_err(error)?;
+        Ok(Self { mapping, lock, path: path.into() })
+    }
+
+    /// Returns a code instead of making the call; with `after`, makes the call and replaces its
+    /// result: what it did is done, and nobody is told.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn fail(
+        &self,
+        scope: Scope,
+        code: Code,
+        times: Times,
+        after: bool,
+    ) -> Result<(), ControlError> {
+        self.change(scope, |record| {
+            // The plan last: it is what sets the fault off.
+            record.fail.set(0, 0);
+            record.fail_code.store(code.0, Ordering::Release);
+            record.fail_after.store(after.into(), Ordering::Release);
+            times.write(&record.fail);
+        })
+    }
+
+    /// Makes calls slower by `delay` plus something between nothing and `jitter`.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn delay(
+        &self,
+        scope: Scope,
+        delay: Duration,
+        jitter: Duration,
+    ) -> Result<(), ControlError> {
+        self.change(scope, |record| {
+            record.delay_micros.store(delay.as_micros() as u64, Ordering::Release);
+            record.jitter_micros.store(jitter.as_micros() as u64, Ordering::Release);
+        })
+    }
+
+    /// Lets calls hang before they are made, until [`release`](Self::release) or
+    /// [`clear`](Self::clear).
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn hang(&self, scope: Scope, times: Times) -> Result<(), ControlError> {
+        self.change(scope, |record| times.write(&record.hang))
+    }
+
+    /// Lets hanging calls go on and no further call hang.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn release(&self) -> Result<(), ControlError> {
+        self.change(Scope::All, |record| record.hang.set(0, 0))?;
+        self.memory().releases.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Flips the last bit of what a function puts out (of a signature, for `C_Sign`).
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn corrupt(&self, scope: Scope, times: Times) -> Result<(), ControlError> {
+        self.change(scope, |record| times.write(&record.corrupt))
+    }
+
+    /// Takes the token away, as if it had been pulled out. Does nothing when it is away.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn drop_token(&self) -> Result<(), ControlError> {
+        self.turn(false)
+    }
+
+    /// Brings the token back. A process that had it before, or looked for it meanwhile, has to call
+    /// `C_Finalize` and `C_Initialize` before it can use it. Does nothing when it is there.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn restore_token(&self) -> Result<(), ControlError> {
+        self.turn(true)
+    }
+
+    /// Takes faults back, lets hanging calls go on and, with [`Scope::All`], brings the token back.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn clear(&self, scope: Scope) -> Result<(), ControlError> {
+        self.change(scope, |record| {
+            for plan in [&record.fail, &record.hang, &record.corrupt] {
+                plan.set(0, 0);
+            }
+            record.delay_micros.store(0, Ordering::Release);
+            record.jitter_micros.store(0, Ordering::Release);
+        })?;
+        self.memory().releases.fetch_add(1, Ordering::AcqRel);
+        if scope == Scope::All {
+            self.restore_token()?;
+        }
+        Ok(())
+    }
+
+    /// Sets all counters to zero.
+    pub fn reset_counters(&self) {
+        for record in &self.memory().functions {
+            let Record { calls, length_queries, failed, hung, corrupted, .. } = record;
+            for counter in [calls, length_queries, failed, hung, corrupted] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How often a function has been called.
+    ///
+    /// # Errors
+    /// There is no such function.
+    pub fn calls(&self, function: &str) -> Result<u64, ControlError> {
+        let index = functions::index(function)
+            .ok_or_else(|| ControlError::UnknownFunction(function.to_owned()))?;
+        Ok(self.memory().functions[index].calls.load(Ordering::Acquire))
+    }
+
+    /// The faults that are set, and what was counted.
+    pub fn status(&self) -> Status {
+        Status::read(self.memory())
+    }
+
+    fn memory(&self) -> &Memory {
+        self.mapping.memory()
+    }
+
+    fn change(&self, scope: Scope, change: impl Fn(&Record)) -> Result<(), ControlError> {
+        self.locked(|memory| {
+            match scope {
+                Scope::One(index) => change(&memory.functions[index]),
+                Scope::All => memory.functions.iter().for_each(change),
+            }
+            if memory.functions.iter().any(Record::is_armed) {
+                memory.word.fetch_or(1, Ordering::AcqRel);
+            } else {
+                memory.word.fetch_and(!1, Ordering::AcqRel);
+            }
+        })
+    }
+
+    /// Moves the epoch on if the token is where `away` says.
+    fn turn(&self, away: bool) -> Result<(), ControlError> {
+        self.locked(|memory| {
+            if memory.is_away() == away {
+                memory.word.fetch_add(2, Ordering::AcqRel);
+            }
+        })
+    }
+
+    fn locked(&self, work: impl FnOnce(&Memory)) -> Result<(), ControlError> {
+        let error = |source| ControlError::File { path: self.path.clone(), source };
+        self.lock.lock().map_err(error)?;
+        work(self.memory());
+        self.lock.unlock().map_err(error)
+    }
+}
+
+impl Record {
+    /// Whether anything may still go wrong with this function.
+    fn is_armed(&self) -> bool {
+        let plans = [&self.fail, &self.hang, &self.corrupt];
+        let times = [&self.delay_micros, &self.jitter_micros];
+        plans.iter().any(|plan| plan.read().1 > 0)
+            || times.iter().any(|time| time.load(Ordering::Acquire) > 0)
+    }
+}
