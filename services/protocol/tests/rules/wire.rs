@@ -144,25 +144,39 @@ fn what_is_not_a_token_is_malformed() {
         let member = Base64UrlUnpadded::decode_vec(&pack(json.as_bytes())).expect("base64url");
         Base64UrlUnpadded::encode_string(&[member.clone(), member].concat())
     };
+    let attributes = |attributes: &str| {
+        let at = json.find(r#""attributes":"#).expect("the last member");
+        with(&format!(r#"{}"attributes":{attributes}}}"#, &json[..at]))
+    };
+    ReceivedToken::decode(&attributes(r#"{"x":[1,{"y":null}]}"#)).expect("any attributes");
     let cases = [
-        ("nothing", String::new()),
-        ("only a signature", signature.clone()),
-        ("no signature", format!("{}{}", "x".repeat(88), pack(json.as_bytes()))),
-        ("a split character", "é".repeat(100)),
-        ("padding", format!("{}=", with(&json))),
-        ("not gzip", format!("{signature}{}", Base64UrlUnpadded::encode_string(b"abc"))),
-        ("cut off", with(&json)[..400].to_owned()),
-        ("something behind it", format!("{signature}{two_members}")),
-        ("a bomb", with(&format!("{{\"x\":\"{}\"}}", "a".repeat(10_000_000)))),
-        ("no JSON", with("x")),
-        ("an unknown member", with(&json.replacen('{', r#"{"x":1,"#, 1))),
-        ("a blank", with(&json.replacen(':', ": ", 1))),
-        ("members out of order", with(&out_of_order(&json))),
-        ("a time without fraction", with(&json.replacen(".000Z", "Z", 1))),
+        ("nothing", String::new(), "too short"),
+        ("only a signature", signature.clone(), "not gzip"),
+        ("no signature", format!("{}{}", "x".repeat(88), pack(json.as_bytes())), "no signature"),
+        ("a split character", "é".repeat(100), "no signature"),
+        ("an odd split", format!("x{}", "é".repeat(100)), "too short"),
+        ("padding", format!("{}=", with(&json)), "not base64url"),
+        (
+            "not gzip",
+            format!("{signature}{}", Base64UrlUnpadded::encode_string(b"abc")),
+            "not gzip",
+        ),
+        ("cut off", with(&json)[..400].to_owned(), "not gzip"),
+        ("something behind it", format!("{signature}{two_members}"), "followed by something"),
+        ("a long text", format!("{signature}{}", "A".repeat(17_000)), "too long"),
+        ("a bomb", attributes(&format!("{{\"x\":\"{}\"}}", "a".repeat(9_000_000))), "too much"),
+        ("no JSON", with("x"), "Payload"),
+        ("an unknown member", with(&json.replacen('{', r#"{"x":1,"#, 1)), "Json"),
+        ("a blank", with(&json.replacen(':', ": ", 1)), "Blank"),
+        ("a blank in the attributes", attributes(r#"{"x": 1}"#), "Blank"),
+        ("a name twice in the attributes", attributes(r#"{"x":1,"x":2}"#), "DuplicateName"),
+        ("members out of order", with(&out_of_order(&json)), "members out of order"),
+        ("a time without fraction", with(&json.replacen(".000Z", "Z", 1)), "Json"),
     ];
-    for (name, token) in cases {
+    for (name, token, reason) in cases {
         let error = ReceivedToken::decode(&token).expect_err(name);
         assert_eq!(variant(&error), "Malformed", "{name}");
+        assert!(format!("{error:?}").contains(reason), "{name}: {error:?}");
     }
 }
 
