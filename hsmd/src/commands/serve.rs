@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::state::{Phase, Shared};
 use crate::token::Modules;
-use crate::{activation, daemon, grpc, observe};
+use crate::{activation, daemon, grpc, observe, watchdog};
 
 /// Serves until SIGTERM or SIGINT, then finishes what was accepted. SIGHUP reads the policy again.
 ///
@@ -46,6 +46,7 @@ pub async fn serve(
     serve_http(&config, &shared, &stop, &mut beside).await?;
     beside.spawn(reload::on_hangup(config.clone(), config_file.to_owned(), Arc::clone(&shared)));
 
+    beside.spawn(watchdog::run(Arc::clone(&signer)));
     let mut server = tokio::spawn(grpc::serve(listeners, Arc::clone(&shared), stop.clone()));
     notify(&[NotifyState::Ready]);
     tracing::info!(
