@@ -16,6 +16,8 @@ mod server_keys;
 mod shutdown;
 mod start;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use cors::cors;
 pub use endorsed_key::{EndorsedKey, KeyLifetime};

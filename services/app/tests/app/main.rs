@@ -7,7 +7,6 @@
 )]
 
 mod faults;
-mod hsm;
 mod replay;
 mod requests;
 mod session;

@@ -8,7 +8,7 @@ use std::{
 use hsmd_chain::{SignedBody, cesr::PublicKey};
 use hsmd_client::{Clock, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_protocol::{AccessToken, PrivateKey};
-use hsmd_service::random;
+use hsmd_service::{random, testing::until};
 use serde_json::Value;
 
 use crate::{
@@ -234,7 +234,7 @@ async fn servers(stack: &Stack, app: &App) {
     let text = stack.endorse(&brief, "access", Duration::from_secs(1)).await;
     stack.store_endorsement(&brief, &text).await;
     let session = session_of(&brief);
-    crate::stack::until("the endorsement to expire", async || {
+    until("the endorsement to expire", async || {
         app.post(session.request()).await.refusal() == (401, "BA000".to_owned())
     })
     .await;

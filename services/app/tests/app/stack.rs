@@ -1,14 +1,14 @@
 //! Everything that the app lives among, replicas of it, and requests to them.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::body::Bytes;
 use hsmd_client::{Client, ConnectOptions};
 use hsmd_protocol::PrivateKey;
-use hsmd_service::random;
+use hsmd_service::{
+    random,
+    testing::{RunningHsm, sibling, until},
+};
 use hsmd_store::{Store, testing::RedisServer};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
@@ -16,17 +16,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{
-    hsm::{Hsm, sibling},
-    session::Session,
-};
+use crate::session::Session;
 
 /// How far clocks may differ here: short, since a flushed Redis is not believed for as long.
 pub(crate) const SKEW: Duration = Duration::from_millis(500);
 
 /// hsmd, Redis, and an access key that hsmd has endorsed, as an auth server has one.
 pub(crate) struct Stack {
-    pub(crate) hsm: Hsm,
+    pub(crate) hsm: RunningHsm,
     pub(crate) redis: RedisServer,
     pub(crate) store: Store,
     pub(crate) server: PrivateKey,
@@ -47,7 +44,7 @@ pub(crate) struct Answer {
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let hsm = Hsm::start().await;
+        let hsm = RunningHsm::start().await;
         let redis = RedisServer::start().await.unwrap();
         let store = redis.store().unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -156,14 +153,5 @@ impl Answer {
     pub(crate) fn refusal(&self) -> (u16, String) {
         let value: Value = serde_json::from_str(&self.text).expect("JSON");
         (self.status, value["error"]["code"].as_str().unwrap_or(&self.text).to_owned())
-    }
-}
-
-/// Waits until a condition of another process holds.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !condition().await {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

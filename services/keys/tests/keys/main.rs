@@ -9,6 +9,7 @@
 
 mod browser;
 mod caching;
+mod daemon;
 mod listing;
 mod log;
 mod page;

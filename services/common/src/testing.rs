@@ -1,29 +1,38 @@
-//! A private hsmd: its token, its Postgres, its key log. Everything ends with it.
+//! A private hsmd for tests of services: its token, its Postgres, its key log. Everything ends with it.
+//!
+//! It runs the workspace's own binaries, which have to be built beside the test: SoftHSM, Postgres 15 in
+//! Debian's place, Unix sockets only.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should fail loudly"
+)]
 
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::stack::until;
-
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 
-/// hsmd and what it stands on.
-pub(crate) struct Hsm {
-    pub(crate) identity: String,
+/// A running hsmd and what it stands on. Callers with our uid may have keys endorsed for `access`,
+/// `response` and `other`, for 24 h at the most, read the log, rotate and taint.
+pub struct RunningHsm {
+    /// The identity of its key log.
+    pub identity: String,
     folder: TempDir,
     daemon: Option<Child>,
 }
 
-impl Hsm {
+impl RunningHsm {
     /// Provisions a token, makes the database, begins a key log and serves it.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Postgres does not run as root, so its user has to get at its folder in here.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -32,7 +41,7 @@ impl Hsm {
         hsm.configure();
         let (token, pin) = (hsm.path("token"), hsm.path("pin"));
         let mut provision = Command::new(sibling("hsmd-softhsm"));
-        provision.args(["provision", "--label", "app-tests", "--dir"]).arg(token);
+        provision.args(["provision", "--label", "service-tests", "--dir"]).arg(token);
         run(provision.arg("--pin-file").arg(pin)).await;
         run(hsm.command().arg("migrate")).await;
         hsm.identity = run(hsm.command().arg("init")).await;
@@ -41,7 +50,7 @@ impl Hsm {
     }
 
     /// Starts the daemon and waits until it signs.
-    pub(crate) async fn serve(&mut self) {
+    pub async fn serve(&mut self) {
         let log = fs::File::create(self.path("hsmd.log")).unwrap();
         let mut command = self.command();
         self.daemon = Some(command.arg("serve").stderr(log).kill_on_drop(true).spawn().unwrap());
@@ -54,16 +63,17 @@ impl Hsm {
     }
 
     /// Kills the daemon.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         self.daemon.take().unwrap().kill().await.unwrap();
     }
 
-    /// Taints the head.
-    pub(crate) async fn taint(&self) {
-        run(self.control().args(["taint", "--reason", "a test"])).await;
+    /// Rotates, or taints: `change` is hsmctl's word for it.
+    pub async fn change(&self, change: &str) {
+        run(self.control().args([change, "--reason", "a test"])).await;
     }
 
-    pub(crate) fn endpoint(&self, listener: &str) -> String {
+    /// Where a listener is: `service` or `admin`.
+    pub fn endpoint(&self, listener: &str) -> String {
         format!("unix://{}", self.path(&format!("{listener}.sock")).display())
     }
 
@@ -99,7 +109,7 @@ writer_url_file = "{folder}/writer.url"
 owner_url_file = "{folder}/owner.url"
 [[token]]
 module = "/usr/lib/softhsm/libsofthsm2.so"
-label = "app-tests"
+label = "service-tests"
 pin_file = "{folder}/pin"
 [purposes]
 endorse = ["access", "response", "other"]
@@ -173,7 +183,7 @@ allow = ["status", "rotate", "taint"]
     }
 }
 
-impl Drop for Hsm {
+impl Drop for RunningHsm {
     fn drop(&mut self) {
         let mut stop = self.postgres("pg_ctl");
         stop.arg("-D").arg(self.path("postgres")).args(["-s", "-m", "immediate", "stop"]);
@@ -182,11 +192,22 @@ impl Drop for Hsm {
     }
 }
 
-/// One of the workspace's commands, built beside ours.
-pub(crate) fn sibling(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_hsmd-app")).with_file_name(name);
+/// One of the workspace's commands, built beside the test: `target/<profile>/name`.
+pub fn sibling(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let path = folder.join(name);
     assert!(path.exists(), "{name} is not built: cargo build --workspace --bins");
     path
+}
+
+/// Waits until a condition of another process holds.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Runs a command to its end, which must be good, and returns what it printed.

@@ -1,0 +1,66 @@
+//! The keys service on a real hsmd, over gRPC: follows rotations and taints, and what happens to it
+//! while the daemon is away.
+
+use std::time::{Duration, Instant};
+
+use hsmd_chain::{Anchor, KeyLog};
+use hsmd_client::{Client, Clock};
+use hsmd_keys::Keys;
+use hsmd_service::{Hsm, config::HsmConfig, random, testing::RunningHsm, testing::until};
+use hsmd_store::testing::RedisServer;
+
+use crate::support::{Answer, FAR, ask, start};
+
+#[tokio::test]
+async fn it_follows_the_daemon() {
+    let mut daemon = RunningHsm::start().await;
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let config: HsmConfig = toml::from_str(&format!(
+        "identity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"11s\"",
+        daemon.identity,
+        daemon.endpoint("service")
+    ))
+    .unwrap();
+    let hsm = Hsm::connect(&config).unwrap();
+    let client: Client = hsm.client.clone();
+    let (address, _running) =
+        start(Keys::new(hsm.log, store.clone(), Clock::system()).router()).await;
+    let get = async |path: &str| ask(address, "GET", path, &[], String::new()).await;
+    until("the service", async || get("/ready").await.status == 200).await;
+    let anchor: Anchor = daemon.identity.parse().unwrap();
+    assert_eq!(verified(&get("/hsm/keys").await, &anchor).events().len(), 1);
+
+    let key = *random::key().public_key();
+    let signed = client.endorse("response", &key, Duration::from_secs(60)).await.unwrap();
+    let text = format!(r#"{{"body":{},"signature":"{}"}}"#, signed.body, signed.signature);
+    store.response_endorsements.publish(&key, &text, FAR.parse().unwrap()).await.unwrap();
+    assert_eq!(get(&format!("/keys/{key}")).await.text, text);
+
+    daemon.change("rotate").await;
+    daemon.change("taint").await;
+    let answered = Instant::now();
+    until("the taint", async || {
+        let log = verified(&get("/hsm/keys").await, &anchor);
+        log.events().len() == 3 && log.head().event().taint_previous()
+    })
+    .await;
+    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
+    let head = verified(&get("/hsm/keys").await, &anchor).head().event().id();
+    until("the mirror", async || store.mirrored_log.find(&head).await.unwrap().is_some()).await;
+
+    daemon.kill().await;
+    assert_eq!(get("/hsm/keys").await.status, 200, "one missed heartbeat says nothing");
+    until("the log to be stale", async || get("/hsm/keys").await.status == 503).await;
+    assert_eq!(get(&format!("/keys/{key}")).await.text, text);
+    daemon.serve().await;
+    until("the log again", async || get("/ready").await.status == 200).await;
+    assert_eq!(verified(&get("/hsm/keys").await, &anchor).events().len(), 3);
+}
+
+/// The served log, verified as any reader does.
+fn verified(answer: &Answer, anchor: &Anchor) -> KeyLog {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let skew = Duration::from_secs(5);
+    KeyLog::verify_json(answer.text.as_bytes(), anchor, Clock::system().now(), skew).unwrap()
+}
