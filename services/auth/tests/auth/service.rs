@@ -5,7 +5,7 @@ use std::{process::Command, thread};
 use rustix::process::Signal;
 
 use crate::{
-    client::{Account, Http, nonce},
+    client::{Account, Http, nonce, server_of},
     process::{sibling, wait_for},
     stack::Stack,
 };
@@ -25,6 +25,29 @@ fn no_identity_no_service() {
         assert_eq!(output.status.code(), Some(64));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.contains(hint), "{errors}");
+    }
+}
+
+/// Messages that another implementation has made and signed.
+#[test]
+fn the_golden_messages_are_accepted() {
+    let vectors = include_str!("../../../protocol/tests/vectors.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).expect("JSON");
+    let message = |name: &str| vectors[name]["message"].as_str().expect("a message").to_owned();
+    let stack = Stack::start();
+    let auth = stack.auth("auth");
+    let posted = [("/account/create", "createAccount"), ("/device/rotate", "rotateDevice")];
+    for (route, name) in posted {
+        let answer = auth.http.post(route, &message(name));
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        let key = server_of(&answer.body);
+        let request = vectors[name]["payload"].as_str().expect("a payload");
+        let nonce = &request[r#"{"access":{"nonce":""#.len()..][..24];
+        let payload = format!(
+            r#"{{"payload":{{"access":{{"nonce":"{nonce}","serverIdentity":"{key}"}},"response":{{}}}},"signature":"0I"#
+        );
+        assert!(answer.body.starts_with(&payload), "{name}: {}", answer.body);
+        assert_eq!(answer.body.len(), payload.len() + 86 + 2, "{name}: nothing follows");
     }
 }
 

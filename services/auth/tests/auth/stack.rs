@@ -67,6 +67,11 @@ impl Stack {
         self.service("hsmd-keys", "keys", &self.service_config()).ready()
     }
 
+    /// An application, ready.
+    pub(crate) fn app(&self) -> Service {
+        self.service("hsmd-app", "app", &self.service_config()).ready()
+    }
+
     /// Starts a service and waits until it listens.
     pub(crate) fn service(&self, program: &str, name: &str, config: &str) -> Service {
         self.write(&format!("{name}.toml"), config);

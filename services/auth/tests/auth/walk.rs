@@ -82,6 +82,10 @@ fn a_device_walks_the_protocol() {
     let first = phone.json(&["show"]);
     let second = phone.json(&["refresh"]);
     assert_eq!(first["session"]["refreshExpiry"], second["session"]["refreshExpiry"]);
+    let app = stack.app();
+    let access = ["access", "--app", &app.http.url];
+    let response = phone.run(&access);
+    assert_eq!(response, r#"{"wasFoo":"bar","wasBar":"foo","serverName":"rust"}"#);
 
     let tablet = Device::new(&stack, "tablet", &url, &keys);
     let container = tablet.run(&["link-container", "--identity", identity]);
@@ -92,7 +96,9 @@ fn a_device_walks_the_protocol() {
     tablet.run(&["unlink", text(&created, "device")]);
     phone.refused(&["refresh"], "403");
     phone.refused(&["rotate"], "403");
+    phone.refused(&access, "device revoked");
     tablet.run(&["refresh"]);
+    tablet.run(&access);
 
     tablet.run(&["change-recovery", "--new-recovery", &next]);
     let laptop = Device::new(&stack, "laptop", &url, &keys);
