@@ -1,4 +1,4 @@
-//! The admin listener's calls: status, rotate, taint.
+//! The admin listener's calls: status, rotate, taint, and the record of them.
 
 use hsmd_chain::{Digest, SignedEvent};
 use hsmd_proto::v1;
@@ -38,6 +38,19 @@ impl AdminClient {
         let message = v1::StatusRequest {};
         let call = async |channel, request| Generated::new(channel).status(request).await;
         self.caller.unary("Status", Repeat::Safe, message, call).await
+    }
+
+    /// The record of admin actions: up to `count` of them from a number on, or the newest with 0.
+    pub async fn actions(
+        &self,
+        from_number: u64,
+        count: u32,
+    ) -> Result<Vec<v1::AdminRecord>, CallError> {
+        let message = v1::ListActionsRequest { from_number, page_size: count };
+        let call = async |channel, request| Generated::new(channel).list_actions(request).await;
+        let answer: v1::ListActionsResponse =
+            self.caller.unary("ListActions", Repeat::Safe, message, call).await?;
+        Ok(answer.records)
     }
 
     /// Makes the committed next key the active one.

@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Rotate(Change),
     /// Declare the active key compromised and replace it; asks nothing
     Taint(Change),
+    /// Print the record of what administrators did
+    Audit(Audit),
     /// Verify a key log and what was signed under it, without a daemon
     Verify(Verify),
     /// Print a script of shell completions
@@ -116,6 +118,18 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// The first record wanted; without it, the newest are printed
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) from: Option<u64>,
+
+    /// How many records at the most
+    #[arg(long, default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) count: u32,
 }
 
 #[derive(Debug, Args)]

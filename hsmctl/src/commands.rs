@@ -1,5 +1,6 @@
 //! What each command does. Those that need a daemon run on one small runtime.
 
+mod audit;
 mod log;
 mod rotate;
 mod sign;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
 async fn online(command: &Command, global: &Global, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Status => status::run(&admin(global)?, output).await,
+        Command::Audit(audit) => audit::run(&admin(global)?, audit, output).await,
         Command::Identity => log::identity(&client(global)?, global, output).await,
         Command::Log(log) => log::run(&client(global)?, log, global, output).await,
         Command::Endorse(endorse) => sign::endorse(&client(global)?, endorse, output).await,

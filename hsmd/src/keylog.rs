@@ -12,7 +12,7 @@ mod writer;
 
 pub use connect::Owner;
 pub use migrate::migrate;
-pub use reader::{Reader, Row};
+pub use reader::{ActionRow, Reader, Row};
 pub use record::{AdminAction, AdminRecord};
 pub use writer::{AppendError, Backend, Writer};
 

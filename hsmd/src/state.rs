@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
+use crate::config::DatabaseConfig;
 use crate::core::{Core, Published};
 use crate::metrics::Metrics;
 use crate::signer::Signer;
@@ -60,6 +61,8 @@ pub struct Shared {
     database: SyncMutex<DatabaseReport>,
     problem: SyncMutex<Option<String>>,
     certificate_expiry: AtomicI64,
+    /// Where to look up admin records.
+    pub(crate) database_config: DatabaseConfig,
 }
 
 impl Shared {
@@ -70,6 +73,7 @@ impl Shared {
         audit: Audit,
         clock: Clock,
         signer: Arc<Signer>,
+        database_config: DatabaseConfig,
     ) -> Self {
         Self {
             policy: ArcSwap::from_pointee(policy),
@@ -83,6 +87,7 @@ impl Shared {
             database: SyncMutex::default(),
             problem: SyncMutex::default(),
             certificate_expiry: AtomicI64::new(0),
+            database_config,
         }
     }
 

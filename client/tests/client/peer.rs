@@ -334,6 +334,13 @@ impl Admin for State {
         }))
     }
 
+    async fn list_actions(
+        &self,
+        _request: Request<v1::ListActionsRequest>,
+    ) -> Result<Response<v1::ListActionsResponse>, Status> {
+        Ok(Response::new(v1::ListActionsResponse::default()))
+    }
+
     async fn rotate(
         &self,
         request: Request<v1::RotateRequest>,

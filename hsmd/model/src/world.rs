@@ -89,8 +89,8 @@ pub struct State {
     pub lock: Lock,
     /// The token's key pairs.
     pub keys: Vec<Pair>,
-    /// The journal's copies on the token: two for a moment, while one replaces the other.
-    pub copies: Vec<Entries>,
+    /// The journal's copy on the token. For a moment there are two, old and new, which merge to the new.
+    pub copy: Option<Entries>,
     /// State folders: one that is shared, or one a daemon.
     pub disks: Vec<Disk>,
     /// The processes.

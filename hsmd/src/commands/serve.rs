@@ -40,7 +40,9 @@ pub async fn serve(
     let audit = Audit::start(&config.audit).map_err(CommandError::Audit)?;
     let signer = Arc::new(signer(&config, &clock, &modules, &metrics)?);
     let policy = Policy::new(&config);
-    let shared = Arc::new(Shared::new(policy, metrics, audit, clock, Arc::clone(&signer)));
+    let database = config.database.clone();
+    let shared =
+        Arc::new(Shared::new(policy, metrics, audit, clock, Arc::clone(&signer), database));
     let listeners = grpc::bind(&config.listen, &config.limits, inherited).await?;
     let mut beside = JoinSet::new();
     serve_http(&config, &shared, &stop, &mut beside).await?;

@@ -8,10 +8,11 @@ use tonic::{Request, Response, Status};
 
 use super::call::Call;
 use super::convert;
-use super::status::{not_rotated, not_serving};
+use super::status::{database_unavailable, not_rotated, not_serving};
 use crate::authz::AdminPermit;
 use crate::config::AdminAction;
 use crate::health;
+use crate::keylog::{KeylogError, Reader};
 use crate::rotation;
 use crate::state::{Phase, Shared};
 
@@ -67,9 +68,36 @@ impl Admin for AdminService {
             });
         call.end(outcome.map(Response::new)).await
     }
+
+    async fn list_actions(
+        &self,
+        request: Request<v1::ListActionsRequest>,
+    ) -> Result<Response<v1::ListActionsResponse>, Status> {
+        let mut call = Call::begin(&self.shared, "ListActions", &request)?;
+        let result = match self.permit(&mut call, AdminAction::Status) {
+            Ok(_permit) => self.actions(request.into_inner()).await.map(Response::new),
+            Err(status) => Err(status),
+        };
+        call.end(result).await
+    }
 }
 
 impl AdminService {
+    /// Reads records on a connection of its own: seldom asked for, and never in a rotation's way.
+    async fn actions(
+        &self,
+        request: v1::ListActionsRequest,
+    ) -> Result<v1::ListActionsResponse, Status> {
+        let v1::ListActionsRequest { from_number, page_size } = request;
+        let from = (from_number > 0).then_some(from_number);
+        let count = if page_size == 0 { 100 } else { page_size.min(1000) };
+        let unavailable = |error: KeylogError| database_unavailable(&error);
+        let mut reader =
+            Reader::connect(&self.shared.database_config).await.map_err(unavailable)?;
+        let rows = reader.read_actions(from, count).await.map_err(unavailable)?;
+        Ok(v1::ListActionsResponse { records: rows.into_iter().map(convert::action).collect() })
+    }
+
     /// Rotates or taints in a task of its own: a caller who leaves does not split it.
     async fn advance(
         &self,

@@ -9,7 +9,7 @@ use tonic::{Request, Status};
 
 use super::MAX_PAYLOAD;
 use super::status::invalid;
-use crate::keylog::chain;
+use crate::keylog::{ActionRow, chain};
 use crate::signer::Signed;
 
 const MAX_REASON: usize = 500;
@@ -108,6 +108,19 @@ pub(super) fn reason(text: &str) -> Result<String, Status> {
 
 pub(super) fn event(event: &SignedEvent) -> v1::Event {
     v1::Event { text: event.text().to_owned(), signature: event.signature().to_string() }
+}
+
+pub(super) fn action(row: ActionRow) -> v1::AdminRecord {
+    v1::AdminRecord {
+        number: row.number,
+        at: row.at,
+        action: row.action,
+        caller: row.caller,
+        reason: row.reason,
+        request_id: row.request_id,
+        sequence_number: row.sequence_number,
+        file_digest: row.file_digest.unwrap_or_default(),
+    }
 }
 
 pub(super) fn signed_body(signed: Signed) -> v1::SignedBody {

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::authz::Denied;
 use crate::core::CoreError;
-use crate::keylog::chain;
+use crate::keylog::{KeylogError, chain};
 use crate::rotation::RotationError;
 use crate::signer::SignError;
 use crate::state::Phase;
@@ -104,6 +104,10 @@ pub(super) fn not_rotated(error: &RotationError) -> Status {
         return status(code, reason, "internal error; the daemon's log says more", HashMap::new());
     }
     status(code, reason, message, HashMap::new())
+}
+
+pub(super) fn database_unavailable(error: &KeylogError) -> Status {
+    status(Code::Unavailable, "DATABASE_UNAVAILABLE", chain(error), HashMap::new())
 }
 
 fn live_until(replaced_at: hsmd_chain::Timestamp, hours: u64) -> String {

@@ -16,6 +16,27 @@ pub struct Row {
     pub signature: String,
 }
 
+/// A record of an admin action, as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRow {
+    /// Its number.
+    pub number: u64,
+    /// When.
+    pub at: String,
+    /// What.
+    pub action: String,
+    /// By whom.
+    pub caller: String,
+    /// Why.
+    pub reason: String,
+    /// The request's id.
+    pub request_id: String,
+    /// The newest event that it left.
+    pub sequence_number: u32,
+    /// Of an import: the digest of the file.
+    pub file_digest: Option<String>,
+}
+
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
@@ -39,6 +60,34 @@ impl Reader {
     /// The server, or the tables are not there.
     pub async fn read(&mut self, from: u32) -> Result<Vec<Row>, KeylogError> {
         read(&mut self.connection, &self.schema, from).await
+    }
+
+    /// Records of admin actions, oldest first: `count` of them from a number on, or the newest.
+    ///
+    /// # Errors
+    /// The server, or the tables are not there.
+    pub async fn read_actions(
+        &mut self,
+        from: Option<u64>,
+        count: u32,
+    ) -> Result<Vec<ActionRow>, KeylogError> {
+        let from = from.map(|from| i64::try_from(from).unwrap_or(i64::MAX));
+        timed("reading admin records", async {
+            sqlx::query(
+                "SELECT * FROM (SELECT number, at, action, caller, reason, request_id, \
+                   sequence_number, file_digest FROM admin_action \
+                   WHERE $1::bigint IS NULL OR number >= $1 \
+                   ORDER BY CASE WHEN $1::bigint IS NULL THEN -number ELSE number END \
+                   LIMIT $2) page ORDER BY number",
+            )
+            .bind(from)
+            .bind(i64::from(count))
+            .fetch_all(&mut self.connection)
+            .await
+            .and_then(|rows| rows.iter().map(action_row).collect())
+            .map_err(KeylogError::statement("reading admin records"))
+        })
+        .await
     }
 
     /// What the role may do to the table beyond SELECT and INSERT; should be nothing.
@@ -85,6 +134,19 @@ pub(super) async fn read(
         }
     })
     .await
+}
+
+fn action_row(row: &PgRow) -> Result<ActionRow, sqlx::Error> {
+    Ok(ActionRow {
+        number: row.try_get::<i64, _>("number")?.cast_unsigned(),
+        at: row.try_get("at")?,
+        action: row.try_get("action")?,
+        caller: row.try_get("caller")?,
+        reason: row.try_get("reason")?,
+        request_id: row.try_get("request_id")?,
+        sequence_number: row.try_get::<i32, _>("sequence_number")?.cast_unsigned(),
+        file_digest: row.try_get("file_digest")?,
+    })
 }
 
 fn row(row: &PgRow) -> Result<Row, KeylogError> {
