@@ -55,7 +55,7 @@ impl Worker {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut migrated = false;
-        let mut purged = Instant::now();
+        let mut purged: Option<Instant> = None;
         loop {
             ticks.tick().await;
             let mut problems = Vec::new();
@@ -69,10 +69,10 @@ impl Worker {
                 let copied = self.copies.keep_complete(self.clock.now()).await;
                 note(copied, "Redis lacks copies of revocations", &mut problems);
             }
-            if migrated && purged.elapsed() >= PURGE {
+            if migrated && purged.is_none_or(|at| at.elapsed() >= PURGE) {
                 let outcome = self.database.purge(self.clock.now(), self.challenge).await;
                 note(outcome, "old rows can't be removed", &mut Vec::new());
-                purged = Instant::now();
+                purged = Some(Instant::now());
             }
             self.publish(problems);
         }

@@ -73,7 +73,14 @@ fn redis_flushed_stopped_and_restarted() {
     assert_eq!(auth.http.post("/session/refresh", &used.text).status, 401, "used all the same");
     answers(&auth, &bob);
 
+    // A device is not revoked unless the applications can be told.
     stack.kill_redis();
+    let (authentication, signer) = bob.rotation(1);
+    let link = DeviceReference { device: bob.device };
+    let request = sign(&UnlinkDevice { authentication, link }, signer);
+    assert_eq!(auth.http.post(request.route(), &request.text).status, 503);
+    let revoked = format!("SELECT count(revoked_at) FROM devices WHERE device = '{}'", bob.device);
+    assert_eq!(stack.postgres.sql("auth", &revoked), "0");
     refuses(&auth, &bob);
     stack.restart_redis();
     wait_for("the revocation's copy", || match status(&stack, &alice) {
@@ -100,6 +107,14 @@ fn postgres_restarted() {
     stack.postgres.up();
     answers(&auth, &alice);
     assert_eq!(auth.http.post("/session/refresh", &used.text).status, 401);
+
+    // What no check looks at any more is removed.
+    let count = "SELECT count(*) FROM challenges";
+    let aged = "UPDATE challenges SET given_at = given_at - 3600000 WHERE used_at IS NULL";
+    stack.postgres.sql("auth", aged);
+    assert_ne!(stack.postgres.sql("auth", count), "1");
+    let _purging = stack.auth("purging");
+    wait_for("the purge", || (stack.postgres.sql("auth", count) == "1").then_some(()));
 }
 
 #[test]

@@ -154,6 +154,13 @@ fn sessions(http: &Http, stack: &Stack) {
     refused("replayed", &http.post("/session/create", &answer.text), 401, "BA000");
 
     let challenge = alice.challenge(http);
+    let (_, next) = alice.rotation(1);
+    let wrong = client::Outgoing::create_session(alice.device, challenge, &session, nonce(), next);
+    refused("the next key", &http.post("/session/create", &wrong.text), 401, "BA101");
+    let right = http.post("/session/create", &alice.answer(challenge, &session).text);
+    refused("a challenge that a wrong answer used up", &right, 401, "BA000");
+
+    let challenge = alice.challenge(http);
     let text = challenge.to_string();
     stack.postgres.sql(
         "auth",
