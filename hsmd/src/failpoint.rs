@@ -18,6 +18,13 @@ macro_rules! crash_point {
     };
 }
 
+/// Arms what FAILPOINTS names, for the life of the process.
+#[cfg(feature = "failpoints")]
+pub fn arm() {
+    // Dropping the scenario would disarm it.
+    std::mem::forget(fail::FailScenario::setup());
+}
+
 /// Kills this process with SIGKILL.
 #[cfg(feature = "failpoints")]
 pub fn die(name: &str) {
