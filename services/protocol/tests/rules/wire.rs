@@ -208,4 +208,33 @@ proptest! {
         let _ = Reply::<'_, Empty>::parse(&bytes);
         let _ = ReceivedToken::decode(&text);
     }
+
+    /// No byte of a message can be another one.
+    #[test]
+    fn a_changed_message_is_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let new = client::new_account(&chain(1), hash(100));
+        let mut message = sign(&CreateAccount { authentication: new }, 1).into_bytes();
+        let at = at.index(message.len());
+        prop_assume!(message[at] != byte);
+        message[at] = byte;
+        let accepted = Received::<'_, CreateAccount>::parse(&message)
+            .and_then(|received| received.verify(&received.request.authentication.public_key));
+        prop_assert!(accepted.is_err(), "{}", String::from_utf8_lossy(&message));
+    }
+
+    /// A changed token says nothing else: gzip has bytes without meaning, the signed text has none.
+    #[test]
+    fn a_changed_token_says_nothing_else(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let good = token().encode(&key(200)).expect("its key");
+        let mut changed = good.clone().into_bytes();
+        let at = at.index(changed.len());
+        changed[at] = byte;
+        let accepted = String::from_utf8(changed).ok().and_then(|changed| {
+            ReceivedToken::decode(&changed).and_then(ReceivedToken::verify).ok()
+        });
+        if let Some(accepted) = accepted {
+            let text = |token| serde_json::to_string(token).expect("JSON");
+            prop_assert_eq!(text(&accepted), text(&token()));
+        }
+    }
 }
