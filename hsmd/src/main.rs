@@ -15,6 +15,8 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     hsmd::failpoint::arm();
+    #[cfg(feature = "failpoints")]
+    hsmd::failpoint::arm();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
