@@ -38,7 +38,9 @@ impl AccessStore for Stores {
         match answer {
             NonceUse::Fresh => Ok(true),
             NonceUse::Used => Ok(false),
-            NonceUse::Unknown => Err("an earlier use of the nonce may have been forgotten".into()),
+            NonceUse::Unknown => {
+                Err("an earlier use may be forgotten, or Redis' clock is far behind".into())
+            }
         }
     }
 

@@ -39,6 +39,18 @@ pub enum StoreError {
         source: redis::RedisError,
     },
 
+    /// Redis may throw away what it was told to keep, so the absence of an entry means nothing.
+    #[error(
+        "Redis may evict entries (database {database}): its maxmemory-policy is {policy}, it has to \
+         be noeviction"
+    )]
+    Evicting {
+        /// The database's number.
+        database: u8,
+        /// The policy.
+        policy: String,
+    },
+
     /// Redis answered something that the operation can't mean.
     #[error("Redis answered something unexpected (database {database}): {what}")]
     Unexpected {

@@ -8,8 +8,8 @@
 //! Begin with [`Store::open`]. It does not connect: a service starts while Redis is down, says that it
 //! is not ready, and heals.
 //!
-//! Redis has to run with `maxmemory-policy noeviction` (its default): an evicted revocation would look
-//! like an active device.
+//! Redis must not evict entries (`maxmemory-policy noeviction`, its default): an evicted revocation would
+//! look like an active device. Databases 3 and 5 refuse to work otherwise.
 
 mod copies;
 mod endorsements;
@@ -31,7 +31,7 @@ pub use nonces::{NonceUse, Nonces};
 pub use publisher::{Publication, Publisher};
 use zeroize::Zeroizing;
 
-use crate::link::{Address, Link};
+use crate::link::{Absence, Address, Link};
 
 /// Where Redis is and how long it may take.
 #[derive(Clone)]
@@ -71,14 +71,14 @@ impl Store {
     /// [`StoreError::Url`] when the URL is of another kind, carries a password or a database number.
     pub fn open(options: &Options) -> Result<Self, StoreError> {
         let address = Address::parse(options)?;
-        let link = |database| Link::new(&address, database);
+        let link = |database, absence| Link::new(&address, database, absence);
         Ok(Self {
-            access_endorsements: Endorsements::new(link(Access::DATABASE)),
-            response_endorsements: Endorsements::new(link(Response::DATABASE)),
-            used_hashes: UsedHashes::new(link(2)),
-            revoked_devices: RevokedDevices::new(link(3)),
-            mirrored_log: MirroredLog::new(link(4)),
-            nonces: Nonces::new(link(5)),
+            access_endorsements: Endorsements::new(link(Access::DATABASE, Absence::Refuses)),
+            response_endorsements: Endorsements::new(link(Response::DATABASE, Absence::Refuses)),
+            used_hashes: UsedHashes::new(link(2, Absence::Refuses)),
+            revoked_devices: RevokedDevices::new(link(3, Absence::Permits)),
+            mirrored_log: MirroredLog::new(link(4, Absence::Refuses)),
+            nonces: Nonces::new(link(5, Absence::Permits)),
         })
     }
 }

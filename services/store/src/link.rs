@@ -52,6 +52,15 @@ impl Address {
     }
 }
 
+/// What the absence of an entry means to readers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// Nothing: whoever wrote it writes it again, and meanwhile something is refused.
+    Refuses,
+    /// Permission. Then Redis must not be set up to evict entries.
+    Permits,
+}
+
 /// A database's connection. Every operation that goes through it is repeated once when the connection
 /// breaks, so each must be safe to repeat.
 #[derive(Clone)]
@@ -59,6 +68,8 @@ pub(crate) struct Link(Arc<Inner>);
 
 struct Inner {
     database: u8,
+    /// What a missing entry means.
+    absence: Absence,
     info: ConnectionInfo,
     timeout: Duration,
     /// The live connection. Held across the handshake, so that one loss makes one new connection.
@@ -76,10 +87,11 @@ struct Connection {
 }
 
 impl Link {
-    pub(crate) fn new(address: &Address, database: u8) -> Self {
+    pub(crate) fn new(address: &Address, database: u8, absence: Absence) -> Self {
         let settings = address.info.redis_settings().clone().set_db(i64::from(database));
         Self(Arc::new(Inner {
             database,
+            absence,
             info: address.info.clone().set_redis_settings(settings),
             timeout: address.timeout,
             current: Mutex::new(None),
@@ -96,25 +108,27 @@ impl Link {
         &self,
         command: impl Fn(&str) -> Cmd,
     ) -> Result<T, StoreError> {
+        let database = self.0.database;
         let twice = async {
             match self.attempt(&command).await {
-                Err(error) if lost(&error) => self.attempt(&command).await,
+                Err(Failure::Redis(error)) if lost(&error) => self.attempt(&command).await,
                 other => other,
             }
         };
         match timeout(self.0.timeout, twice).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) if lost(&source) => {
-                Err(StoreError::Unreachable { database: self.0.database, source })
+            Ok(Err(Failure::Redis(source))) if lost(&source) => {
+                Err(StoreError::Unreachable { database, source })
             }
-            Ok(Err(source)) => Err(StoreError::Refused { database: self.0.database, source }),
+            Ok(Err(Failure::Redis(source))) => Err(StoreError::Refused { database, source }),
+            Ok(Err(Failure::Evicting(policy))) => Err(StoreError::Evicting { database, policy }),
             Err(_) => {
                 // Whoever does not answer may have vanished without a word: start afresh. While
                 // somebody else is connecting there is nothing to drop.
                 if let Ok(mut current) = self.0.current.try_lock() {
                     *current = None;
                 }
-                Err(StoreError::TimedOut { database: self.0.database, timeout: self.0.timeout })
+                Err(StoreError::TimedOut { database, timeout: self.0.timeout })
             }
         }
     }
@@ -126,7 +140,7 @@ impl Link {
     async fn attempt<T: FromRedisValue>(
         &self,
         command: &impl Fn(&str) -> Cmd,
-    ) -> Result<T, redis::RedisError> {
+    ) -> Result<T, Failure> {
         let mut connection = self.connection().await?;
         let result = command(&connection.run_id).query_async(&mut connection.commands).await;
         if result.as_ref().is_err_and(lost) {
@@ -135,10 +149,10 @@ impl Link {
                 *current = None;
             }
         }
-        result
+        Ok(result?)
     }
 
-    async fn connection(&self) -> Result<Connection, redis::RedisError> {
+    async fn connection(&self) -> Result<Connection, Failure> {
         let mut current = self.0.current.lock().await;
         if let Some(connection) = &*current {
             return Ok(connection.clone());
@@ -149,14 +163,44 @@ impl Link {
         let mut commands = Client::open(self.0.info.clone())?
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        let server: String = redis::cmd("INFO").arg("server").query_async(&mut commands).await?;
-        let run_id = server
-            .lines()
-            .find_map(|line| line.strip_prefix("run_id:"))
-            .ok_or((redis::ErrorKind::Client, "INFO server has no run_id"))?;
-        let connection = Connection { commands, run_id: run_id.into(), serial: Arc::new(()) };
+        if self.0.absence == Absence::Permits {
+            let memory = info(&mut commands, "memory").await?;
+            let policy = field(&memory, "maxmemory_policy")?;
+            if policy != "noeviction" && field(&memory, "maxmemory")? != "0" {
+                return Err(Failure::Evicting(policy.to_owned()));
+            }
+        }
+        let server = info(&mut commands, "server").await?;
+        let run_id = field(&server, "run_id")?.into();
+        let connection = Connection { commands, run_id, serial: Arc::new(()) };
         Ok(current.insert(connection).clone())
     }
+}
+
+/// Why an attempt failed.
+enum Failure {
+    Redis(redis::RedisError),
+    Evicting(String),
+}
+
+impl From<redis::RedisError> for Failure {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+/// One section of what Redis says of itself.
+async fn info(
+    commands: &mut MultiplexedConnection,
+    section: &str,
+) -> Result<String, redis::RedisError> {
+    redis::cmd("INFO").arg(section).query_async(commands).await
+}
+
+fn field<'a>(info: &'a str, name: &'static str) -> Result<&'a str, redis::RedisError> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .ok_or((redis::ErrorKind::Client, "INFO lacks a field", name.to_owned()).into())
 }
 
 /// Whether the connection is gone, so that a new one may do better.

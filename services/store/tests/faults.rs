@@ -91,3 +91,22 @@ async fn many_questions_share_one_connection_and_all_end_when_it_breaks() {
     assert!(asked.join_all().await.into_iter().all(|failed| failed));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_redis_that_may_evict_vouches_for_nothing() {
+    let redis = RedisServer::start().await.unwrap();
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await.unwrap();
+    let unbounded = redis.store().unwrap();
+    assert!(!unbounded.revoked_devices.is_complete().await.unwrap(), "without a bound none goes");
+
+    redis.command(&["CONFIG", "SET", "maxmemory", "100mb"]).await.unwrap();
+    let store = redis.store().unwrap();
+    let error = store.revoked_devices.is_complete().await.unwrap_err();
+    assert!(error.to_string().contains("volatile-lru"), "{error}");
+    let error = store.nonces.remember_enough(Duration::from_secs(5)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Evicting { database: 5, .. }), "{error:?}");
+    assert_eq!(store.mirrored_log.find(&id()).await.unwrap(), None, "that heals by itself");
+
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await.unwrap();
+    assert!(!store.revoked_devices.is_complete().await.unwrap());
+}

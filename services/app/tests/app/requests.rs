@@ -230,6 +230,13 @@ async fn servers(stack: &Stack, app: &App) {
     stack.store_endorsement(&forged, &moved).await;
     refused(app, session_of(&forged).request(), (401, "BA000"), "a forged expiration").await;
 
+    let purged = random::key();
+    stack.publish(&purged, "access").await;
+    let session = session_of(&purged);
+    assert_eq!(app.post(session.request()).await.status, 200);
+    stack.redis.command(&["DEL", purged.public_key().as_str()]).await.unwrap();
+    refused(app, session.request(), (401, "BA000"), "a purged key").await;
+
     let brief = random::key();
     let text = stack.endorse(&brief, "access", Duration::from_secs(1)).await;
     stack.store_endorsement(&brief, &text).await;

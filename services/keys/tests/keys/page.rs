@@ -123,3 +123,13 @@ async fn a_page_without_contact_says_so() {
     service.until("/ready", |answer| answer.status == 503).await;
     assert!(page(&service, "/").await.contains("Not to be relied on"));
 }
+
+#[test]
+fn the_vendored_files_are_those_that_npm_had() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/vendor/noble-hashes");
+    let mut check = std::process::Command::new("sha512sum");
+    let output = check.args(["--check", "--strict", "SHA512SUMS"]).current_dir(folder).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "see assets/rebuild-vendor: {output:?}");
+    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 7);
+}

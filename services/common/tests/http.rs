@@ -1,0 +1,164 @@
+//! The HTTP server's bounds, on real sockets: connections, time, and a stop that finishes what it began.
+#![expect(clippy::unwrap_used, reason = "a failed step should end the test here")]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, http::StatusCode, middleware, routing::get};
+use hsmd_service::{Health, ServeOptions, Shutdown, Trigger, cors, serve};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
+
+struct Server {
+    address: SocketAddr,
+    trigger: Trigger,
+    task: JoinHandle<()>,
+    /// Told when a request to `/wait` has begun.
+    begun: Arc<Notify>,
+    /// Lets a request to `/wait` end.
+    end: Arc<Notify>,
+}
+
+async fn start(options: ServeOptions) -> Server {
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, ends) = (Arc::clone(&begun), Arc::clone(&end));
+    let wait = async move || {
+        begins.notify_one();
+        ends.notified().await;
+        "done"
+    };
+    let router = Router::new().route("/wait", get(wait)).route("/", get(async || "here"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let task = tokio::spawn(serve(listener, router, options, shutdown));
+    Server { address, trigger, task, begun, end }
+}
+
+fn options() -> ServeOptions {
+    ServeOptions {
+        max_connections: 10,
+        request_timeout: Duration::from_secs(10),
+        stop_grace: Duration::from_secs(10),
+    }
+}
+
+async fn connect(server: &Server, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_was_accepted_and_accepts_nothing_more() {
+    let server = start(options()).await;
+    let waiting = connect(&server, "/wait").await;
+    server.begun.notified().await;
+    // An idle connection, kept alive, must not hold the stop up.
+    let _idle = TcpStream::connect(server.address).await.unwrap();
+    server.trigger.stop();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.task.is_finished());
+    server.end.notify_one();
+    assert!(answer(waiting).await.ends_with("done"));
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_its_grace() {
+    let server = start(ServeOptions { stop_grace: Duration::from_millis(50), ..options() }).await;
+    let _waiting = connect(&server, "/wait").await;
+    server.begun.notified().await;
+    server.trigger.stop();
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_503() {
+    let timeout = Duration::from_millis(50);
+    let server = start(ServeOptions { request_timeout: timeout, ..options() }).await;
+    assert!(answer(connect(&server, "/wait").await).await.starts_with("HTTP/1.1 503"));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_for_a_place() {
+    let server = start(ServeOptions { max_connections: 1, ..options() }).await;
+    let first = connect(&server, "/wait").await;
+    server.begun.notified().await;
+    let second = connect(&server, "/").await;
+    let mut byte = [0];
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), second.peek(&mut byte)).await.is_err(),
+        "answered beside the first"
+    );
+    server.end.notify_one();
+    assert!(answer(first).await.ends_with("done"));
+    assert!(answer(second).await.ends_with("here"));
+}
+
+#[tokio::test]
+async fn an_endless_head_is_refused() {
+    let server = start(options()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    // The rest of the head may meet a closed socket.
+    let _outcome = stream.read_to_end(&mut text).await;
+    assert!(String::from_utf8_lossy(&text).starts_with("HTTP/1.1 431"), "{text:?}");
+}
+
+#[tokio::test]
+async fn health_says_what_is_wrong_and_cors_is_everywhere() {
+    let ill = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let state = Arc::clone(&ill);
+    let problems = move || match state.load(std::sync::atomic::Ordering::Relaxed) {
+        true => vec!["no key".to_owned()],
+        false => Vec::new(),
+    };
+    let health = Health::new(problems).with_details(|| json!({"head": 3}));
+    let router: Router = health.routes().layer(middleware::from_fn(cors));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let task = tokio::spawn(serve(listener, router, options(), shutdown));
+    let server = Server { address, trigger, task, begun: Arc::default(), end: Arc::default() };
+    for (path, ill_status, ill_body, body) in [
+        ("/live", 200, r#"{"status":"live"}"#, r#"{"status":"live"}"#),
+        ("/ready", 503, r#"{"problems":["no key"],"status":"not ready"}"#, r#"{"status":"ready"}"#),
+        (
+            "/health",
+            503,
+            r#"{"head":3,"problems":["no key"],"status":"unhealthy"}"#,
+            r#"{"head":3,"status":"healthy"}"#,
+        ),
+    ] {
+        ill.store(true, std::sync::atomic::Ordering::Relaxed);
+        let text = answer(connect(&server, path).await).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {ill_status}")), "{text}");
+        let found: serde_json::Value =
+            serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(found, serde_json::from_str::<serde_json::Value>(ill_body).unwrap());
+        assert!(text.contains("access-control-allow-origin: *"), "{text}");
+        assert!(text.contains("cache-control: no-store"), "{text}");
+        ill.store(false, std::sync::atomic::Ordering::Relaxed);
+        let text = answer(connect(&server, path).await).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {}", StatusCode::OK.as_u16())), "{text}");
+        let found: serde_json::Value =
+            serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(found, serde_json::from_str::<serde_json::Value>(body).unwrap());
+    }
+}
