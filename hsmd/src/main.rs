@@ -15,8 +15,6 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     hsmd::failpoint::arm();
-    #[cfg(feature = "failpoints")]
-    hsmd::failpoint::arm();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -44,7 +42,9 @@ fn run(arguments: Arguments) -> Result<(), CommandError> {
         .map_err(CommandError::Runtime)?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Serve { assume_crashed } => commands::serve(config, assume_crashed).await,
+            Command::Serve { assume_crashed } => {
+                commands::serve(config, &arguments.config, assume_crashed).await
+            }
             Command::Init => commands::init(&config).await,
             Command::Check => commands::check(&config).await,
             Command::Export => commands::export(&config).await,
