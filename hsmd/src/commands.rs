@@ -38,6 +38,9 @@ pub enum CommandError {
     /// The log filter is malformed.
     #[error("log.filter is not valid: {0}")]
     LogFilter(String),
+    /// The collector of traces can't be used.
+    #[error("trace.endpoint is not usable: {0}")]
+    Traces(String),
     /// The async runtime does not start.
     #[error("cannot start the async runtime")]
     Runtime(#[source] std::io::Error),

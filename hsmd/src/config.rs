@@ -24,11 +24,11 @@ pub use listen::{
 pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
-pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig};
+pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig, TraceConfig};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The expected identity, perhaps with a recent head; absent only before `init`.
@@ -69,6 +69,8 @@ pub struct Config {
     /// Where audit records go.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// Where traces go.
+    pub trace: Option<TraceConfig>,
     /// Metrics and health over HTTP.
     pub observe: Option<ObserveConfig>,
     /// Who may call the service listener.
@@ -147,6 +149,9 @@ impl Config {
             self.caller.iter().any(|caller| caller.name == name && caller.who() == Who::Plaintext)
         })?;
         self.limits.check()?;
+        if self.trace.as_ref().is_some_and(|trace| !(0.0..=1.0).contains(&trace.ratio)) {
+            return Err("trace.ratio is 0 to 1".into());
+        }
         if self.lock_grace < Duration::from_millis(500) {
             return Err("lock_grace is less than 500ms".into());
         }

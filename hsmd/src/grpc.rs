@@ -13,6 +13,7 @@ mod listen;
 mod signer;
 mod status;
 mod tls;
+mod trace;
 
 pub use listen::{Listeners, ServeError, bind, serve};
 pub use tls::TlsError;

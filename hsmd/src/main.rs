@@ -34,12 +34,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), CommandError> {
     let config = Config::load(&arguments.config)?;
-    telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(CommandError::Runtime)?;
+    let _context = runtime.enter();
+    let _telemetry = telemetry::start(&config.log, config.trace.as_ref())?;
     runtime.block_on(async {
         match arguments.command {
             Command::Serve { assume_crashed } => {

@@ -1,27 +1,81 @@
-//! Logs: structured, on standard error, never a secret and never a payload.
+//! Logs and traces: structured, never a secret and never a payload. Logs go to standard error; traces
+//! go to an OpenTelemetry collector where one is configured, and cost nothing where none is.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::commands::CommandError;
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, TraceConfig};
 
-/// Starts logging.
+/// The target of the spans that are exported; nothing else is.
+pub const TRACE: &str = "hsmd::trace";
+
+/// Keeps the exporter; dropping it sends what is left.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = &self.traces
+            && let Err(error) = traces.shutdown_with_timeout(Duration::from_secs(2))
+        {
+            say(&format!("hsmd: the last traces were not sent: {error}"));
+        }
+    }
+}
+
+/// Starts logging and, if configured, tracing; in the context of the async runtime.
 ///
 /// # Errors
-/// The filter is malformed.
-pub fn start(config: &LogConfig) -> Result<(), CommandError> {
-    let filter = EnvFilter::try_new(&config.filter)
+/// The filter is malformed, or the collector's address is.
+pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, CommandError> {
+    let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| CommandError::LogFilter(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.format {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
         LogFormat::Text => {
-            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
         }
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|error| CommandError::LogFilter(error.to_string()))
+    let traces = trace.map(provider).transpose()?;
+    let spans = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("hsmd"))
+            .with_filter(Targets::new().with_target(TRACE, LevelFilter::TRACE))
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .try_init()
+        .map_err(|error| CommandError::LogFilter(error.to_string()))?;
+    Ok(Telemetry { traces })
+}
+
+fn provider(config: &TraceConfig) -> Result<SdkTracerProvider, CommandError> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.endpoint)
+        .build()
+        .map_err(|error| CommandError::Traces(error.to_string()))?;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.ratio)));
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(sampler)
+        .with_resource(Resource::builder().with_service_name("hsmd").build())
+        .build())
 }
 
 /// Says one line to the operator, on standard error.

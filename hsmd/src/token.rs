@@ -4,6 +4,7 @@
 //! loads PKCS#11 modules and initialises them, `pin` guards the login, `inventory` lists our keys.
 //! Nothing here is async and nothing here locks: one thread owns the session (see `signer`).
 
+pub mod class;
 pub mod error;
 pub mod inventory;
 pub mod keys;
@@ -11,7 +12,8 @@ pub mod module;
 pub mod pin;
 pub mod session;
 
-pub use error::{Class, TokenError};
+pub use class::Class;
+pub use error::TokenError;
 pub use inventory::{Inventory, Pair};
 pub use keys::KeyHandle;
 pub use module::Modules;

@@ -1,4 +1,4 @@
-//! `[log]`, `[audit]` and `[observe]`: what the daemon says of itself, and where.
+//! `[log]`, `[audit]`, `[trace]` and `[observe]`: what the daemon says of itself, and where.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +53,17 @@ pub enum AuditConfig {
     },
 }
 
+/// Where traces go: an OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceConfig {
+    /// The collector's OTLP endpoint over gRPC, like "http://127.0.0.1:4317".
+    pub endpoint: String,
+    /// The share of calls that are traced, 0 to 1, where the caller has not decided that.
+    #[serde(default = "everything")]
+    pub ratio: f64,
+}
+
 /// Metrics and health over HTTP, for the machine itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +74,10 @@ pub struct ObserveConfig {
 
 fn max_bytes() -> u64 {
     64 * 1024 * 1024
+}
+
+fn everything() -> f64 {
+    1.0
 }
 
 fn keep() -> u32 {

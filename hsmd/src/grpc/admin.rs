@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::call::Call;
 use super::convert;
@@ -41,8 +42,10 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::RotateResponse>, Status> {
         let mut call = Call::begin(&self.shared, "Rotate", &request)?;
         let v1::RotateRequest { expected_generation_id, reason } = request.into_inner();
+        let span = call.span.clone();
         let outcome = self
             .advance(&mut call, AdminAction::Rotate, &expected_generation_id, &reason)
+            .instrument(span)
             .await
             .map(|outcome| v1::RotateResponse {
                 sequence_number: outcome.event.event().sequence_number(),
@@ -58,8 +61,10 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::TaintResponse>, Status> {
         let mut call = Call::begin(&self.shared, "Taint", &request)?;
         let v1::TaintRequest { expected_generation_id, reason } = request.into_inner();
+        let span = call.span.clone();
         let outcome = self
             .advance(&mut call, AdminAction::Taint, &expected_generation_id, &reason)
+            .instrument(span)
             .await
             .map(|outcome| v1::TaintResponse {
                 sequence_number: outcome.event.event().sequence_number(),

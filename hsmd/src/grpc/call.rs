@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use hsmd_chain::Timestamp;
 use tonic::{Code, Request, Response, Status};
+use tracing::Span;
 
 use super::convert;
 use super::status::denied;
+use super::trace;
 use crate::audit::Record;
 use crate::authz::{Caller, Denied, Peer};
 use crate::state::Shared;
@@ -25,6 +27,7 @@ pub(super) struct Call<'a> {
     generation: Option<String>,
     /// Whether it is recorded even when it succeeds.
     always: bool,
+    pub(super) span: Span,
 }
 
 impl<'a> Call<'a> {
@@ -40,13 +43,15 @@ impl<'a> Call<'a> {
             .cloned()
             .ok_or_else(|| Status::internal("the connection has no peer"))?;
         let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
+        let request_id = convert::request_id(request);
         Ok(Self {
+            span: trace::span(method, &request_id, request.metadata()),
             shared,
             method,
             peer,
             now,
             deadline: convert::deadline(request),
-            request_id: convert::request_id(request),
+            request_id,
             caller: None,
             purpose: None,
             generation: None,
@@ -91,6 +96,8 @@ impl<'a> Call<'a> {
     ) -> Result<Response<T>, Status> {
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);
         let caller = self.caller.as_deref().unwrap_or("unknown");
+        self.span.record("caller", caller);
+        self.span.record("rpc.grpc.status", tracing::field::debug(code));
         self.shared.metrics.request(self.method, caller, format!("{code:?}"));
         if self.always || code != Code::Ok {
             let record = Record {

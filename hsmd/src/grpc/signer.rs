@@ -6,6 +6,7 @@ use hsmd_chain::EndorsementPayload;
 use hsmd_proto::v1;
 use hsmd_proto::v1::signer_server::Signer;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::MAX_BATCH;
 use super::call::Call;
@@ -29,7 +30,8 @@ impl Signer for SignerService {
     ) -> Result<Response<v1::EndorseResponse>, Status> {
         let mut call = Call::begin(&self.shared, "Endorse", &request)?;
         call.record_always();
-        let result = self.endorse_for(&mut call, request.into_inner()).await;
+        let span = call.span.clone();
+        let result = self.endorse_for(&mut call, request.into_inner()).instrument(span).await;
         call.end(result).await
     }
 
@@ -38,7 +40,8 @@ impl Signer for SignerService {
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
         let mut call = Call::begin(&self.shared, "Sign", &request)?;
-        let result = self.sign_for(&mut call, request.into_inner()).await;
+        let span = call.span.clone();
+        let result = self.sign_for(&mut call, request.into_inner()).instrument(span).await;
         call.end(result).await
     }
 
@@ -47,7 +50,8 @@ impl Signer for SignerService {
         request: Request<v1::SignBatchRequest>,
     ) -> Result<Response<v1::SignBatchResponse>, Status> {
         let mut call = Call::begin(&self.shared, "SignBatch", &request)?;
-        let result = self.sign_batch_for(&mut call, request.into_inner()).await;
+        let span = call.span.clone();
+        let result = self.sign_batch_for(&mut call, request.into_inner()).instrument(span).await;
         call.end(result).await
     }
 }

@@ -4,18 +4,7 @@ use std::path::PathBuf;
 
 use cryptoki::error::{Error, RvError};
 
-/// What an error asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// The request was wrong; the session is as good as before.
-    Caller,
-    /// The session is lost: open another, log in, find the keys again.
-    Session,
-    /// The module or the device is lost: `C_Finalize` and `C_Initialize`.
-    Device,
-    /// Trying again would do harm or nothing: wait for a person.
-    Fatal,
-}
+use super::class::{Class, classify};
 
 /// An error of the token or its module.
 #[derive(Debug, thiserror::Error)]
@@ -161,70 +150,6 @@ impl TokenError {
     }
 }
 
-/// The class of each return code. Codes that no call of ours can cause, and vendors' own, are taken
-/// for the device's: reopening everything is the one cure that covers them.
-pub(crate) fn classify(rv: &RvError) -> Class {
-    use RvError as R;
-    match rv {
-        R::ArgumentsBad
-        | R::DataInvalid
-        | R::DataLenRange
-        | R::AttributeReadOnly
-        | R::AttributeSensitive
-        | R::AttributeTypeInvalid
-        | R::AttributeValueInvalid
-        | R::ActionProhibited
-        | R::TemplateIncomplete
-        | R::TemplateInconsistent
-        | R::MechanismInvalid
-        | R::MechanismParamInvalid
-        | R::KeyFunctionNotPermitted
-        | R::KeyTypeInconsistent
-        | R::KeySizeRange
-        | R::FunctionNotSupported
-        | R::CurveNotSupported
-        | R::DomainParamsInvalid
-        | R::TokenWriteProtected
-        | R::FunctionRejected => Class::Caller,
-
-        R::SessionClosed
-        | R::SessionHandleInvalid
-        | R::SessionCount
-        | R::SessionReadOnly
-        | R::SessionExists
-        | R::SessionReadOnlyExists
-        | R::SessionReadWriteSoExists
-        | R::SessionParallelNotSupported
-        | R::UserNotLoggedIn
-        | R::UserAlreadyLoggedIn
-        | R::UserAnotherAlreadyLoggedIn
-        | R::UserTooManyTypes
-        | R::KeyHandleInvalid
-        | R::KeyChanged
-        | R::KeyNeeded
-        | R::KeyNotNeeded
-        | R::ObjectHandleInvalid
-        | R::OperationActive
-        | R::OperationNotInitialized
-        | R::BufferTooSmall
-        | R::Cancel
-        | R::FunctionCanceled => Class::Session,
-
-        R::PinIncorrect
-        | R::PinInvalid
-        | R::PinLenRange
-        | R::PinExpired
-        | R::PinLocked
-        | R::PinTooWeak
-        | R::UserPinNotInitialized
-        | R::UserTypeInvalid
-        | R::NewPinMode
-        | R::FipsSelfTestFailed => Class::Fatal,
-
-        _ => Class::Device,
-    }
-}
-
 /// An error in the specification's words: `C_Sign: CKR_DEVICE_ERROR`.
 fn code(error: &Error) -> String {
     match error {
@@ -240,7 +165,7 @@ fn code(error: &Error) -> String {
 }
 
 /// The specification's name of a return code, made from cryptoki's name of it.
-fn ckr(rv: &RvError) -> String {
+pub(super) fn ckr(rv: &RvError) -> String {
     let mut name = String::from("CKR");
     for c in format!("{rv:?}").chars() {
         if c.is_ascii_uppercase() {
@@ -263,21 +188,5 @@ mod tests {
         let error = TokenError::call("logging in to the token")(error);
         assert_eq!(error.to_string(), "logging in to the token: C_Login: CKR_PIN_INCORRECT");
         assert_eq!(error.class(), Class::Fatal);
-    }
-
-    #[test]
-    fn codes_have_the_class_that_cures_them() {
-        for (rv, class) in [
-            (RvError::DataLenRange, Class::Caller),
-            (RvError::OperationActive, Class::Session),
-            (RvError::UserNotLoggedIn, Class::Session),
-            (RvError::KeyHandleInvalid, Class::Session),
-            (RvError::DeviceRemoved, Class::Device),
-            (RvError::CryptokiNotInitialized, Class::Device),
-            (RvError::VendorDefined(0x8000_0001), Class::Device),
-            (RvError::PinLocked, Class::Fatal),
-        ] {
-            assert_eq!(classify(&rv), class, "{rv:?}");
-        }
     }
 }

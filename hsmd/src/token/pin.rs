@@ -15,7 +15,8 @@ use cryptoki::slot::TokenInfo;
 use cryptoki::types::AuthPin;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Class, TokenError, classify};
+use super::class::{Class, classify};
+use super::error::TokenError;
 use crate::config::read_secret;
 use crate::durable;
 

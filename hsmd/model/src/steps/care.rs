@@ -22,7 +22,7 @@ impl History {
     }
 
     /// Begins to finish what was left; false when nothing was.
-    pub(super) fn finish(&self, state: &mut State, daemon: usize) -> bool {
+    pub(crate) fn finish(&self, state: &mut State, daemon: usize) -> bool {
         let me = &state.daemons[daemon];
         if !me.has_unfinished_work() {
             return false;

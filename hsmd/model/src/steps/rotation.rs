@@ -62,7 +62,9 @@ impl History {
             }
             Step::Sign => self.sign_event(state, daemon),
             Step::CopyEvent => {
-                remember(state, daemon);
+                if self.bounds.copies {
+                    remember(state, daemon);
+                }
                 self.write_copy(state, state.daemons[daemon].entries);
                 let file_first = self.has(Flaw::FileBeforeToken);
                 go(state, daemon, if file_first { Step::Insert } else { Step::Journal })
