@@ -6,8 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hsmd_chain::cesr::Digest;
-use hsmd_store::{Options, Store, StoreError, testing::RedisServer};
+use hsmd_chain::{
+    cesr::{Digest, Nonce},
+    testing::SoftwareKey,
+};
+use hsmd_store::{DeviceStatus, Options, Store, StoreError, testing::RedisServer};
 
 fn id() -> Digest {
     Digest::of(b"x")
@@ -109,4 +112,39 @@ async fn a_redis_that_may_evict_vouches_for_nothing() {
 
     redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await.unwrap();
     assert!(!store.revoked_devices.is_complete().await.unwrap());
+}
+
+/// What the examples' comments tell operators to allow.
+const COMMANDS: &str = "+select +info +get +set +del +time +mget +mset +scan +exists +eval";
+
+#[tokio::test]
+async fn a_user_with_just_these_commands_is_enough() {
+    let redis = RedisServer::start().await.unwrap();
+    let mut rule = vec!["ACL", "SETUSER", "service", "on", ">secret", "~*", "-@all"];
+    rule.extend(COMMANDS.split(' '));
+    redis.command(&rule).await.unwrap();
+    let username = Some("service".to_owned());
+    let password = Some("secret".to_owned().into());
+    let store = Store::open(&Options { username, password, ..redis.options() }).unwrap();
+
+    let key = *SoftwareKey::from_seed("server").public_key();
+    let far = "2999-01-01T00:00:00.000Z".parse().unwrap();
+    store.access_endorsements.publish(&key, "{}", far).await.unwrap();
+    assert_eq!(store.access_endorsements.list().await.unwrap().len(), 1);
+    store.mirrored_log.store(&[(id(), "x".into())]).await.unwrap();
+    assert!(store.mirrored_log.holds_all(&[id()]).await.unwrap());
+    let refill = store.revoked_devices.begin_refill(&Nonce::from_bytes([1; 16])).await.unwrap();
+    assert!(refill.finish(&[(id(), Duration::from_secs(9))]).await.unwrap());
+    assert_eq!(store.revoked_devices.status(&id()).await.unwrap(), DeviceStatus::Revoked);
+    assert!(!store.nonces.remember_enough(Duration::from_secs(5)).await.unwrap());
+
+    let without = COMMANDS.replace(" +info", "");
+    let mut rule = vec!["ACL", "SETUSER", "service", "-@all"];
+    rule.extend(without.split(' '));
+    redis.command(&rule).await.unwrap();
+    let username = Some("service".to_owned());
+    let password = Some("secret".to_owned().into());
+    let store = Store::open(&Options { username, password, ..redis.options() }).unwrap();
+    let error = store.mirrored_log.find(&id()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
 }
