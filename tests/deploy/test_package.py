@@ -1,0 +1,96 @@
+"""The Debian package, built from the debug build: what is in it, and whether its parts fit."""
+
+import gzip
+import pathlib
+import re
+import tempfile
+import tomllib
+import unittest
+
+from files import BAD_CONFIGURATION, BIN, ROOT, TARGET, UnitFile, run
+
+COMMANDS = ["hsmd", "hsmctl", "hsmd-keys", "hsmd-auth", "hsmd-app"]
+
+
+class Package(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.file = pathlib.Path(cls.folder.name) / "hsmd.deb"
+        built = run(ROOT / "scripts/package", "--debug", cls.file, timeout=1200)
+        assert built.returncode == 0, built.stderr
+        cls.root = pathlib.Path(cls.folder.name) / "root"
+        extracted = run("dpkg-deb", "--raw-extract", cls.file, cls.root)
+        assert extracted.returncode == 0, extracted.stderr
+
+    def test_every_command_of_every_unit_is_in_it(self):
+        units = self.root / "usr/lib/systemd/system"
+        names = {path.name for path in units.iterdir()}
+        self.assertEqual(names, {p.name for p in (ROOT / "systemd").glob("hsmd*.*") if p.suffix[1:] in ("service", "socket", "timer")})
+        for unit in units.glob("*.service"):
+            command = UnitFile(unit)["Service"]["ExecStart"].split()[0]
+            path = self.root / command.lstrip("/")
+            self.assertEqual(path.stat().st_mode & 0o777, 0o755, command)
+
+    def test_commands_run(self):
+        for name in COMMANDS:
+            answer = run(self.root / "usr/bin" / name, "--version")
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertIn("0.1.0", answer.stdout)
+
+    def test_every_command_and_subcommand_has_a_manual_page(self):
+        pages = self.root / "usr/share/man/man1"
+        for name in COMMANDS:
+            page = gzip.decompress((pages / f"{name}.1.gz").read_bytes()).decode()
+            help_text = run(self.root / "usr/bin" / name, "--help").stdout
+            for option in re.findall(r"--[a-z-]+", help_text):
+                self.assertIn(option.replace("-", "\\-"), page, name)
+            subcommands = help_text.partition("Commands:")[2].partition("\n\n")[0]
+            for subcommand in set(re.findall(r"^  ([a-z]+)", subcommands, re.M)) - {"help"}:
+                self.assertTrue((pages / f"{name}-{subcommand}.1.gz").is_file(), (name, subcommand))
+
+    def test_completions_are_where_the_shells_look(self):
+        for path in [
+            "bash-completion/completions/hsmctl",
+            "bash-completion/completions/hsmd",
+            "zsh/vendor-completions/_hsmctl",
+            "fish/vendor_completions.d/hsmd.fish",
+        ]:
+            self.assertGreater((self.root / "usr/share" / path).stat().st_size, 500, path)
+        bash = self.root / "usr/share/bash-completion/completions/hsmctl"
+        self.assertEqual(run("bash", "-n", bash).returncode, 0)
+
+    def test_its_sums_are_right(self):
+        checked = run("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=self.root)
+        self.assertEqual(checked.returncode, 0, checked.stdout)
+
+    def test_the_daemon_accepts_the_first_configuration(self):
+        template = (self.root / "usr/share/hsmd/hsmd.toml.in").read_text()
+        script = (self.root / "DEBIAN/postinst").read_text()
+        wanted = set(re.findall(r"@[A-Z_]+@", template))
+        self.assertEqual(wanted, set(re.findall(r"@[A-Z_]+@", script)))
+        for number, name in enumerate(sorted(wanted)):
+            template = template.replace(name, str(900 + number))
+        tomllib.loads(template)
+        configuration = pathlib.Path(self.folder.name) / "hsmd.toml"
+        for text, code in [(template, 1), (template + "\n[unknown]\n", BAD_CONFIGURATION)]:
+            configuration.write_text(text)
+            answer = run(BIN / "hsmd", "--config", configuration, "check")
+            # 1: valid, but there is no database and no token here.
+            self.assertEqual(answer.returncode, code, answer.stderr + answer.stdout)
+
+    def test_it_is_what_cargo_deb_would_build(self):
+        metadata = tomllib.loads((ROOT / "hsmd/Cargo.toml").read_text())["package"]["metadata"]["deb"]
+        known = {  # of cargo-deb, as far as we use it
+            "name", "maintainer", "section", "priority", "depends", "recommends", "suggests",
+            "extended-description", "maintainer-scripts", "assets",
+        }
+        self.assertLessEqual(set(metadata), known)
+        control = (self.root / "DEBIAN/control").read_text()
+        self.assertIn(f"Depends: {metadata['depends']}\n", control)
+        self.assertTrue((TARGET / "package/man/hsmd.1").is_file())
+
+
+if __name__ == "__main__":
+    unittest.main()
