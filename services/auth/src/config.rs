@@ -123,7 +123,7 @@ impl Default for LifetimesConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { body: 16 * 1024, challenges_per_minute: 60, requests_per_second: 1000 }
+        Self { body: 16 * 1024, challenges_per_minute: 600, requests_per_second: 1000 }
     }
 }
 
