@@ -6,6 +6,7 @@ mod admin;
 mod call;
 mod connection;
 mod convert;
+mod door;
 mod gate_layer;
 mod keylog;
 mod limit;
@@ -20,6 +21,9 @@ pub use tls::TlsError;
 
 /// The largest request: a batch of 256 documents of 16 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The largest request of every call that carries no documents.
+const MAX_SMALL_REQUEST: usize = 16 * 1024;
 
 /// The largest document to be signed.
 const MAX_PAYLOAD: usize = 64 * 1024;

@@ -18,8 +18,8 @@ pub struct Report {
     pub complete: bool,
     /// How long it took.
     pub time: Duration,
-    /// Properties that do not hold, each with the way to a state that shows it.
-    pub violations: Vec<(&'static str, Vec<Action>)>,
+    /// Properties that do not hold, each with the shortest way found to a state that shows it.
+    pub violations: Vec<(&'static str, Vec<String>)>,
 }
 
 /// Looks at every reachable state within the bounds, until a property fails.
@@ -34,7 +34,7 @@ pub fn check(bounds: Bounds, flaw: Option<Flaw>) -> Report {
     let violations: Vec<_> = checker
         .discoveries()
         .into_iter()
-        .map(|(name, path)| (name, path.into_actions()))
+        .map(|(name, path)| (name, tell(checker.model(), &path.into_actions())))
         .collect();
     Report {
         states: checker.unique_state_count(),
@@ -45,17 +45,20 @@ pub fn check(bounds: Bounds, flaw: Option<Flaw>) -> Report {
     }
 }
 
-/// The states that a sequence of actions leads through.
-///
-/// # Errors
-/// The index of the first action that can't happen there.
-pub fn paths(model: &History, actions: &[Action]) -> Result<Vec<crate::State>, usize> {
-    let mut states = model.init_states();
-    for (index, action) in actions.iter().enumerate() {
-        let mut possible = Vec::new();
-        model.actions(&states[index], &mut possible);
-        let next = possible.contains(action).then(|| model.next_state(&states[index], *action));
-        states.push(next.flatten().ok_or(index)?);
+/// What happens in a sequence of actions, one line each, with the steps that are taken.
+pub fn tell(model: &History, actions: &[Action]) -> Vec<String> {
+    let Some(mut state) = model.init_states().pop() else { return Vec::new() };
+    let mut lines = Vec::new();
+    for action in actions {
+        lines.push(match action {
+            Action::Take(daemon) => format!("{daemon}: {:?}", state.daemons[*daemon].at),
+            Action::Deliver(daemon, request) => {
+                format!("{daemon}: {:?} is delivered", state.requests[*request])
+            }
+            other => format!("{other:?}"),
+        });
+        let Some(next) = model.next_state(&state, *action) else { break };
+        state = next;
     }
-    Ok(states)
+    lines
 }

@@ -17,7 +17,7 @@ mod steps;
 mod world;
 
 pub use actions::{Action, Bounds, History};
-pub use check::{Report, check, paths};
+pub use check::{Report, check, tell};
 pub use daemon::{At, Daemon, Pending};
 pub use flaw::Flaw;
 pub use invariants::PROPERTIES;

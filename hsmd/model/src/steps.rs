@@ -124,8 +124,9 @@ fn destroy_private(state: &mut State, number: u8) {
     }
 }
 
+/// What was found together with the private part, and nothing that was made since.
 fn destroy_public(state: &mut State, number: u8) {
-    state.keys.retain(|pair| pair.key.number != number);
+    state.keys.retain(|pair| pair.key.number != number || pair.private);
 }
 
 /// INSERT and COMMIT have both arrived: refused when the number is taken.

@@ -88,6 +88,16 @@ pub enum Denied {
         /// When there will be room again.
         retry_after: Duration,
     },
+    /// The batch is larger than the caller's bucket: it would never fit.
+    #[error("caller {caller} may have at most {burst} signatures at once, not {asked}")]
+    Burst {
+        /// Who called.
+        caller: String,
+        /// What its bucket holds.
+        burst: u32,
+        /// What it asked for.
+        asked: u32,
+    },
     /// The caller may not read the log.
     #[error("caller {0} may not read the key log (read_log)")]
     Read(String),

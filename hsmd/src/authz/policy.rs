@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::{DefaultDirectRateLimiter, InsufficientCapacity, Quota};
 use hsmd_chain::Timestamp;
 
 use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit, UnixPeer};
@@ -195,12 +195,14 @@ impl Entry {
     /// A permit for this many signatures, if the rate has room for them.
     fn permit(&self, signatures: NonZeroU32) -> Result<SignPermit, Denied> {
         let name = &self.config.name;
-        let refused = |retry_after| Denied::Rate { caller: name.clone(), retry_after };
         if let Some(limiter) = &self.limiter {
-            limiter
-                .check_n(signatures)
-                .map_err(|_| refused(Duration::MAX))?
-                .map_err(|early| refused(early.wait_time_from(DefaultClock::default().now())))?;
+            let checked = limiter.check_n(signatures).map_err(|InsufficientCapacity(burst)| {
+                Denied::Burst { caller: name.clone(), burst, asked: signatures.get() }
+            })?;
+            checked.map_err(|early| Denied::Rate {
+                caller: name.clone(),
+                retry_after: early.wait_time_from(DefaultClock::default().now()),
+            })?;
         }
         Ok(SignPermit { caller: Caller::new(name) })
     }
@@ -280,7 +282,7 @@ mod tests {
         let policy = policy();
         let auth = unix(1001, &[1]);
         let endorse = |purpose: &str, ttl| policy.endorse(&auth, at(0), purpose, ttl).unwrap_err();
-        assert!(matches!(endorse("access", 13 * HOUR), Denied::Ttl { .. }));
+        assert!(matches!(endorse("access", 25 * HOUR), Denied::Ttl { .. }));
         assert!(matches!(endorse("health", HOUR), Denied::Reserved(_)));
         assert!(matches!(endorse("key-authorization", HOUR), Denied::Reserved(_)));
         assert!(matches!(endorse("document", HOUR), Denied::WrongKind(..)));
@@ -304,7 +306,7 @@ mod tests {
             panic!("the bucket is empty");
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(3));
-        assert!(matches!(batch(201), Err((_, Denied::Rate { .. }))), "never fits");
+        assert!(matches!(batch(201), Err((_, Denied::Burst { burst: 200, .. }))), "never fits");
     }
 
     #[test]

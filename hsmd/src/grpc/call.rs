@@ -8,10 +8,12 @@ use tonic::{Code, Request, Response, Status};
 use tracing::Span;
 
 use super::convert;
+use super::door::{REQUEST_ID, RequestId};
 use super::status::denied;
 use super::trace;
 use crate::audit::Record;
 use crate::authz::{Caller, Denied, Peer};
+use crate::config::well_formed;
 use crate::state::Shared;
 
 /// A call that is being answered.
@@ -43,7 +45,9 @@ impl<'a> Call<'a> {
             .cloned()
             .ok_or_else(|| Status::internal("the connection has no peer"))?;
         let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
-        let request_id = convert::request_id(request);
+        let id = request.extensions().get::<RequestId>();
+        let id = id.ok_or_else(|| Status::internal("the call did not come through the door"))?;
+        let request_id = id.0.to_string();
         Ok(Self {
             span: trace::span(method, &request_id, request.metadata()),
             shared,
@@ -68,8 +72,14 @@ impl<'a> Call<'a> {
     }
 
     /// Turns a judgement into a status.
-    pub(super) fn judged<T>(&self, judgement: Result<T, Denied>) -> Result<T, Status> {
-        judgement.map_err(denied)
+    pub(super) fn judged<T>(&mut self, judgement: Result<T, Denied>) -> Result<T, Status> {
+        judgement.map_err(|refusal| {
+            // An admin who is known, but not for this action, has not been named before.
+            if let Denied::Action { caller, .. } = &refusal {
+                self.caller = Some(caller.clone());
+            }
+            denied(refusal)
+        })
     }
 
     pub(super) fn by(&mut self, caller: &Caller) {
@@ -77,8 +87,8 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn for_purpose(&mut self, purpose: &str) {
-        // What a refused caller sent is bounded before it reaches a record.
-        self.purpose = Some(purpose.chars().take(64).collect());
+        // Anything else is a piece of a payload, which no record may hold.
+        self.purpose = well_formed(purpose).then(|| purpose.to_owned());
     }
 
     pub(super) fn signed_by(&mut self, generation: impl ToString) {
@@ -89,11 +99,17 @@ impl<'a> Call<'a> {
         self.always = true;
     }
 
-    /// Counts and records what came of it.
+    /// Counts and records what came of it, and gives the answer the call's id.
     pub(super) async fn end<T>(
         self,
-        result: Result<Response<T>, Status>,
+        mut result: Result<Response<T>, Status>,
     ) -> Result<Response<T>, Status> {
+        if let Ok(id) = self.request_id.parse() {
+            match &mut result {
+                Ok(response) => response.metadata_mut().insert(REQUEST_ID.as_str(), id),
+                Err(status) => status.metadata_mut().insert(REQUEST_ID.as_str(), id),
+            };
+        }
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);
         let caller = self.caller.as_deref().unwrap_or("unknown");
         self.span.record("caller", caller);

@@ -31,21 +31,6 @@ pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// The caller's request id, or one of our own.
-pub(super) fn request_id<T>(request: &Request<T>) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    request
-        .metadata()
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok())
-        .filter(|id| (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_graphic()))
-        .map_or_else(
-            || format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
-            str::to_owned,
-        )
-}
-
 /// A ttl in whole milliseconds, at least a second.
 pub(super) fn ttl(request: &v1::EndorseRequest) -> Result<Duration, Status> {
     let bad = |message| invalid("MALFORMED_TTL", message);

@@ -16,7 +16,8 @@ use tonic::{Code, Request, Response, Status};
 
 use super::call::Call;
 use super::convert;
-use super::status::{not_serving, status};
+use super::status::{denied, not_serving, status};
+use crate::authz::Peer;
 use crate::state::{Phase, Shared};
 
 const MAX_PAGE: usize = 1000;
@@ -68,7 +69,8 @@ impl KeyLog for KeyLogService {
         let result = self.admit(&mut call).and_then(|log| {
             from(&log, next)?;
             let (sender, stream) = mpsc::channel(WATCH_BUFFER);
-            tokio::spawn(watch(Arc::clone(&self.shared), next, sender));
+            let watcher = Watcher { peer: Arc::clone(&call.peer), next, sender };
+            tokio::spawn(watcher.run(Arc::clone(&self.shared)));
             let stream: Self::WatchEventsStream = Box::pin(ReceiverStream::new(stream));
             Ok(Response::new(stream))
         });
@@ -106,56 +108,77 @@ impl KeyLogService {
     }
 }
 
-/// Sends events and heartbeats until the watcher leaves or the daemon stops.
-async fn watch(
-    shared: Arc<Shared>,
-    mut next: u32,
+/// Somebody who follows the log.
+struct Watcher {
+    peer: Arc<Peer>,
+    /// The first number that was not sent yet.
+    next: u32,
     sender: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
-) {
-    let mut changes = shared.log.subscribe();
-    let mut phase = shared.watch_phase();
-    loop {
-        let Some(log) = changes.borrow_and_update().clone() else { return };
-        for event in log.events().iter().skip(next as usize) {
-            if send(&sender, Message::Event(convert::event(event))).await.is_err() {
+}
+
+/// The watcher has left, or takes nothing any more.
+struct Gone;
+
+impl Watcher {
+    /// Sends events and heartbeats until the watcher leaves or may read no longer, or the daemon stops.
+    async fn run(mut self, shared: Arc<Shared>) {
+        let mut changes = shared.log.subscribe();
+        let mut phase = shared.watch_phase();
+        loop {
+            // Rights are lost and certificates end while a watch is open.
+            if let Err(refusal) = self.judge(&shared) {
+                return self.end(refusal).await;
+            }
+            let Some(log) = changes.borrow_and_update().clone() else { return };
+            if self.tell(&log).await.is_err() {
                 return;
             }
-            next += 1;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = self.sender.closed() => return,
+                () = stopping(&mut phase) => return self.end(not_serving(&Phase::Stopping)).await,
+            }
+        }
+    }
+
+    fn judge(&self, shared: &Shared) -> Result<(), Status> {
+        let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
+        shared.policy.load().read(&self.peer, now).map(drop).map_err(denied)
+    }
+
+    /// Sends what the watcher has not seen, and a heartbeat.
+    async fn tell(&mut self, log: &VerifiedLog) -> Result<(), Gone> {
+        for event in log.events().iter().skip(self.next as usize) {
+            self.send(Message::Event(convert::event(event))).await?;
+            self.next += 1;
         }
         let head = log.head().event();
-        let heartbeat = v1::Heartbeat {
+        self.send(Message::Heartbeat(v1::Heartbeat {
             head_id: head.id().to_string(),
             head_sequence_number: head.sequence_number(),
-        };
-        if send(&sender, Message::Heartbeat(heartbeat)).await.is_err() {
-            return;
+        }))
+        .await
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        let response = v1::WatchEventsResponse { message: Some(message) };
+        // A watcher that takes nothing for so long is cut off; it can come back where it was.
+        match tokio::time::timeout(PATIENCE, self.sender.send(Ok(response))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
         }
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(HEARTBEAT) => {}
-            () = sender.closed() => return,
-            () = stopping(&mut phase) => {
-                let stopping = not_serving(&Phase::Stopping);
-                // A watcher who has left does not mind.
-                drop(sender.send(Err(stopping)).await);
-                return;
-            }
-        }
+    }
+
+    async fn end(self, status: Status) {
+        // A watcher who has left does not mind.
+        drop(self.sender.send(Err(status)).await);
     }
 }
 
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
     // An error means that the daemon's state is gone: then it is stopping, too.
     drop(phase.wait_for(|phase| *phase == Phase::Stopping).await);
-}
-
-async fn send(
-    sender: &mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
-    message: Message,
-) -> Result<(), ()> {
-    let response = v1::WatchEventsResponse { message: Some(message) };
-    // A watcher that takes nothing for so long is cut off; it can come back where it was.
-    tokio::time::timeout(PATIENCE, sender.send(Ok(response))).await.map_err(|_| ())?.map_err(|_| ())
 }
 
 /// The events from a number on; the reader may know the head, but nothing beyond it.

@@ -17,14 +17,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic_health::server::health_reporter;
 
-use super::MAX_REQUEST;
 use super::accept;
 use super::admin::AdminService;
+use super::door::{Asks, DoorLayer};
 use super::gate_layer::GateLayer;
 use super::keylog::KeyLogService;
 use super::limit::Limit;
 use super::signer::SignerService;
 use super::tls::{Tls, TlsError};
+use super::{MAX_REQUEST, MAX_SMALL_REQUEST};
 use crate::activation::Inherited;
 use crate::config::{LimitsConfig, ListenConfig, UnixListenConfig};
 use crate::health;
@@ -131,12 +132,14 @@ pub async fn serve(
     drop(accepted);
     let signer = SignerServer::new(SignerService { shared: Arc::clone(&shared) })
         .max_decoding_message_size(MAX_REQUEST);
-    let key_log = KeyLogServer::new(KeyLogService { shared: Arc::clone(&shared) });
+    let key_log = KeyLogServer::new(KeyLogService { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(MAX_SMALL_REQUEST);
     let service = server(&limits)
+        .layer(DoorLayer { shared: Arc::clone(&shared), asks: Asks::Callers })
         .layer(GateLayer { gate: Arc::clone(shared.signer.gate()) })
         .add_service(signer)
         .add_service(key_log)
-        .add_service(service_health_server)
+        .add_service(service_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
         .add_service(reflection()?)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop.clone()));
 
@@ -144,9 +147,12 @@ pub async fn serve(
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let (listener, admin_file) = admin.split();
     helpers.spawn(accept::unix(listener, Limit::new(limits.clone()), accepted, stop.clone()));
+    let admin_service = AdminServer::new(AdminService { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(MAX_SMALL_REQUEST);
     let admin = server(&limits)
-        .add_service(AdminServer::new(AdminService { shared: Arc::clone(&shared) }))
-        .add_service(admin_health_server)
+        .layer(DoorLayer { shared: Arc::clone(&shared), asks: Asks::Nobody })
+        .add_service(admin_service)
+        .add_service(admin_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
         .add_service(reflection()?)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop));
 
@@ -196,7 +202,8 @@ fn reflection() -> Result<
     Ok(tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?)
+        .build_v1()?
+        .max_decoding_message_size(MAX_SMALL_REQUEST))
 }
 
 async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {

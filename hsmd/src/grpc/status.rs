@@ -22,7 +22,8 @@ pub(super) fn status(
     metadata: HashMap<String, String>,
 ) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
-    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+    // A batch that is too large stays so.
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) && reason != "BATCH_TOO_LARGE" {
         details.set_retry_info(Some(Duration::from_millis(100)));
     }
     Status::with_error_details(code, message, details)
@@ -41,6 +42,7 @@ pub(super) fn denied(denied: Denied) -> Status {
         Denied::Ambiguous(_) => (Code::PermissionDenied, "CALLER_AMBIGUOUS"),
         Denied::CertificateExpired(_) => (Code::Unauthenticated, "CERTIFICATE_EXPIRED"),
         Denied::Rate { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
+        Denied::Burst { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
         Denied::Purpose { .. } => (Code::PermissionDenied, "PURPOSE_NOT_ALLOWED"),
         Denied::Ttl { .. } => (Code::PermissionDenied, "TTL_TOO_LONG"),
         Denied::Read(_) => (Code::PermissionDenied, "READ_NOT_ALLOWED"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Event, PublicKey, Signature, SignedEvent};
+use hsmd_chain::{Body, Event, PublicKey, Signature, SignedEvent, SigningInput};
 use parking_lot::Mutex;
 
 use super::pulse::Pulse;
@@ -18,7 +18,7 @@ use crate::keylog::chain;
 use crate::token::{self, Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+const RETRY_AT_MOST: Duration = Duration::from_secs(2);
 
 /// What everybody may know of a token without taking its mutex.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,8 @@ pub struct Slot {
     session: Option<OpenToken>,
     active: Option<Active>,
     was_lost: bool,
+    /// When a signature was last verified.
+    verified_at: Option<Instant>,
     retry_at: Option<Instant>,
     backoff: Duration,
     gate: Arc<Gate>,
@@ -76,6 +78,7 @@ impl Slot {
             session: None,
             active: None,
             was_lost: false,
+            verified_at: None,
             retry_at: None,
             backoff: RETRY_FIRST,
             gate,
@@ -142,13 +145,21 @@ impl Slot {
     /// # Errors
     /// The token.
     pub fn find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
+        match self.try_find_or_generate(sequence_number) {
+            // The pair may be there although we were not told: the next look finds it.
+            Err(error) if self.reopen_after(&error) => self.try_find_or_generate(sequence_number),
+            result => result,
+        }
+    }
+
+    fn try_find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         let id = token::keys::id(sequence_number);
         if let Some(found) = self.with_session(|session| session.complete_pair(&id))? {
             tracing::info!(sequence_number, "adopted a key pair that was already on the token");
             return Ok(found);
         }
         self.destroy(&id)?;
-        self.with_session(|session| session.generate(sequence_number))
+        self.in_session(|session| session.generate(sequence_number))
     }
 
     /// The public keys with this CKA_ID.
@@ -174,9 +185,10 @@ impl Slot {
     /// The token, or the key is not on it.
     pub fn sign_event(&mut self, event: Event, id: &[u8]) -> Result<SignedEvent, TokenError> {
         let (text, input) = (event.text(), event.signing_input());
-        let (_, signature) =
-            self.with_session(|session| session.sign_as(id, event.public_key(), &input, &text))?;
-        Ok(SignedEvent::new(event, signature))
+        let signed = self.timed(false, |slot| {
+            slot.with_session(|session| session.sign_as(id, event.public_key(), &input, &text))
+        });
+        Ok(SignedEvent::new(event, signed?.1))
     }
 
     /// The journal's copies on the token.
@@ -204,9 +216,11 @@ impl Slot {
     /// The token; then the generation before goes on.
     pub fn activate(&mut self, generation: Arc<Generation>, id: Vec<u8>) -> Result<(), TokenError> {
         let clock = self.clock.clone();
-        let key = self.with_session(|session| bind(session, &generation, &id, &clock))?;
+        let key = self.timed(true, |slot| {
+            slot.with_session(|session| bind(session, &generation, &id, &clock))
+        })?;
         self.active = Some(Active { generation, id, key: Some(key) });
-        self.pulse.end_signing(true);
+        self.verified_at = Some(Instant::now());
         Ok(())
     }
 
@@ -227,11 +241,12 @@ impl Slot {
             self.check_may_sign(&active.generation)?;
             (Arc::clone(&active.generation), active.generation.body(document))
         };
-        let signature = self.sign_body(&body)?;
+        let signature =
+            self.sign_body(&body).map_err(|error| SignError::Token(error.to_string()))?;
         Ok(Signed { body: body.into_text(), signature, generation })
     }
 
-    /// Makes a signature to see whether the token still can; it goes nowhere.
+    /// Makes a signature to see whether the token still can; it is verified and goes nowhere.
     ///
     /// # Errors
     /// It can't, or there is nothing to sign with.
@@ -239,17 +254,15 @@ impl Slot {
         let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
         self.check_may_sign(&active.generation)?;
         let now = self.clock.now().map_err(|e| SignError::Token(e.to_string()))?;
-        let generation = Arc::clone(&active.generation);
-        let body = generation.health_body(now);
-        let signature = self.sign_body(&body)?;
-        match generation.public_key().verify(body.text().as_bytes(), &signature) {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                let error = TokenError::Nonsense("a signature that does not verify");
-                self.lost(&error);
-                Err(SignError::Token(error.to_string()))
+        let body = active.generation.health_body(now);
+        self.verified_at = None;
+        self.sign_body(&body).map(drop).map_err(|error| {
+            // There is nothing wrong with what we asked: if the session is thought good, it is not.
+            if self.session.is_some() {
+                self.drop_session(&error, Class::Session);
             }
-        }
+            SignError::Token(error.to_string())
+        })
     }
 
     fn check_may_sign(&self, generation: &Generation) -> Result<(), SignError> {
@@ -262,41 +275,67 @@ impl Slot {
         Ok(())
     }
 
-    fn sign_body(&mut self, body: &hsmd_chain::Body) -> Result<Signature, SignError> {
+    fn sign_body(&mut self, body: &Body) -> Result<Signature, TokenError> {
         let input = body.signing_input();
-        self.pulse.begin_signing();
-        let mut result = self.sign_once(&input);
-        // A signature may be repeated: a lost session is opened again at once, and once.
-        if let Err(error) = &result
-            && error.class() != Class::Caller
-            && self.may_reopen_now()
-            && self.open().is_ok()
-        {
-            result = self.sign_once(&input);
-        }
-        self.pulse.end_signing(result.is_ok());
-        result.map_err(|error| SignError::Token(error.to_string()))
+        self.timed(true, |slot| match slot.sign_once(body, &input) {
+            // A signature may be repeated: a lost session is opened again at once, and once.
+            Err(error) if slot.reopen_after(&error) => slot.sign_once(body, &input),
+            result => result,
+        })
     }
 
-    fn sign_once(&mut self, input: &hsmd_chain::SigningInput) -> Result<Signature, TokenError> {
-        let (Some(session), Some(key)) =
-            (&self.session, self.active.as_ref().and_then(|active| active.key))
-        else {
+    fn sign_once(&mut self, body: &Body, input: &SigningInput) -> Result<Signature, TokenError> {
+        let (Some(session), Some(active)) = (&self.session, &self.active) else {
             return Err(self.closed());
         };
-        let result = session.sign(key, input);
-        if let Err(error) = &result {
-            self.lost(error);
+        let Some(key) = active.key else { return Err(self.closed()) };
+        // Under load nobody asks for health signatures: then a caller's is looked at as often.
+        let due = self.verified_at.is_none_or(|at| at.elapsed() >= self.config.health_interval);
+        let public_key = active.generation.public_key();
+        let result = session.sign(key, input).and_then(|signature| {
+            if due && public_key.verify(body.text().as_bytes(), &signature).is_err() {
+                return Err(TokenError::Nonsense("a signature that does not verify"));
+            }
+            Ok(signature)
+        });
+        match &result {
+            Ok(_) if due => self.verified_at = Some(Instant::now()),
+            Ok(_) => {}
+            Err(error) => self.lost(error),
         }
         result
     }
 
-    /// Runs something in the session, opened first if need be and allowed by the backoff.
+    /// Times a signature for the pulse. `ours`: whether a good one shows that callers can have theirs.
+    fn timed<T>(
+        &mut self,
+        ours: bool,
+        sign: impl FnOnce(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        self.pulse.begin_signing();
+        let result = sign(self);
+        self.pulse.end_signing(ours && result.is_ok());
+        result
+    }
+
+    /// Runs something in the session, opened first if need be and allowed by the backoff. When that
+    /// loses the session, it is repeated once in a new one: what it does must bear that.
     fn with_session<T>(
         &mut self,
-        work: impl FnOnce(&OpenToken) -> Result<T, TokenError>,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        if self.session.is_none() && self.may_reopen_now() {
+        match self.in_session(&work) {
+            Err(error) if self.reopen_after(&error) => self.in_session(&work),
+            result => result,
+        }
+    }
+
+    /// As [`with_session`](Self::with_session), once only.
+    fn in_session<T>(
+        &mut self,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        if self.may_reopen_now() {
             self.open()?;
         }
         let Some(session) = &self.session else { return Err(self.closed()) };
@@ -307,12 +346,30 @@ impl Slot {
         result
     }
 
-    /// Drops the session if the error says that it is lost, and says when to open it again.
+    /// Opens the session again if this error has lost it, and may be cured by that.
+    fn reopen_after(&mut self, error: &TokenError) -> bool {
+        matches!(error.class(), Class::Session | Class::Device)
+            && self.may_reopen_now()
+            && self.open().is_ok()
+    }
+
+    /// Drops the session if the error says that it is lost.
     fn lost(&mut self, error: &TokenError) {
-        let class = error.class();
-        if class == Class::Caller || matches!(error, TokenError::NotDestroyed { .. }) {
-            return;
+        let spared = match error {
+            TokenError::NotDestroyed { .. } => true,
+            // The session is good, only the key is not there; but without it nothing can be opened.
+            TokenError::KeyMissing { .. } => self.session.is_some(),
+            _ => error.class() == Class::Caller,
+        };
+        if spared {
+            return self.pulse.error(error);
         }
+        self.drop_session(error, error.class());
+    }
+
+    /// Drops the session, if there is one, and says when to open it again. The ladder: a lost session
+    /// is opened again; when that fails too, or the device is lost, the module is reinitialised.
+    fn drop_session(&mut self, error: &TokenError, class: Class) {
         self.pulse.error(error);
         let problem = chain(error);
         let had_session = self.session.is_some();
@@ -324,8 +381,13 @@ impl Slot {
         if let Some(active) = &mut self.active {
             active.key = None;
         }
-        if class == Class::Device && self.modules.reset(&self.config.module) {
-            tracing::warn!(token = self.config.name(), "PKCS#11 module reinitialised");
+        let broken = match class {
+            Class::Device => true,
+            Class::Session | Class::Caller => !had_session,
+            Class::Fatal => false,
+        };
+        if broken && self.modules.reset(&self.config.module) {
+            tracing::warn!(token = self.config.name(), "PKCS#11 module finalised, to begin anew");
         }
         let mut report = self.report.lock();
         report.ready = false;

@@ -91,6 +91,9 @@ pub enum TokenError {
         /// Its CKA_ID.
         id: String,
     },
+    /// The module was finalised on another token's behalf.
+    #[error("the session ended when the PKCS#11 module was reinitialised for another token")]
+    Finalised,
     /// The session is closed and not yet open again.
     #[error("the token {name} is not open: {problem}")]
     Closed {
@@ -118,9 +121,10 @@ impl TokenError {
             | Self::PinRefused { .. }
             | Self::PinEndangered { .. }
             | Self::Ambiguous { .. } => Class::Fatal,
-            Self::KeyMissing { .. } | Self::NotDestroyed { .. } | Self::Closed { .. } => {
-                Class::Session
-            }
+            Self::KeyMissing { .. }
+            | Self::NotDestroyed { .. }
+            | Self::Finalised
+            | Self::Closed { .. } => Class::Session,
         }
     }
 
@@ -137,6 +141,7 @@ impl TokenError {
             Self::Nonsense(_) => "nonsense".into(),
             Self::KeyMissing { .. } => "key_missing".into(),
             Self::NotDestroyed { .. } => "not_destroyed".into(),
+            Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),
         }
     }

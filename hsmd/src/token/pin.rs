@@ -2,8 +2,9 @@
 //!
 //! Before a login a marker is written beside the journal that names the token's serial and the PIN
 //! file's mtime and size; a good login removes it. While a marker of a refused PIN matches the file,
-//! no login is tried. A marker left by a crash in the middle of a login counts as refused only when
-//! the token itself says that a wrong PIN was entered since the last good one.
+//! no login is tried. A marker left by a login whose outcome is unknown (a crash, a device that failed
+//! in the middle of it) counts as refused only when the token itself says that a wrong PIN was entered
+//! since the last good one.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -85,11 +86,8 @@ pub fn login(
             write(&path, &marker).map_err(marker_error)?;
             Err(TokenError::PinRefused { serial, path: pin_file.into() })
         }
-        Err(source) => {
-            // The PIN was not judged: the marker would only stand in the way of the next try.
-            durable::remove(&path).map_err(marker_error)?;
-            Err(TokenError::call("logging in to the token")(source))
-        }
+        // The device may have judged the PIN all the same, so the marker stays: the token's flags decide.
+        Err(source) => Err(TokenError::call("logging in to the token")(source)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use hsmd_chain::{PublicKey, Signature, SigningInput};
@@ -11,14 +11,16 @@ use hsmd_chain::{PublicKey, Signature, SigningInput};
 use super::error::TokenError;
 use super::inventory::Inventory;
 use super::keys::{self, KeyHandle};
-use super::module::Modules;
+use super::module::{Incarnation, Modules};
 use super::pin;
 use crate::config::TokenConfig;
 
 /// A logged-in read-write session. Send but not Sync: one thread at a time.
 #[derive(Debug)]
 pub struct OpenToken {
-    session: Session,
+    module: Incarnation,
+    /// None once it is closed.
+    session: Option<Session>,
     key_label: String,
     serial: String,
 }
@@ -42,13 +44,17 @@ impl OpenToken {
         config: &TokenConfig,
         state_dir: &Path,
     ) -> Result<Self, TokenError> {
-        let context = modules.open(&config.module)?;
-        let (slot, info) = find(&context, config)?;
+        let module = modules.open(&config.module)?;
+        let calling = module.enter()?;
+        let context = module.context();
+        let (slot, info) = find(context, config)?;
         let session =
             context.open_rw_session(slot).map_err(TokenError::call("opening a session"))?;
         pin::login(&session, &info, &config.pin_file, state_dir)?;
+        drop(calling);
         Ok(Self {
-            session,
+            module,
+            session: Some(session),
             key_label: config.key_label.clone(),
             serial: info.serial_number().to_owned(),
         })
@@ -59,8 +65,9 @@ impl OpenToken {
     /// # Errors
     /// The module or the token can't be reached.
     pub fn summary(modules: &Modules, config: &TokenConfig) -> Result<TokenSummary, TokenError> {
-        let context = modules.open(&config.module)?;
-        let (_, info) = find(&context, config)?;
+        let module = modules.open(&config.module)?;
+        let _calling = module.enter()?;
+        let (_, info) = find(module.context(), config)?;
         Ok(TokenSummary { label: info.label().to_owned(), serial: info.serial_number().to_owned() })
     }
 
@@ -74,7 +81,7 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn inventory(&self) -> Result<Inventory, TokenError> {
-        Inventory::read(&self.session, &self.key_label)
+        self.call(|session| Inventory::read(session, &self.key_label))
     }
 
     /// Makes the key pair with this sequence number and returns its public key.
@@ -82,7 +89,7 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn generate(&self, sequence_number: u32) -> Result<PublicKey, TokenError> {
-        keys::generate(&self.session, &self.key_label, sequence_number)
+        self.call(|session| keys::generate(session, &self.key_label, sequence_number))
     }
 
     /// Destroys all objects of ours with this CKA_ID, confirmed by a find.
@@ -90,7 +97,7 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails or an object is still there.
     pub fn destroy(&self, id: &[u8]) -> Result<(), TokenError> {
-        keys::destroy(&self.session, &self.key_label, id)
+        self.call(|session| keys::destroy(session, &self.key_label, id))
     }
 
     /// Signs with a key that was found by [`sign_as`](Self::sign_as) in this session.
@@ -98,7 +105,7 @@ impl OpenToken {
     /// # Errors
     /// The PKCS#11 call fails or returns no signature.
     pub fn sign(&self, key: KeyHandle, input: &SigningInput) -> Result<Signature, TokenError> {
-        keys::sign(&self.session, key.0, input)
+        self.call(|session| keys::sign(session, key.0, input))
     }
 
     /// Signs with the private key with this CKA_ID that belongs to a public key, and verifies what the
@@ -113,13 +120,15 @@ impl OpenToken {
         input: &SigningInput,
         message: &str,
     ) -> Result<(KeyHandle, Signature), TokenError> {
-        for handle in keys::with_id(&self.session, &self.key_label, id, ObjectClass::PRIVATE_KEY)? {
-            let signature = keys::sign(&self.session, handle, input)?;
-            if key.verify(message.as_bytes(), &signature).is_ok() {
-                return Ok((KeyHandle(handle), signature));
+        self.call(|session| {
+            for handle in keys::with_id(session, &self.key_label, id, ObjectClass::PRIVATE_KEY)? {
+                let signature = keys::sign(session, handle, input)?;
+                if key.verify(message.as_bytes(), &signature).is_ok() {
+                    return Ok((KeyHandle(handle), signature));
+                }
             }
-        }
-        Err(TokenError::KeyMissing { public_key: key.to_string() })
+            Err(TokenError::KeyMissing { public_key: key.to_string() })
+        })
     }
 
     /// The public keys with this CKA_ID.
@@ -127,10 +136,12 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn public_keys(&self, id: &[u8]) -> Result<Vec<PublicKey>, TokenError> {
-        keys::with_id(&self.session, &self.key_label, id, ObjectClass::PUBLIC_KEY)?
-            .into_iter()
-            .map(|object| keys::public_key(&self.session, object))
-            .collect()
+        self.call(|session| {
+            keys::with_id(session, &self.key_label, id, ObjectClass::PUBLIC_KEY)?
+                .into_iter()
+                .map(|object| keys::public_key(session, object))
+                .collect()
+        })
     }
 
     /// The public key of the one complete pair with this CKA_ID; `None` when there is none, or one
@@ -139,13 +150,15 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn complete_pair(&self, id: &[u8]) -> Result<Option<PublicKey>, TokenError> {
-        let (session, label) = (&self.session, self.key_label.as_str());
-        let public = keys::with_id(session, label, id, ObjectClass::PUBLIC_KEY)?;
-        let private = keys::with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
-        match (public.as_slice(), private.as_slice()) {
-            ([public], [_]) => keys::public_key(session, *public).map(Some),
-            _ => Ok(None),
-        }
+        self.call(|session| {
+            let label = self.key_label.as_str();
+            let public = keys::with_id(session, label, id, ObjectClass::PUBLIC_KEY)?;
+            let private = keys::with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
+            match (public.as_slice(), private.as_slice()) {
+                ([public], [_]) => keys::public_key(session, *public).map(Some),
+                _ => Ok(None),
+            }
+        })
     }
 
     /// The data objects of ours with this label, newest knowledge not implied by their order.
@@ -153,17 +166,18 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn read_data(&self, label: &str) -> Result<Vec<Vec<u8>>, TokenError> {
-        let mut values = Vec::new();
-        for handle in self.data_objects(label)? {
-            let attributes = self
-                .session
-                .get_attributes(handle, &[AttributeType::Value])
-                .map_err(TokenError::call("reading a data object"))?;
-            if let Some(Attribute::Value(value)) = attributes.into_iter().next() {
-                values.push(value);
+        self.call(|session| {
+            let mut values = Vec::new();
+            for handle in data_objects(session, label)? {
+                let attributes = session
+                    .get_attributes(handle, &[AttributeType::Value])
+                    .map_err(TokenError::call("reading a data object"))?;
+                if let Some(Attribute::Value(value)) = attributes.into_iter().next() {
+                    values.push(value);
+                }
             }
-        }
-        Ok(values)
+            Ok(values)
+        })
     }
 
     /// Makes `value` the one data object of ours with this label: the new one is there before the old
@@ -172,7 +186,6 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails; many tokens hold no data objects.
     pub fn write_data(&self, label: &str, value: &[u8]) -> Result<(), TokenError> {
-        let old = self.data_objects(label)?;
         let template = [
             Attribute::Class(ObjectClass::DATA),
             Attribute::Token(true),
@@ -181,32 +194,59 @@ impl OpenToken {
             Attribute::Label(label.as_bytes().to_vec()),
             Attribute::Value(value.to_vec()),
         ];
-        self.session.create_object(&template).map_err(TokenError::call("writing a data object"))?;
-        for handle in old {
-            self.session
-                .destroy_object(handle)
-                .map_err(TokenError::call("destroying an old data object"))?;
-        }
-        Ok(())
-    }
-
-    fn data_objects(&self, label: &str) -> Result<Vec<cryptoki::object::ObjectHandle>, TokenError> {
-        let template = [
-            Attribute::Class(ObjectClass::DATA),
-            Attribute::Application(b"hsmd".to_vec()),
-            Attribute::Label(label.as_bytes().to_vec()),
-        ];
-        self.session.find_objects(&template).map_err(TokenError::call("finding a data object"))
+        self.call(|session| {
+            let old = data_objects(session, label)?;
+            session.create_object(&template).map_err(TokenError::call("writing a data object"))?;
+            for handle in old {
+                session
+                    .destroy_object(handle)
+                    .map_err(TokenError::call("destroying an old data object"))?;
+            }
+            Ok(())
+        })
     }
 
     /// Logs out and closes the session.
     ///
     /// # Errors
     /// A PKCS#11 call fails; the session is gone all the same.
-    pub fn close(self) -> Result<(), TokenError> {
-        self.session.logout().map_err(TokenError::call("logging out"))?;
-        self.session.close().map_err(TokenError::call("closing the session"))
+    pub fn close(mut self) -> Result<(), TokenError> {
+        self.call(|session| session.logout().map_err(TokenError::call("logging out")))?;
+        let _calling = self.module.enter()?;
+        match self.session.take() {
+            Some(session) => session.close().map_err(TokenError::call("closing the session")),
+            None => Ok(()),
+        }
     }
+
+    /// Calls the module in this session, if it is still this session.
+    fn call<T>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let _calling = self.module.enter()?;
+        work(self.session.as_ref().ok_or(TokenError::Finalised)?)
+    }
+}
+
+impl Drop for OpenToken {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        match self.module.enter() {
+            Ok(_calling) => drop(session),
+            // Closing it would close whatever session has got its handle since.
+            Err(_) => std::mem::forget(session),
+        }
+    }
+}
+
+fn data_objects(session: &Session, label: &str) -> Result<Vec<ObjectHandle>, TokenError> {
+    let template = [
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Application(b"hsmd".to_vec()),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ];
+    session.find_objects(&template).map_err(TokenError::call("finding a data object"))
 }
 
 /// The slot of the configured token, by label and serial, never by position.

@@ -145,7 +145,8 @@ impl History {
         let Some(request) = state.daemons[daemon].request else { return leave(state, daemon) };
         let bounded = usize::from(n) + 1 < self.bounds.events;
         if request.expected != n && !(self.has(Flaw::NoExpectation) && bounded) {
-            let successor = state.log.get(usize::from(request.expected) + 1);
+            let log = &state.log[..=usize::from(n)];
+            let successor = log.get(usize::from(request.expected) + 1);
             let reached = successor.is_some_and(|event| event.taint || !request.taint);
             return if reached { go(state, daemon, Step::Answer) } else { leave(state, daemon) };
         }
