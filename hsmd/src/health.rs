@@ -52,6 +52,13 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     }
 }
 
+/// To be called before anybody can ask: the health service itself begins with "serving".
+pub async fn not_yet(reporters: [&HealthReporter; 2]) {
+    for reporter in reporters {
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+    }
+}
+
 /// Keeps the health service truthful until dropped, and makes a signature when callers make none.
 pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthReporter) {
     let asking = Arc::new(AtomicBool::new(false));

@@ -114,6 +114,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (service_health, service_health_server) = health_reporter();
     let (admin_health, admin_health_server) = health_reporter();
+    health::not_yet([&service_health, &admin_health]).await;
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(health::run(Arc::clone(&shared), service_health, admin_health));
 
