@@ -41,17 +41,13 @@ async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result
     if core.writer.is_none() {
         match reconnect(core, config).await {
             Ok(true) => {}
+            // The log that we publish may not be the newest any more, and a frozen feed would hide a
+            // taint: only a fresh start follows it, or refuses.
             Ok(false) => {
                 core.signer.gate().set_revoked(true);
-                let problem = "another hsmd holds the writer lock: this one has stopped signing";
-                shared.set_database(DatabaseReport {
-                    connected: true,
-                    problem: problem.into(),
-                    ..Default::default()
-                });
-                return Ok(());
+                return Err(StartError::AnotherWriter);
             }
-            // The other daemon moved the key on: only a fresh start sees everything anew.
+            // The other daemon has moved the key on and gone.
             Err(Reconnect::MovedOn) => return Err(StartError::AnotherWriter),
             Err(Reconnect::Failed(error)) => {
                 shared
