@@ -1,10 +1,11 @@
-//! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing.
+//! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing but
+//! that it makes the state folder, without which no PIN may be used.
 
 use std::sync::Arc;
 
 use hsmd_chain::KeyLog;
 
-use super::{CommandError, inventories, signer, stop_signer};
+use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{CoreError, Pending, pending, verify_rows};
@@ -23,6 +24,10 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
     let mut report = Report::default();
     report.good("configuration", "is valid");
     check_callers(config, &mut report);
+    match prepare_state_dir(config) {
+        Ok(()) => report.good("state folder", "can be written"),
+        Err(error) => report.bad("state folder", &chain(&error)),
+    }
     let clock = Clock::start();
     let log = check_log(config, &clock, &mut report).await;
     let journal = log.as_ref().and_then(|log| check_journal(config, log, &clock, &mut report));
