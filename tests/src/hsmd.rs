@@ -67,6 +67,20 @@ impl Hsmd {
         Self { database: Arc::new(database), ..self }
     }
 
+    /// The same hsmd over a new database that has the schema and nothing in it.
+    #[must_use]
+    pub async fn into_empty_database(self) -> Self {
+        let hsmd = self.with_database(Database::create().await);
+        hsmd.migrate().await;
+        hsmd
+    }
+
+    /// The same hsmd with an observer of its own: for a test that makes a second history on purpose.
+    #[must_use]
+    pub fn unobserved(self) -> Self {
+        Self { observer: Arc::default(), ..self }
+    }
+
     /// The same hsmd with a setting changed; see [`Settings::set`].
     #[must_use]
     pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Self {
@@ -124,7 +138,7 @@ impl Hsmd {
     /// Runs a command that dies at a failpoint, and asserts that it does.
     pub async fn run_until(&self, failpoint: &str, arguments: &[&str]) {
         let mut command = self.command(arguments);
-        Output::of(command.env("FAILPOINTS", format!("{failpoint}=return"))).await.killed();
+        Output::of(command.env("FAILPOINTS", armed(failpoint))).await.killed();
     }
 
     /// Serves, and waits until it is ready.
@@ -139,10 +153,10 @@ impl Hsmd {
         self.spawn(self.command(&[&["serve"], arguments].concat()))
     }
 
-    /// Starts a daemon that dies at a failpoint.
+    /// Starts a daemon that dies at a failpoint: a name, or `name=action` of the crate `fail`.
     pub fn launch_until(&self, failpoint: &str) -> Daemon {
         let mut command = self.command(&["serve"]);
-        command.env("FAILPOINTS", format!("{failpoint}=return"));
+        command.env("FAILPOINTS", armed(failpoint));
         self.spawn(command)
     }
 
@@ -188,6 +202,10 @@ impl Hsmd {
         write_private(&self.path("writer.url"), &self.database.writer_url());
         write_private(&self.path("hsmd.toml"), &self.settings.text(self.folder.path()));
     }
+}
+
+fn armed(failpoint: &str) -> String {
+    if failpoint.contains('=') { failpoint.to_owned() } else { format!("{failpoint}=return") }
 }
 
 /// Everything to whoever runs the tests.

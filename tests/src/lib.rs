@@ -15,6 +15,7 @@
     reason = "a harness fails the test that uses it, and says why"
 )]
 
+mod cases;
 mod command;
 mod daemon;
 mod hsmd;
@@ -25,6 +26,7 @@ mod settings;
 mod token;
 mod wait;
 
+pub use cases::for_each_case;
 pub use command::{Output, program};
 pub use daemon::Daemon;
 pub use hsmd::Hsmd;

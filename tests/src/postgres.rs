@@ -20,8 +20,15 @@ use crate::until;
 const CLUSTER: &str = r#"
 cd "$1" || exit 1
 "$2/initdb" -D data -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
-"$2/pg_ctl" -D data -w -s -l log -o "-c listen_addresses='' -c unix_socket_directories='$1' \
-  -c unix_socket_permissions=0700 -c fsync=off -c max_connections=400 -c shared_buffers=32MB" start &&
+cat >>data/postgresql.conf <<END
+listen_addresses = ''
+unix_socket_directories = '$1'
+unix_socket_permissions = 0700
+fsync = off
+max_connections = 400
+shared_buffers = 32MB
+END
+"$2/pg_ctl" -D data -w -s -l log start &&
 echo ready
 read -r _
 "$2/pg_ctl" -D data -w -s -m immediate stop

@@ -1,0 +1,16 @@
+"""blocks.py FILE: the shell blocks of a document that begin with `# as root`, as one script."""
+
+import pathlib
+import re
+import sys
+
+START = "set -eu\nset -o pipefail\ncd /root\n"
+
+
+def blocks(path):
+    text = pathlib.Path(path).read_text()
+    return re.findall(r"^```sh\n# as root\n(.*?)^```$", text, re.M | re.S)
+
+
+if __name__ == "__main__":
+    print(START + "\n".join(blocks(sys.argv[1])))

@@ -1,0 +1,59 @@
+# Run in the container after docs/operations.md: is what runs what the units promise?
+# shellcheck shell=bash
+set -euo pipefail
+
+same() { [ "$1" = "$2" ] || { echo "$3: $1 instead of $2" >&2 && exit 1; }; }
+
+pid() { systemctl show --property=MainPID --value "$1"; }
+
+serving() { timeout 30 sh -c 'until hsmctl status >/dev/null; do sleep 0.2; done'; }
+
+main=$(pid hsmd.service)
+same "$(ps -o user= -p "$main")" hsmd "the daemon's user"
+same "$(readlink "/proc/$main/exe")" /usr/bin/hsmd "the daemon's program"
+same "$(awk '/^CapEff/ {print $2}' "/proc/$main/status")" 0000000000000000 "capabilities"
+same "$(awk '/^Seccomp:/ {print $2}' "/proc/$main/status")" 2 "seccomp"
+same "$(stat -c '%U %a' /run/hsmd/service.sock)" "hsmd 666" "service socket"
+same "$(stat -c '%U %a' /run/hsmd/admin.sock)" "hsmd 600" "admin socket"
+same "$(stat -c '%U %a' /var/lib/hsmd)" "hsmd 700" "state folder"
+
+# A stranger reaches the socket and is refused by name; the services' users are known.
+stranger=$(runuser -u nobody -- hsmctl log 2>&1 >/dev/null || true)
+case $stranger in *CALLER_UNKNOWN* | *"permission"* | *"not allowed"*) ;; *) same "$stranger" refused stranger ;; esac
+for name in keys auth app; do runuser -u "hsmd-$name" -- hsmctl log >/dev/null; done
+
+# No PIN in the journal, in the environment or in the arguments.
+pin=$(cat /etc/hsmd/credentials/pin)
+leaks() { grep --quiet --text --fixed-strings "$pin" "$@" && echo "the PIN is in $*" >&2; }
+journalctl --no-pager >/tmp/journal
+if leaks /tmp/journal || leaks "/proc/$main/environ" || leaks "/proc/$main/cmdline"; then exit 1; fi
+
+# Killed, it comes back by itself, on the same sockets, with the same history.
+before=$(hsmctl --output json log)
+kill -KILL "$main"
+serving
+[ "$(pid hsmd.service)" != "$main" ]
+same "$(hsmctl --output json log)" "$before" "the log after a kill"
+
+# The watchdog is on, and is fed: nothing was restarted by it.
+systemctl show --property=WatchdogUSec hsmd.service | grep -qx 'WatchdogUSec=30s'
+if journalctl --no-pager --unit hsmd.service | grep -qi 'watchdog timeout'; then exit 1; fi
+
+# The score of what runs, drop-in included.
+systemd-analyze security --no-pager --threshold=15 hsmd.service >/dev/null
+
+# The keys service as its unit runs it, and a rolling restart that waits for readiness.
+identity=$(hsmctl --output json identity | tr -d '"' | grep -o 'E[A-Za-z0-9_-]\{43\}' | head -n 1)
+sed -e "s/^identity = .*/identity = \"$identity\"/" -e 's|^url = .*|url = "redis://127.0.0.1:6379"|' \
+    /usr/share/doc/hsmd/examples/keys.example.toml >/etc/hsmd/keys.toml
+systemctl start redis-server.service
+systemctl enable --now hsmd-keys.service hsmd-rolling-restart.timer
+first=$(pid hsmd-keys.service)
+/usr/lib/hsmd/rolling-restart hsmd-keys.service hsmd-app.service
+[ "$(pid hsmd-keys.service)" != "$first" ]
+same "$(ps -o user= -p "$(pid hsmd-keys.service)")" hsmd-keys "the keys service's user"
+systemctl start hsmd-rolling-restart.service
+
+# Removed, it is gone, and what must outlive it is still there.
+apt-get --quiet --yes remove hsmd
+[ ! -e /usr/bin/hsmd ] && [ -e /var/lib/hsmd ] && [ -e /etc/hsmd/credentials/pin ]
