@@ -147,8 +147,8 @@ impl History {
         if state.log[usize::from(active.name)].key != active.key {
             state.blame("a signature names a key that did not make it");
         }
-        if state.dead & (1 << active.name) != 0 {
-            state.blame("a tainted generation signed after Taint had answered");
+        if state.is_tainted(active.name) {
+            state.blame("a tainted generation signed");
         }
         state.daemons[daemon].reply = Some(Pending { name: active.name });
         true
@@ -160,9 +160,9 @@ impl History {
         if let Some(reply) = me.reply
             && admitted
             && reply.name >= me.dead_below
-            && state.dead & (1 << reply.name) != 0
+            && state.is_tainted(reply.name)
         {
-            state.blame("a signature of a tainted generation left after Taint had answered");
+            state.blame("a signature of a tainted generation left");
         }
         state.daemons[daemon].reply = None;
     }
@@ -184,7 +184,6 @@ impl Model for History {
             requests: Vec::new(),
             texts: [0; 6],
             made: [0; 8],
-            dead: 0,
             crashes: self.bounds.crashes,
             cuts: self.bounds.cuts,
             wrong: None,
@@ -206,7 +205,8 @@ impl Model for History {
             if me.at == At::Down {
                 // One person runs `init`, before anything serves, and again after a crash.
                 let one = state.daemons.iter().all(|other| other.at == At::Down);
-                if self.bounds.from_init && one && (state.log.is_empty() || self.has_intent(state)) {
+                if self.bounds.from_init && one && (state.log.is_empty() || self.has_intent(state))
+                {
                     actions.push(Action::Init(daemon));
                 }
                 if !state.log.is_empty() && !state.daemons.iter().any(initialising) {
@@ -231,7 +231,8 @@ impl Model for History {
                 let requests = (0..state.requests.len()).map(|i| Action::Deliver(daemon, i));
                 actions.extend(requests);
             }
-            if self.bounds.signatures && me.serving && me.reply.is_none() && self.lock_is_proved(me) {
+            if self.bounds.signatures && me.serving && me.reply.is_none() && self.lock_is_proved(me)
+            {
                 actions.push(Action::Sign(daemon));
             }
             if me.reply.is_some() {
@@ -295,6 +296,9 @@ impl Model for History {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        invariants::properties()
+        let wanted = self.flaw.map(Flaw::breaks);
+        let mut properties = invariants::properties();
+        properties.retain(|property| wanted.is_none_or(|wanted| wanted == property.name));
+        properties
     }
 }

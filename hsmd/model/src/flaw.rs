@@ -1,5 +1,7 @@
 //! Mistakes on purpose. A property that no mistake can break would prove nothing.
 
+use crate::invariants::{GOES_ON, KEYS, ONE_HISTORY, SIGNATURES, WISHED};
+
 /// A mistake that the model can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
@@ -29,11 +31,13 @@ pub enum Flaw {
     UnfencedReplies,
     /// The gate stays open while a taint runs.
     OpenGate,
+    /// A start in a process that signed before does not close the gate for what was tainted since.
+    StaleGate,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InsertBeforeJournal,
         Self::RetireBeforeCommit,
         Self::NameBeforeKey,
@@ -47,5 +51,26 @@ impl Flaw {
         Self::ReturnWithoutWait,
         Self::UnfencedReplies,
         Self::OpenGate,
+        Self::StaleGate,
     ];
+
+    /// The property that it breaks.
+    pub const fn breaks(self) -> &'static str {
+        match self {
+            Self::NoLock
+            | Self::NoLease
+            | Self::FileBeforeToken
+            | Self::UnfencedRotation
+            | Self::ReturnWithoutLook
+            | Self::ReturnWithoutWait => ONE_HISTORY,
+            Self::RetireBeforeCommit => KEYS,
+            Self::NoExpectation => WISHED,
+            Self::BegunInFileOnly => GOES_ON,
+            Self::InsertBeforeJournal
+            | Self::NameBeforeKey
+            | Self::UnfencedReplies
+            | Self::OpenGate
+            | Self::StaleGate => SIGNATURES,
+        }
+    }
 }

@@ -9,29 +9,28 @@ use crate::world::{Event, State};
 pub(crate) const ONE_HISTORY: &str = "one history";
 /// The log counts 0, 1, 2 and each key is the one that its predecessor committed to.
 pub(crate) const CHAIN: &str = "every number once, every key committed";
+/// The head's key and the one that it commits to are on the token.
+pub(crate) const KEYS: &str = "the head's keys are there";
 /// An event exists only because somebody wished that its predecessor be replaced.
 pub(crate) const WISHED: &str = "no wish is carried out twice";
-/// A signature names its key; a tainted generation is dead when Taint has answered.
+/// A signature names its key; nothing that a tainted generation signed is made or leaves from the
+/// COMMIT of the taint on; when Taint has answered, the private key is gone.
 pub(crate) const SIGNATURES: &str = "signatures name their key and the tainted are dead";
 /// Whatever happened, a start goes on without a person, and so do the daemons that are alive.
 pub(crate) const GOES_ON: &str = "always able to continue";
 
 /// The names of the properties.
-pub const PROPERTIES: [&str; 5] = [ONE_HISTORY, CHAIN, WISHED, SIGNATURES, GOES_ON];
+pub const PROPERTIES: [&str; 6] = [ONE_HISTORY, CHAIN, KEYS, WISHED, SIGNATURES, GOES_ON];
 
 pub(crate) fn properties() -> Vec<Property<History>> {
     vec![
         Property::always(ONE_HISTORY, |_, state| one_history(state)),
         Property::always(CHAIN, |_, state| chain(state)),
+        Property::always(KEYS, |_, state| keys(state)),
         Property::always(WISHED, |_, state| wished(state)),
         Property::always(SIGNATURES, |_, state: &State| state.wrong.is_none()),
         Property::always(GOES_ON, |model: &History, state| model.goes_on(state)),
     ]
-}
-
-/// All but the last, which asks these of every state that it meets.
-pub(crate) fn is_safe(state: &State) -> bool {
-    one_history(state) && chain(state) && wished(state) && state.wrong.is_none()
 }
 
 fn one_history(state: &State) -> bool {
@@ -54,10 +53,16 @@ fn chain(state: &State) -> bool {
     numbered && state.log.windows(2).all(|pair| pair[1].key == pair[0].next)
 }
 
+fn keys(state: &State) -> bool {
+    let there = |head: &Event| state.has_private(head.key) && state.has_private(head.next);
+    state.log.last().is_none_or(there)
+}
+
 fn wished(state: &State) -> bool {
     state.log.iter().skip(1).all(|event| {
-        state.requests.iter().any(|request| {
-            request.expected + 1 == event.number && (request.taint || !event.taint)
-        })
+        state
+            .requests
+            .iter()
+            .any(|request| request.expected + 1 == event.number && (request.taint || !event.taint))
     })
 }

@@ -44,7 +44,6 @@ impl History {
         }
         state.lock = Lock::Held(daemon);
         state.daemons[daemon].connected = true;
-        state.daemons[daemon].lease = true;
         true
     }
 

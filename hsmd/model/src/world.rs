@@ -101,8 +101,6 @@ pub struct State {
     pub texts: [u8; 6],
     /// Pairs ever made, by number.
     pub made: [u8; 8],
-    /// Generations whose Taint has been answered, as bits.
-    pub dead: u8,
     /// Crashes left.
     pub crashes: u8,
     /// Connections that may still be cut.
@@ -126,6 +124,11 @@ impl State {
     /// Whether the private part of a pair is on the token.
     pub fn has_private(&self, key: Key) -> bool {
         self.keys.iter().any(|pair| pair.key == key && pair.private)
+    }
+
+    /// Whether the log taints a generation.
+    pub(crate) fn is_tainted(&self, number: u8) -> bool {
+        self.log.get(usize::from(number) + 1).is_some_and(|event| event.taint)
     }
 
     /// Notes the first thing that should not have happened.

@@ -1,7 +1,7 @@
 //! Every interleaving within the bounds, and the mistakes that must be found.
-#![expect(clippy::print_stderr, reason = "the state counts are worth seeing")]
+#![expect(clippy::print_stderr, clippy::panic, reason = "the state counts are worth seeing")]
 
-use hsmd_model::{Bounds, Flaw, check};
+use hsmd_model::{Bounds, Flaw, PROPERTIES, check};
 
 /// One daemon, from before `init`.
 const ALONE: Bounds = Bounds {
@@ -31,6 +31,12 @@ const PAIR: Bounds = Bounds {
     signatures: false,
 };
 
+/// Without standby, a second daemon that is started when the first has lost its connection.
+const SPARE: Bounds = Bounds { standby: false, ..PAIR };
+
+/// A standby pair with one folder and a token that holds no data objects.
+const SHARED: Bounds = Bounds { shared_folder: true, copies: false, ..PAIR };
+
 fn holds(name: &str, bounds: Bounds) {
     let report = check(bounds, None);
     eprintln!("{name}: {} states, depth {}, {:?}", report.states, report.depth, report.time);
@@ -49,9 +55,26 @@ fn pair_with_its_own_folders() {
 }
 
 #[test]
+fn pair_with_one_folder() {
+    holds("pair with one folder", SHARED);
+}
+
+#[test]
+fn spare_that_is_started_when_the_first_is_cut_off() {
+    holds("spare", SPARE);
+}
+
+#[test]
 fn every_mistake_is_found() {
     for flaw in Flaw::ALL {
-        let report = check(Bounds { signatures: true, ..PAIR }, Some(flaw));
-        eprintln!("{flaw:?}: {} states, {:?}, {:?}", report.states, report.time, report.violations);
+        let signatures = flaw.breaks() == PROPERTIES[4];
+        let bounds = if flaw == Flaw::ReturnWithoutLook { SPARE } else { PAIR };
+        let report = check(Bounds { signatures, ..bounds }, Some(flaw));
+        eprintln!("{flaw:?}: {} states, {:?}", report.states, report.time);
+        let [(property, trace)] = report.violations.as_slice() else {
+            panic!("{flaw:?} is not found");
+        };
+        assert_eq!(*property, flaw.breaks());
+        eprintln!("  {}", trace.join("\n  "));
     }
 }

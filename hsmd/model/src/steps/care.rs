@@ -53,12 +53,14 @@ impl History {
             if !ours || found > 1 {
                 return start_anew(state, daemon);
             }
+            state.daemons[daemon].lease = true;
             return go(state, daemon, Step::Committed);
         }
         if !self.has(Flaw::ReturnWithoutLook) && self.has_news(state, daemon) {
             return start_anew(state, daemon);
         }
         state.daemons[daemon].revoked = false;
+        state.daemons[daemon].lease = true;
         true
     }
 

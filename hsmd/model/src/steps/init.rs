@@ -10,6 +10,7 @@ impl History {
         match step {
             Step::InitLock => self.init_lock(state, daemon),
             Step::InitIntent => {
+                state.daemons[daemon].lease = true;
                 let begun = Entries { begun: Some(0), event: None };
                 let entries = *state.disk(daemon).intent.get_or_insert(begun);
                 state.daemons[daemon].entries = entries;
@@ -51,8 +52,7 @@ impl History {
             }
             Step::InitCommit => {
                 let event = state.daemons[daemon].entries.event;
-                if self.holds_lock(state, daemon)
-                    && event.is_some_and(|event| append(state, event))
+                if self.holds_lock(state, daemon) && event.is_some_and(|event| append(state, event))
                 {
                     go(state, daemon, Step::InitFinish)
                 } else {

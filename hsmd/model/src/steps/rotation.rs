@@ -1,8 +1,6 @@
 //! Rotation and taint: `hsmd/src/rotation.rs` and `hsmd/src/core.rs`.
 
-use super::{
-    append, complete_pair, destroy_private, destroy_public, go, make_pair, sign,
-};
+use super::{append, complete_pair, destroy_private, destroy_public, go, make_pair, sign};
 use crate::actions::History;
 use crate::daemon::{Active, At};
 use crate::flaw::Flaw;
@@ -24,7 +22,11 @@ impl History {
                 state.daemons[daemon].lease = true;
                 go(state, daemon, Step::Begin)
             }
-            Step::Begin | Step::CopyBegun | Step::FindKey | Step::DropPrivate | Step::Sign
+            Step::Begin
+            | Step::CopyBegun
+            | Step::FindKey
+            | Step::DropPrivate
+            | Step::Sign
             | Step::CopyEvent
                 if fenced =>
             {
@@ -257,11 +259,9 @@ fn leave(state: &mut State, daemon: usize) -> bool {
 fn answer(state: &mut State, daemon: usize) -> bool {
     if let Some(request) = state.daemons[daemon].request
         && request.taint
+        && state.has_private(state.log[usize::from(request.expected)].key)
     {
-        state.dead |= 1 << request.expected;
-        if state.has_private(state.log[usize::from(request.expected)].key) {
-            state.blame("Taint has answered and the tainted private key is still there");
-        }
+        state.blame("Taint has answered and the tainted private key is still there");
     }
     leave(state, daemon)
 }
