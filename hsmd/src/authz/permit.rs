@@ -41,6 +41,12 @@ pub enum Denied {
         /// "caller" or "admin".
         role: &'static str,
     },
+    /// The peer's user is one that the system can't name: it could be anybody.
+    #[error(
+        "uid 65534 stands for users that the system can't name and is always refused: run the caller \
+         as a user of its own, outside of a user namespace that hides it"
+    )]
+    OverflowUid,
     /// The certificate matches several callers.
     #[error("{0} matches several callers: give each caller a certificate of its own")]
     Ambiguous(String),

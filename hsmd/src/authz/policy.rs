@@ -137,7 +137,7 @@ impl Policy {
     /// # Errors
     /// Why not.
     pub fn admin(&self, peer: &Peer, action: AdminAction) -> Result<AdminPermit, Denied> {
-        let unknown = || Denied::Unknown { peer: peer.to_string(), role: "admin" };
+        let unknown = || unknown(peer, "admin");
         let Peer::Unix(unix) = peer else { return Err(unknown()) };
         let (_, admin) = find_unix(&self.admins, unix, |(who, _)| who).ok_or_else(unknown)?;
         if admin.allow.contains(&action) {
@@ -148,7 +148,7 @@ impl Policy {
     }
 
     fn entry(&self, peer: &Peer, now: Timestamp) -> Result<&Entry, Denied> {
-        let unknown = || Denied::Unknown { peer: peer.to_string(), role: "caller" };
+        let unknown = || unknown(peer, "caller");
         match peer {
             Peer::Unix(unix) => {
                 find_unix(&self.callers, unix, |entry| &entry.who).ok_or_else(unknown)
@@ -210,6 +210,13 @@ impl Entry {
 
 fn limiter(rate: RateConfig) -> DefaultDirectRateLimiter {
     DefaultDirectRateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
+}
+
+fn unknown(peer: &Peer, role: &'static str) -> Denied {
+    match peer {
+        Peer::Unix(unix) if unix.uid == OVERFLOW_UID => Denied::OverflowUid,
+        _ => Denied::Unknown { peer: peer.to_string(), role },
+    }
 }
 
 /// The entry of a process: the one with its uid, else the first with one of its groups.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use crate::authz::Policy;
 use crate::config::Config;
@@ -11,11 +11,12 @@ use crate::keylog::chain;
 use crate::state::Shared;
 
 /// Reads the policy again at each SIGHUP, until dropped.
-pub(super) async fn on_hangup(config: Config, file: PathBuf, shared: Arc<Shared>) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
-    };
+pub(super) async fn on_hangup(
+    mut hangup: Signal,
+    config: Config,
+    file: PathBuf,
+    shared: Arc<Shared>,
+) {
     while hangup.recv().await.is_some() {
         reload(&config, &file, &shared);
     }

@@ -33,6 +33,7 @@ pub async fn serve(
     harden()?;
     prepare_state_dir(&config)?;
     let mut stop = stop_signals()?;
+    let hangup = signal(SignalKind::hangup()).map_err(CommandError::Signals)?;
     let inherited = activation::inherited().map_err(CommandError::Activation)?;
     let clock = Clock::start();
     let modules = Arc::new(Modules::default());
@@ -46,7 +47,8 @@ pub async fn serve(
     let listeners = grpc::bind(&config.listen, &config.limits, inherited).await?;
     let mut beside = JoinSet::new();
     serve_http(&config, &shared, &stop, &mut beside).await?;
-    beside.spawn(reload::on_hangup(config.clone(), config_file.to_owned(), Arc::clone(&shared)));
+    let (config_file, policy_of) = (config_file.to_owned(), Arc::clone(&shared));
+    beside.spawn(reload::on_hangup(hangup, config.clone(), config_file, policy_of));
 
     beside.spawn(watchdog::run(Arc::clone(&signer)));
     let mut server = tokio::spawn(grpc::serve(listeners, Arc::clone(&shared), stop.clone()));

@@ -106,8 +106,8 @@ impl<'a> Call<'a> {
     ) -> Result<Response<T>, Status> {
         if let Ok(id) = self.request_id.parse() {
             match &mut result {
-                Ok(response) => response.metadata_mut().insert(REQUEST_ID.as_str(), id),
-                Err(status) => status.metadata_mut().insert(REQUEST_ID.as_str(), id),
+                Ok(response) => response.metadata_mut().insert(REQUEST_ID, id),
+                Err(status) => status.metadata_mut().insert(REQUEST_ID, id),
             };
         }
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);

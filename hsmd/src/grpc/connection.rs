@@ -30,6 +30,8 @@ pub(super) struct Connection {
     /// Done when the connection must close: the preface did not come, or authorities changed.
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
+    /// Why it is closed.
+    closed: Option<&'static str>,
     received: usize,
     _slot: Slot,
 }
@@ -51,27 +53,33 @@ impl Connection {
             peer: Arc::new(peer),
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
             revoked,
+            closed: None,
             received: 0,
             _slot: slot,
         }
     }
 
-    /// Whether the connection must close now; registers to be woken when it must.
-    fn must_close(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+    /// Whether the connection may go on; registers to be woken when it may not. Asked before each read
+    /// and each write: whoever reads nothing keeps the server from reading, too.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.received >= PREFACE {
             self.preface_late = None;
         } else if let Some(late) = &mut self.preface_late
             && late.as_mut().poll(cx).is_ready()
         {
-            return Some("no HTTP/2 preface in time");
+            self.preface_late = None;
+            self.closed = Some("no HTTP/2 preface in time");
         }
         if let Some(revoked) = &mut self.revoked
             && revoked.as_mut().poll(cx).is_ready()
         {
             self.revoked = None;
-            return Some("the client authorities have changed");
+            self.closed = Some("the client authorities have changed");
         }
-        None
+        match self.closed {
+            None => Ok(()),
+            Some(why) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)),
+        }
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn Transport> {
@@ -100,9 +108,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(why) = self.must_close(cx) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
-        }
+        self.check(cx)?;
         let before = buf.filled().len();
         let polled = self.as_mut().stream().poll_read(cx, buf);
         self.received = self.received.saturating_add(buf.filled().len() - before);
@@ -112,10 +118,11 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         self.stream().poll_write(cx, buf)
     }
 
@@ -128,10 +135,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         self.stream().poll_write_vectored(cx, bufs)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hsmd_chain::Timestamp;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -17,7 +17,7 @@ use crate::authz::Peer;
 use crate::state::Shared;
 
 /// The header of a call's id, in requests and in answers.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// Whom the door asks for their name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<S, R> Service<http::Request<R>> for Door<S>
 where
     S: Service<http::Request<R>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
-    S::Error: Send,
+    S::Error: Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = S::Error;
@@ -88,7 +88,9 @@ where
             };
             // A handler has recorded the call and echoed its id.
             if !response.headers().contains_key(REQUEST_ID) {
-                record(&shared, &response, method, &peer, at, &id).await;
+                if let Some(status) = Status::from_header_map(response.headers()) {
+                    record(&shared, &status, method, &peer, at, &id).await;
+                }
                 if let Ok(value) = HeaderValue::from_str(&id) {
                     response.headers_mut().insert(REQUEST_ID, value);
                 }
@@ -149,13 +151,12 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 /// Counts and records a refusal that no handler has seen.
 async fn record(
     shared: &Shared,
-    response: &http::Response<Body>,
+    status: &Status,
     method: &'static str,
     peer: &Peer,
     at: Timestamp,
     id: &str,
 ) {
-    let Some(status) = Status::from_header_map(response.headers()) else { return };
     if status.code() == Code::Ok {
         return;
     }
@@ -192,7 +193,8 @@ mod tests {
     fn ids_are_fit_for_a_log() {
         let with = |id: &'static [u8]| {
             let value = HeaderValue::from_bytes(id).unwrap();
-            request_id(&HeaderMap::from_iter([(REQUEST_ID, value)])).to_string()
+            request_id(&HeaderMap::from_iter([(http::HeaderName::from_static(REQUEST_ID), value)]))
+                .to_string()
         };
         assert_eq!(with(b"of-the-caller/7"), "of-the-caller/7");
         let ours = std::process::id().to_string();

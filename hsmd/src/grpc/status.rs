@@ -38,6 +38,7 @@ pub(super) fn denied(denied: Denied) -> Status {
         Denied::MalformedPurpose => (Code::InvalidArgument, "MALFORMED_PURPOSE"),
         Denied::Reserved(_) => (Code::InvalidArgument, "PURPOSE_RESERVED"),
         Denied::WrongKind(..) => (Code::InvalidArgument, "PURPOSE_WRONG_KIND"),
+        Denied::OverflowUid => (Code::PermissionDenied, "CALLER_UNKNOWN"),
         Denied::Unknown { .. } => (Code::PermissionDenied, "CALLER_UNKNOWN"),
         Denied::Ambiguous(_) => (Code::PermissionDenied, "CALLER_AMBIGUOUS"),
         Denied::CertificateExpired(_) => (Code::Unauthenticated, "CERTIFICATE_EXPIRED"),
@@ -118,6 +119,7 @@ fn live_until(replaced_at: hsmd_chain::Timestamp, hours: u64) -> String {
 
 fn core_reason(error: &CoreError) -> (Code, &'static str) {
     match error {
+        CoreError::LockRanOut => (Code::Unavailable, "LOCK_LOST"),
         CoreError::Disconnected | CoreError::Keylog(_) | CoreError::Append(_) => {
             (Code::Unavailable, "DATABASE_UNAVAILABLE")
         }

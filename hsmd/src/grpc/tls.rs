@@ -46,10 +46,16 @@ pub(super) struct Tls {
     current: ArcSwap<ServerConfig>,
     expiry: ArcSwap<Timestamp>,
     authorities: watch::Sender<Vec<u8>>,
+    /// What the files were before they were first read.
+    seen: State,
 }
+
+/// What tells a changed file: time of change and size, of each.
+type State = [Option<(SystemTime, u64)>; 3];
 
 impl Tls {
     pub(super) fn load(files: &TlsListenConfig) -> Result<Self, TlsError> {
+        let seen = state(files);
         let (config, expiry) = load(files)?;
         let authorities = read(&files.client_ca)?;
         Ok(Self {
@@ -57,6 +63,7 @@ impl Tls {
             current: ArcSwap::from_pointee(config),
             expiry: ArcSwap::from_pointee(expiry),
             authorities: watch::Sender::new(authorities),
+            seen,
         })
     }
 
@@ -83,10 +90,10 @@ impl Tls {
     /// Reads the files again whenever one has changed, until dropped. Files that do not fit leave
     /// everything as it was.
     pub(super) async fn follow(self: Arc<Self>) {
-        let mut seen = self.state();
+        let mut seen = self.seen;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = self.state();
+            let now = state(&self.files);
             if now == seen {
                 continue;
             }
@@ -109,16 +116,13 @@ impl Tls {
             }
         }
     }
+}
 
-    /// What tells a changed file: time of change and size.
-    fn state(&self) -> Vec<Option<(SystemTime, u64)>> {
-        [&self.files.certificate, &self.files.key, &self.files.client_ca]
-            .map(|path| {
-                let metadata = std::fs::metadata(path).ok()?;
-                Some((metadata.modified().ok()?, metadata.len()))
-            })
-            .to_vec()
-    }
+fn state(files: &TlsListenConfig) -> State {
+    [&files.certificate, &files.key, &files.client_ca].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
 }
 
 fn load(files: &TlsListenConfig) -> Result<(ServerConfig, Timestamp), TlsError> {
