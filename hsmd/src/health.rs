@@ -38,10 +38,12 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
         return Some(format!("token {}: {}", worker.config().name(), report.problem));
     }
     if pulse.signing_for().is_some_and(|time| time >= SIGN_BOUND) {
-        return Some("a signature has been running for more than 800 ms".into());
+        let name = worker.config().name();
+        return Some(format!("token {name}: a signature has been running for more than 800 ms"));
     }
     if pulse.working_for().is_some_and(|time| time >= WORK_BOUND) {
-        return Some("a call to the token has been running for more than 10 s".into());
+        let name = worker.config().name();
+        return Some(format!("token {name}: a call has been running for more than 10 s"));
     }
     let stale = worker.config().health_interval + Duration::from_secs(1);
     match pulse.last_good() {

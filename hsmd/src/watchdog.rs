@@ -1,36 +1,56 @@
-//! The supervisor's watchdog (systemd's `WatchdogSec=`): what no health check can cure, a restart can.
+//! The watchdog: a call into a PKCS#11 module may hang for ever and can't be cancelled. What no health
+//! check can cure, a restart can.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
 use crate::signer::{Signer, TokenWorker};
 
-/// A call into a PKCS#11 module that takes longer will never return, and nothing but the end of the
-/// process can end it. Generating a key on a slow device takes less.
-const HUNG_AFTER: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_millis(250);
 
-/// Tells the supervisor that the daemon lives, as often as it wants to hear it, until dropped. Falls
-/// silent for good when a call into a PKCS#11 module hangs: the supervisor then ends the process. Does
-/// nothing where no supervisor asks.
+/// How long an orderly exit may take. The module's own clean-up may wait for the call that hangs.
+const EXIT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Ends the process with exit code 1 when a token's thread has been in one call for the token's
+/// `hang_limit`, or is dead. As long as all are alive, tells that to the supervisor (systemd's
+/// `WatchdogSec=`) as often as it wants to hear it: so it is also told when nobody is left to look.
 pub async fn run(signer: Arc<Signer>) {
-    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
-    let mut tick = tokio::time::interval(timeout / 4);
+    let notify_every = sd_notify::watchdog_enabled().map(|timeout| timeout / 4);
+    let mut tick = tokio::time::interval(notify_every.map_or(PERIOD, |every| every.min(PERIOD)));
+    let mut notified: Option<Instant> = None;
     loop {
         tick.tick().await;
         if let Some(worker) = signer.workers().iter().find(|worker| hangs(worker)) {
-            let token = worker.config().name();
-            tracing::error!(token, "a call into the module hangs: waiting for the watchdog");
-            return;
+            let (token, after) = (worker.config().name(), worker.config().hang_limit);
+            tracing::error!(token, ?after, "a call to the token hangs: ending the process");
+            end();
         }
-        if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-            tracing::warn!(%error, "cannot notify systemd");
+        if let Some(every) = notify_every
+            && notified.is_none_or(|at| at.elapsed() >= every)
+        {
+            notified = Some(Instant::now());
+            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
+                tracing::warn!(%error, "cannot notify systemd");
+            }
         }
     }
 }
 
 fn hangs(worker: &TokenWorker) -> bool {
-    let pulse = worker.pulse();
-    pulse.signing_for().max(pulse.working_for()).is_some_and(|time| time > HUNG_AFTER)
+    worker.pulse().last_turn() > worker.config().hang_limit
+}
+
+fn end() -> ! {
+    let killer = std::thread::Builder::new().name("end".into()).spawn(|| {
+        std::thread::sleep(EXIT_WITHIN);
+        kill(Pid::this(), Signal::SIGKILL)
+    });
+    if let Err(error) = killer {
+        tracing::error!(%error, "cannot start a thread: leaving the end to the supervisor");
+    }
+    std::process::exit(1)
 }

@@ -28,6 +28,9 @@ pub struct TokenConfig {
     /// How long the daemon may go without a good signature before it makes one for itself.
     #[serde(default = "health_interval", deserialize_with = "duration")]
     pub health_interval: Duration,
+    /// How long a call to the token may take before the process ends itself.
+    #[serde(default = "hang_limit", deserialize_with = "duration")]
+    pub hang_limit: Duration,
 }
 
 impl TokenConfig {
@@ -55,6 +58,10 @@ pub(super) fn check(tokens: &[TokenConfig]) -> Result<(), String> {
         if !interval.contains(&token.health_interval) {
             return Err(format!("token {}: health_interval is 100ms to 60s", token.name()));
         }
+        let limit = Duration::from_secs(2)..=Duration::from_secs(3600);
+        if !limit.contains(&token.hang_limit) {
+            return Err(format!("token {}: hang_limit is 2s to 1h", token.name()));
+        }
     }
     let mut names: Vec<_> = tokens.iter().map(TokenConfig::name).collect();
     names.sort_unstable();
@@ -74,4 +81,8 @@ fn queue_length() -> usize {
 
 fn health_interval() -> Duration {
     Duration::from_secs(1)
+}
+
+fn hang_limit() -> Duration {
+    Duration::from_secs(60)
 }

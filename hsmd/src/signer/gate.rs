@@ -59,10 +59,11 @@ impl Gate {
         sequence_number >= self.dead_below.load(Ordering::Acquire)
     }
 
-    /// Hands something over if it may leave; a closing gate waits for it.
+    /// Hands something over if it may leave; a closing gate waits for it. Without a proof of the lock
+    /// nothing leaves: the other daemon may have tainted what signed it.
     pub fn pass<T>(&self, sequence_number: u32, hand_over: impl FnOnce() -> T) -> Option<T> {
         let _passing = self.passage.read();
-        self.admits(sequence_number).then(hand_over)
+        (self.admits(sequence_number) && self.lock_is_proved()).then(hand_over)
     }
 
     /// Notes whether another daemon was seen to hold the lock.
@@ -116,8 +117,10 @@ mod tests {
         assert!(!gate.lock_is_proved(), "nothing was proved yet");
         gate.lock_proved(Instant::now());
         assert!(gate.lock_is_proved());
+        assert_eq!(gate.pass(0, || "sent"), Some("sent"));
         let gate = Gate::new(Some(Duration::ZERO));
         gate.lock_proved(Instant::now());
         assert!(!gate.lock_is_proved());
+        assert_eq!(gate.pass(0, || "sent"), None);
     }
 }

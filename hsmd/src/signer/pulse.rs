@@ -16,6 +16,8 @@ pub struct Pulse {
     /// When the running call began, likewise; 0 is none.
     signing_since: AtomicU64,
     working_since: AtomicU64,
+    /// When the token's thread last came by.
+    turned: AtomicU64,
 }
 
 impl Pulse {
@@ -26,6 +28,7 @@ impl Pulse {
             last_good: AtomicU64::new(0),
             signing_since: AtomicU64::new(0),
             working_since: AtomicU64::new(0),
+            turned: AtomicU64::new(1),
         }
     }
 
@@ -42,6 +45,16 @@ impl Pulse {
     /// How long other work on the token (key generation, opening) has taken so far.
     pub fn working_for(&self) -> Option<Duration> {
         self.since(&self.working_since)
+    }
+
+    /// How long ago the token's thread last took up something or found nothing to do: within a moment,
+    /// unless a call does not return or the thread is dead.
+    pub fn last_turn(&self) -> Duration {
+        self.since(&self.turned).unwrap_or_default()
+    }
+
+    pub(super) fn turn(&self) {
+        self.turned.store(self.now(), Ordering::Release);
     }
 
     pub(super) fn begin_signing(&self) {

@@ -109,6 +109,7 @@ impl Slot {
             Ok((session, key)) => {
                 if let Some(active) = &mut self.active {
                     active.key = key;
+                    self.verified_at = Some(Instant::now());
                 }
                 tracing::info!(token = self.config.name(), "session open");
                 if std::mem::take(&mut self.was_lost) {
@@ -125,7 +126,7 @@ impl Slot {
                 Ok(())
             }
             Err(error) => {
-                self.lost(&error);
+                self.drop_session(&error, error.class());
                 Err(error)
             }
         }
@@ -357,8 +358,8 @@ impl Slot {
     fn lost(&mut self, error: &TokenError) {
         let spared = match error {
             TokenError::NotDestroyed { .. } => true,
-            // The session is good, only the key is not there; but without it nothing can be opened.
-            TokenError::KeyMissing { .. } => self.session.is_some(),
+            // The session is good, only a key is not there.
+            TokenError::KeyMissing { .. } => true,
             _ => error.class() == Class::Caller,
         };
         if spared {

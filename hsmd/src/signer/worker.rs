@@ -144,6 +144,7 @@ impl fmt::Debug for TokenWorker {
 fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
     loop {
         let next = lanes.next(PATIENCE);
+        pulse.turn();
         let mut slot = slot.lock();
         match next {
             Next::Work(work) => {

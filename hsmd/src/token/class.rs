@@ -68,9 +68,10 @@ pub(crate) fn classify(rv: &RvError) -> Class {
         | R::WrappingKeyTypeInconsistent => Class::Caller,
 
         // A buffer that was too small and an operation that was cancelled leave the session in the
-        // middle of an operation.
+        // middle of an operation; a device that is out of memory gets back what the session held.
         R::BufferTooSmall
         | R::Cancel
+        | R::DeviceMemory
         | R::FunctionCanceled
         | R::KeyChanged
         | R::KeyHandleInvalid
@@ -96,7 +97,6 @@ pub(crate) fn classify(rv: &RvError) -> Class {
         | R::CryptokiAlreadyInitialized
         | R::CryptokiNotInitialized
         | R::DeviceError
-        | R::DeviceMemory
         | R::DeviceRemoved
         | R::FipsSelfTestFailed
         | R::FunctionFailed
@@ -153,7 +153,7 @@ mod tests {
             CKR_WRAPPING_KEY_TYPE_INCONSISTENT
         "),
         (Class::Session, "
-            CKR_BUFFER_TOO_SMALL CKR_CANCEL CKR_FUNCTION_CANCELED CKR_KEY_CHANGED
+            CKR_BUFFER_TOO_SMALL CKR_CANCEL CKR_DEVICE_MEMORY CKR_FUNCTION_CANCELED CKR_KEY_CHANGED
             CKR_KEY_HANDLE_INVALID CKR_KEY_NEEDED CKR_KEY_NOT_NEEDED CKR_OBJECT_HANDLE_INVALID
             CKR_OPERATION_ACTIVE CKR_OPERATION_NOT_INITIALIZED CKR_SESSION_CLOSED CKR_SESSION_COUNT
             CKR_SESSION_EXISTS CKR_SESSION_HANDLE_INVALID CKR_SESSION_PARALLEL_NOT_SUPPORTED
@@ -163,7 +163,7 @@ mod tests {
         "),
         (Class::Device, "
             CKR_CANT_LOCK CKR_CRYPTOKI_ALREADY_INITIALIZED CKR_CRYPTOKI_NOT_INITIALIZED
-            CKR_DEVICE_ERROR CKR_DEVICE_MEMORY CKR_DEVICE_REMOVED CKR_FIPS_SELF_TEST_FAILED
+            CKR_DEVICE_ERROR CKR_DEVICE_REMOVED CKR_FIPS_SELF_TEST_FAILED
             CKR_FUNCTION_FAILED CKR_GENERAL_ERROR CKR_HOST_MEMORY CKR_LIBRARY_LOAD_FAILED
             CKR_MUTEX_BAD CKR_MUTEX_NOT_LOCKED CKR_NEED_TO_CREATE_THREADS CKR_RANDOM_NO_RNG
             CKR_SLOT_ID_INVALID CKR_TOKEN_NOT_PRESENT CKR_TOKEN_NOT_RECOGNIZED

@@ -140,12 +140,13 @@ pub(super) fn objects(
 
 /// Destroys every object of ours with this CKA_ID and confirms by a find that none is left.
 pub(super) fn destroy(session: &Session, label: &str, id: &[u8]) -> Result<(), TokenError> {
-    // The private part first: were we to die in between, what is left signs nothing.
-    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-        for handle in with_id(session, label, id, class)? {
-            session.destroy_object(handle).map_err(TokenError::call("destroying a key"))?;
-            crate::crash_point!("token::between-destroys");
-        }
+    // The private part first: were we to die in between, what is left signs nothing. All are found
+    // before any is destroyed: what somebody makes with this CKA_ID meanwhile stays.
+    let mut found = with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
+    found.extend(with_id(session, label, id, ObjectClass::PUBLIC_KEY)?);
+    for handle in found {
+        session.destroy_object(handle).map_err(TokenError::call("destroying a key"))?;
+        crate::crash_point!("token::between-destroys");
     }
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         if !with_id(session, label, id, class)?.is_empty() {
