@@ -1,16 +1,20 @@
 //! The process: how it starts, is limited and stops.
 
-use std::{process::Command, thread};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    process::Command,
+    thread,
+};
 
+use hsmd_protocol::{Operation as _, RotateDevice, client::Outgoing};
 use rustix::process::Signal;
 
 use crate::{
-    client::{Account, Http, nonce, server_of},
+    client::{Account, Http, nonce, server_of, sign},
     process::{sibling, wait_for},
     stack::Stack,
 };
-
-use hsmd_protocol::client::Outgoing;
 
 #[test]
 fn no_identity_no_service() {
@@ -73,32 +77,78 @@ fn requests_are_limited() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
-#[test]
-fn sigterm_lets_accepted_requests_finish() {
-    let stack = Stack::start();
-    let mut auth = stack.auth("auth");
-    // Holds the account, so that a request for it waits in the service.
-    let account = Account::create(&auth.http);
+/// Locks the account for a second, posts a rotation of its device that has to wait for that, and calls
+/// `meanwhile` while it waits.
+fn with_waiting_rotation(
+    stack: &Stack,
+    account: &Account,
+    post: impl FnOnce(&str) + Send,
+    meanwhile: impl FnOnce(),
+) {
     let (authentication, signer) = account.rotation(1);
-    let operation = hsmd_protocol::RotateDevice { authentication };
-    let request = crate::client::sign(&operation, signer);
+    let request = sign(&RotateDevice { authentication }, signer).text;
     let blocked = format!(
         "BEGIN; SELECT 1 FROM accounts WHERE identity = '{}' FOR UPDATE; SELECT pg_sleep(1); COMMIT",
         account.identity
     );
+    let postgres = &stack.postgres;
+    let active = |what: &str| {
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE {what}");
+        wait_for(what, || (postgres.sql("auth", &count) == "1").then_some(()));
+    };
     thread::scope(|scope| {
-        let (postgres, http) = (&stack.postgres, Http::new(&auth.http.url));
         scope.spawn(move || postgres.sql("auth", &blocked));
-        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-        wait_for("the lock", || (postgres.sql("auth", sleeping) == "1").then_some(()));
-        let answer = scope.spawn(move || http.post("/device/rotate", &request.text));
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        wait_for("the request", || (postgres.sql("auth", waiting) == "1").then_some(()));
-        auth.process.signal(Signal::TERM);
-        let answer = answer.join().expect("no panic");
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        active("wait_event = 'PgSleep'");
+        scope.spawn(move || post(&request));
+        active("wait_event_type = 'Lock'");
+        meanwhile();
     });
+}
+
+/// The commitment that the database holds for an account's device.
+fn commitment(stack: &Stack, account: &Account) -> String {
+    let device = account.device;
+    let query = format!("SELECT rotation_hash FROM devices WHERE device = '{device}'");
+    stack.postgres.sql("auth", &query)
+}
+
+#[test]
+fn sigterm_lets_accepted_requests_finish() {
+    let stack = Stack::start();
+    let mut auth = stack.auth("auth");
+    let account = Account::create(&auth.http);
+    let http = Http::new(&auth.http.url);
+    let post = move |request: &str| {
+        let answer = http.post(RotateDevice::ROUTE, request);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    with_waiting_rotation(&stack, &account, post, || auth.process.signal(Signal::TERM));
     assert!(auth.process.wait().success());
     assert_eq!(auth.http.get("/live").status, 0, "gone");
     assert!(auth.process.log().contains("SIGTERM"));
+    assert_eq!(commitment(&stack, &account), account.rotation(1).0.rotation_hash.as_str());
+}
+
+/// A caller who leaves must not part what belongs together, not even when the service stops.
+#[test]
+fn a_caller_who_leaves_interrupts_nothing() {
+    let stack = Stack::start();
+    let mut auth = stack.auth("auth");
+    let account = Account::create(&auth.http);
+    let mut caller =
+        TcpStream::connect(auth.http.url.trim_start_matches("http://")).expect("it listens");
+    let mut sender = caller.try_clone().expect("a socket");
+    let post = move |request: &str| {
+        let (route, length) = (RotateDevice::ROUTE, request.len());
+        let head = format!("POST {route} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        sender.write_all(format!("{head}{request}").as_bytes()).expect("sent");
+    };
+    with_waiting_rotation(&stack, &account, post, || {
+        caller.shutdown(Shutdown::Both).expect("connected");
+        // Nothing has come and nothing will.
+        assert_eq!(caller.read(&mut [0]).expect("closed"), 0);
+        auth.process.signal(Signal::TERM);
+    });
+    assert!(auth.process.wait().success());
+    assert_eq!(commitment(&stack, &account), account.rotation(1).0.rotation_hash.as_str());
 }
