@@ -24,10 +24,18 @@ find_place() {
 
 psql_dev() { as_postgres "$(postgres_bin)/psql" -XAqt -v ON_ERROR_STOP=1 -h "$RUN" -d "$@"; }
 
-postgres_running() { as_postgres "$(postgres_bin)/pg_ctl" -D "$PGDATA" status >/dev/null 2>&1; }
+# Whether it answers. pg_ctl's status would count one that was killed and has not quite gone.
+postgres_running() { "$(postgres_bin)/pg_isready" -q -h "$RUN"; }
+
+# One that was killed keeps its place for a moment, so a start may have to be tried again. Whoever may
+# open the socket is trusted, so nobody but its owner (and root) may.
+postgres_started() {
+    postgres_running || as_postgres "$(postgres_bin)/pg_ctl" -D "$PGDATA" -w -s -l "$PGDATA/log" -o \
+        "-c listen_addresses='' -c unix_socket_directories='$RUN' -c unix_socket_permissions=0700" start
+}
 
 postgres_up() {
-    local bin role
+    local bin
     bin=$(postgres_bin)
     mkdir -p "$RUN"
     # Only a finished cluster gets the name: an interrupted initdb is made anew.
@@ -39,15 +47,19 @@ postgres_up() {
             --no-instructions >/dev/null
         mv "$PGDATA.new" "$PGDATA"
     fi
-    # Whoever may open the socket is trusted, so nobody but its owner (and root) may.
-    postgres_running || as_postgres "$bin/pg_ctl" -D "$PGDATA" -w -s -l "$PGDATA/log" -o \
-        "-c listen_addresses='' -c unix_socket_directories='$RUN' -c unix_socket_permissions=0700" start
-    for role in hsmd_owner hsmd_writer; do
+    wait_for 30 postgres_started || { tail -n 20 "$PGDATA/log" >&2 && die "postgres does not start"; }
+    database_up hsmd hsmd_owner hsmd_writer
+}
+
+# database_up NAME OWNER ROLE…: a database and its roles, unless they are there.
+database_up() {
+    local role
+    for role in "${@:2}"; do
         [ -n "$(psql_dev postgres -c "SELECT 1 FROM pg_roles WHERE rolname = '$role'")" ] ||
             psql_dev postgres -c "CREATE ROLE $role LOGIN"
     done
-    [ -n "$(psql_dev postgres -c "SELECT 1 FROM pg_database WHERE datname = 'hsmd'")" ] ||
-        psql_dev postgres -c "CREATE DATABASE hsmd OWNER hsmd_owner"
+    [ -n "$(psql_dev postgres -c "SELECT 1 FROM pg_database WHERE datname = '$1'")" ] ||
+        psql_dev postgres -c "CREATE DATABASE $1 OWNER $2"
 }
 
 postgres_down() {

@@ -19,6 +19,7 @@ use hsmd_service::{
     serve,
 };
 use hsmd_store::Response;
+use serde_json::json;
 
 pub use config::{AccessConfig, Config, KeysConfig};
 
@@ -77,10 +78,17 @@ impl App {
 
     /// What keeps the service from answering.
     fn health(&self) -> Health {
-        let app = Arc::clone(&self.0);
+        let (app, details) = (Arc::clone(&self.0), Arc::clone(&self.0));
         Health::new(move || {
             let log = log_problem(&app.hsm.log);
             log.into_iter().chain(app.endorsed.problem()).chain(app.memory.problem()).collect()
+        })
+        .with_details(move || {
+            let generation = details.endorsed.endorsement();
+            json!({
+                "responseKey": details.key.public_key(),
+                "generationId": generation.map(|endorsement| endorsement.generation_id()),
+            })
         })
     }
 }
