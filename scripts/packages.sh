@@ -18,6 +18,8 @@ has() {
     postgresql) postgres_bin ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     softhsm2) test -e "$SOFTHSM_MODULE" ;;
+    systemd) command -v systemd-analyze ;;
+    systemd-container) command -v systemd-nspawn ;;
     *) command -v "$1" ;;
     esac >/dev/null 2>&1
 }

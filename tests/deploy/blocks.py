@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-START = "set -eu\nset -o pipefail\ncd /root\n"
+START = "set -eu\nset -o pipefail\n"
 
 
 def blocks(path):

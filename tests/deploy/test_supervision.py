@@ -42,6 +42,14 @@ class Supervisor:
             text = text.replace(key, value)
         (self.folder / "hsmd.toml").write_text(text)
 
+    def observe(self):
+        """Has metrics served on a port that is free now."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        with open(self.folder / "hsmd.toml", "a") as file:
+            file.write(f'\n[observe]\naddress = "127.0.0.1:{port}"\n')
+        return port
+
     def start(self):
         """The descriptors 3 and 4 are the sockets, in the order of LISTEN_FDNAMES."""
         order = ["admin", "service"]
@@ -64,6 +72,10 @@ class Supervisor:
     def wait_for(self, wanted):
         while wanted not in self.notifications.recv(4096).decode().splitlines():
             pass
+
+    def close(self):
+        for listener in [*self.sockets.values(), self.notifications]:
+            listener.close()
 
 
 class Supervision(unittest.TestCase):
@@ -91,8 +103,7 @@ class Supervision(unittest.TestCase):
             finally:
                 process.kill()
                 process.wait()
-                for listener in [*supervisor.sockets.values(), supervisor.notifications]:
-                    listener.close()
+                supervisor.close()
 
 
 if __name__ == "__main__":
