@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{Config, Retire};
-use crate::journal::{Journal, JournalError, encode};
+use crate::journal::{Entries, Journal, JournalError, encode};
 use crate::keylog::{AdminRecord, AppendError, Backend, KeylogError, Row, Writer, chain};
-use crate::signer::{Generation, Signer, WorkerGone};
+use crate::signer::{Generation, Signer, Slot, WorkerGone};
 use crate::startup::{Place, Plan};
 use crate::token::TokenError;
 
@@ -103,6 +103,9 @@ pub enum CoreError {
     /// The append.
     #[error("cannot append to the key log")]
     Append(#[from] AppendError),
+    /// In a standby pair: the other daemon may be the one that writes.
+    #[error("the newest proof that this daemon holds the writer lock has run out")]
+    LockRanOut,
     /// The clock.
     #[error(transparent)]
     Clock(#[from] crate::clock::ClockSuspect),
@@ -299,10 +302,45 @@ impl Core {
         let id = crate::token::keys::id(head + 1).to_vec();
         let token = self.signer.workers().len() - 1;
         self.next = Some(Place { token, id });
-        let mut entries = self.journal.entries().clone();
-        entries.begun = None;
-        self.journal.replace(entries)?;
+        let entries = Entries { begun: None, ..self.journal.entries().clone() };
+        // A mark that is left behind the head says nothing; one of the other daemon's must stay.
+        match self.check_lock() {
+            Ok(()) => self.journal.replace(entries)?,
+            Err(_) => self.journal.remember(entries),
+        }
+        crate::crash_point!("rotation::cleared");
         Ok(())
+    }
+
+    /// Proves that the writer's connection still holds the lock; without one nothing is proved.
+    pub(crate) async fn prove_lock(&mut self) -> Result<(), KeylogError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let asked = Instant::now();
+        let proved = writer.prove_lock().await;
+        match &proved {
+            Ok(()) => self.signer.gate().lock_proved(asked),
+            Err(_) => self.disconnect(),
+        }
+        proved
+    }
+
+    /// Asked before anything is changed that a standby pair shares: when the proof of the lock has run
+    /// out, the other daemon may be at it.
+    pub(crate) fn check_lock(&self) -> Result<(), CoreError> {
+        if self.signer.gate().lock_is_proved() { Ok(()) } else { Err(CoreError::LockRanOut) }
+    }
+
+    /// Changes something on a token, under the same condition, which is looked at when the token's
+    /// thread gets to it.
+    pub(crate) async fn on_token<T: Send + 'static>(
+        &self,
+        token: usize,
+        work: impl FnOnce(&mut Slot) -> Result<T, TokenError> + Send + 'static,
+    ) -> Result<T, CoreError> {
+        let gate = Arc::clone(self.signer.gate());
+        let work = move |slot: &mut Slot| gate.lock_is_proved().then(|| work(slot));
+        let done = self.signer.workers()[token].run(work).await?;
+        Ok(done.ok_or(CoreError::LockRanOut)??)
     }
 
     /// Whether the private key of an earlier generation has to go.
@@ -338,8 +376,7 @@ impl Core {
         }
         while let Some((place, number)) = self.leftovers.first().cloned() {
             if self.is_to_be_retired(number) {
-                let worker = &self.signer.workers()[place.token];
-                worker.run(move |slot| slot.destroy(&place.id)).await??;
+                self.on_token(place.token, move |slot| slot.destroy(&place.id)).await?;
                 tracing::info!(number, "retired the private key of an earlier generation");
                 crate::crash_point!("rotation::retired");
             }
@@ -348,23 +385,20 @@ impl Core {
         Ok(())
     }
 
-    /// Keeps a copy of the journal on the token where it can hold one. The file is what counts: a
-    /// token without room for data objects is no error.
-    pub(crate) async fn copy_journal_to_token(&self) {
-        let mut entries = self.journal.entries().clone();
+    /// Puts a copy of the journal on the token, and says whether it is there: a token without room for
+    /// data objects is no error. A second daemon with a state folder of its own knows only this copy.
+    pub(crate) async fn copy_to_token(&self, entries: &Entries) -> bool {
+        let mut entries = entries.clone();
         if let Some(event) = &mut entries.event {
             event.record = None;
         }
         let bytes = encode(&entries);
         let token = self.active.token;
-        let written =
-            self.signer.workers()[token].run(move |slot| slot.write_journal(&bytes)).await;
-        match written {
-            Ok(Ok(())) | Err(WorkerGone) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(error = chain(&error), "the token holds no copy of the journal");
-            }
+        let written = self.on_token(token, move |slot| slot.write_journal(&bytes)).await;
+        if let Err(error) = &written {
+            tracing::debug!(error = chain(error), "the token holds no copy of the journal");
         }
+        written.is_ok()
     }
 }
 

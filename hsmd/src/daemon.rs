@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::core::{Core, CoreError, parse_rows};
 use crate::keylog::{KeylogError, Writer, chain};
-use crate::start::{StartError, start};
+use crate::start::{StartError, outwait, read_journal, start};
 use crate::state::{DatabaseReport, Phase, Shared};
 
 /// How often the lock is proved and unfinished work looked for.
@@ -22,7 +22,19 @@ pub async fn run(
     shared: &Arc<Shared>,
     assume_crashed: bool,
 ) -> Result<(), StartError> {
-    let core = start(config, shared, assume_crashed).await?;
+    let core = loop {
+        match start(config, shared, assume_crashed).await {
+            Ok(core) => break core,
+            // What went away in the middle of the start comes back: begin again.
+            Err(error) if error.is_transient() => {
+                let problem = chain(&error);
+                shared.set_phase(Phase::Starting("waiting for the database".into()));
+                shared.set_database(DatabaseReport { problem, ..Default::default() });
+                tokio::time::sleep(PERIOD).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     *shared.core.lock().await = Some(core);
     shared.set_phase(Phase::Serving);
     loop {
@@ -35,7 +47,7 @@ pub async fn run(
 }
 
 async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result<(), StartError> {
-    if let Err(error) = prove_lock(core).await {
+    if let Err(error) = core.prove_lock().await {
         shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
     }
     if core.writer.is_none() {
@@ -75,21 +87,6 @@ async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result
     Ok(())
 }
 
-async fn prove_lock(core: &mut Core) -> Result<(), KeylogError> {
-    let Some(writer) = &mut core.writer else { return Ok(()) };
-    let asked = Instant::now();
-    match writer.prove_lock().await {
-        Ok(()) => {
-            core.signer.gate().lock_proved(asked);
-            Ok(())
-        }
-        Err(error) => {
-            core.disconnect();
-            Err(error)
-        }
-    }
-}
-
 enum Reconnect {
     MovedOn,
     Failed(CoreError),
@@ -107,6 +104,12 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     if !try_lock_patiently(&mut writer).await.map_err(|e| failed(e.into()))? {
         return Ok(false);
     }
+    // While our lease ran, nobody who had the lock in between has used it: whoever takes it waits for
+    // that. If it has run out, it is our turn to wait for theirs.
+    let mut proved = asked;
+    if config.standby && !core.signer.gate().lock_is_proved() {
+        proved = outwait(&mut writer, config.lock_grace).await.map_err(|e| failed(e.into()))?;
+    }
     let rows = writer.read(0).await.map_err(|e| failed(e.into()))?;
     let events = parse_rows(&rows).map_err(failed)?;
     let mut log = core.log.clone();
@@ -120,11 +123,19 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         if !ours || found > 1 {
             return Err(Reconnect::MovedOn);
         }
+    }
+    // Another daemon may have begun or signed something that is not in the log yet.
+    let journal = read_journal(config, &core.signer, &log).await.map_err(failed)?;
+    let head = log.head().event().sequence_number();
+    if journal.entries().are_ahead_of(core.journal.entries(), head) {
+        return Err(Reconnect::MovedOn);
+    }
+    core.signer.gate().lock_proved(proved);
+    if found > 0 {
         core.committed(log).map_err(failed)?;
     }
     core.writer = Some(writer);
     core.lost = None;
-    core.signer.gate().lock_proved(asked);
     Ok(true)
 }
 

@@ -76,6 +76,19 @@ pub enum JournalError {
     },
 }
 
+impl Entries {
+    /// Whether these know more than others do, where the log ends at `head`: somebody else has begun or
+    /// signed something since.
+    pub fn are_ahead_of(&self, others: &Self, head: u32) -> bool {
+        self.number() > others.number() || self.begun > others.begun.max(Some(head))
+    }
+
+    fn number(&self) -> Option<u32> {
+        let event = self.event.as_ref()?.parse().ok()?;
+        Some(event.event().sequence_number())
+    }
+}
+
 impl JournaledEvent {
     /// A signed event with its record.
     pub fn new(event: &SignedEvent, record: Option<AdminRecord>) -> Self {
@@ -171,6 +184,11 @@ impl Journal {
             .map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
         self.entries = entries;
         Ok(())
+    }
+
+    /// Takes entries that are safe elsewhere, without writing them.
+    pub fn remember(&mut self, entries: Entries) {
+        self.entries = entries;
     }
 
     /// Removes the file: the intent of `init` has been carried out.

@@ -116,7 +116,8 @@ impl Core {
         let (event, record, log) = match made {
             Ok(made) => made,
             Err(error) => {
-                if request.taint {
+                // What is on the token may yet be appended, by whoever finds it there.
+                if request.taint && !matches!(error, RotationError::Unsettled { .. }) {
                     self.signer.gate().reopen_from(head);
                     self.signer.active().hold(false);
                 }
@@ -131,7 +132,6 @@ impl Core {
             .map_err(|source| RotationError::Unsettled { number, source })?;
         // Steps 7 and 8.
         self.align().await.map_err(|source| RotationError::Unaligned { number, source })?;
-        self.copy_journal_to_token().await;
         tracing::info!(number, taint = request.taint, id = %event.event().id(), "the key has moved on");
         Ok(Outcome { event, performed: true })
     }
@@ -178,15 +178,16 @@ impl Core {
 
         // Step 2: note it, then find or make key n+2.
         let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
+        self.check_lock().map_err(not_done)?;
         self.journal.replace(begun).map_err(|e| not_done(e.into()))?;
         crate::crash_point!("rotation::begun");
+        self.copy_to_token(self.journal.entries()).await;
+        crate::crash_point!("rotation::begun-copied");
         let made_on = self.signer.workers().len() - 1;
-        let workers = self.signer.workers();
-        let committed = workers[made_on]
-            .run(move |slot| slot.find_or_generate(number + 1))
+        let committed = self
+            .on_token(made_on, move |slot| slot.find_or_generate(number + 1))
             .await
-            .map_err(|e| not_done(e.into()))?
-            .map_err(|e| not_done(e.into()))?;
+            .map_err(not_done)?;
         crate::crash_point!("rotation::key-made");
 
         // Step 3: the event, stamped only if all clocks agree.
@@ -198,17 +199,17 @@ impl Core {
 
         // Step 4: signed by key n+1; the slot verifies what the token returned.
         let Place { token, id } = next;
-        let event = workers[token]
-            .run(move |slot| slot.sign_event(event, &id))
+        let event = self
+            .on_token(token, move |slot| slot.sign_event(event, &id))
             .await
-            .map_err(|e| not_done(e.into()))?
-            .map_err(|e| not_done(e.into()))?;
+            .map_err(not_done)?;
         crate::crash_point!("rotation::signed");
         let mut log = self.log.clone();
         log.extend(event.clone(), created_at, self.skew)
             .map_err(|source| not_done(CoreError::JournalEvent { number, source }))?;
 
-        // Step 5: from here on this text is event n+1, whatever happens.
+        // Step 5: from here on this text is event n+1, whatever happens. The token first: what is only
+        // in our file, a second daemon with a folder of its own does not find, and makes another.
         let record = AdminRecord {
             at: created_at,
             action: if request.taint { AdminAction::Taint } else { AdminAction::Rotate },
@@ -221,8 +222,18 @@ impl Core {
             begun: Some(number),
             event: Some(JournaledEvent::new(&event, Some(record.clone()))),
         };
-        self.journal.replace(entries).map_err(|e| not_done(e.into()))?;
-        self.copy_journal_to_token().await;
+        let copied = self.copy_to_token(&entries).await;
+        if copied {
+            self.journal.remember(entries.clone());
+        }
+        crate::crash_point!("rotation::copied");
+        let written =
+            self.check_lock().and_then(|()| self.journal.replace(entries).map_err(Into::into));
+        match written {
+            Ok(()) => {}
+            Err(source) if copied => return Err(RotationError::Unsettled { number, source }),
+            Err(source) => return Err(not_done(source)),
+        }
         crate::crash_point!("rotation::journaled");
         Ok((event, record, log))
     }
@@ -246,12 +257,9 @@ impl Core {
     }
 
     async fn database_clock(&mut self) -> Result<i64, CoreError> {
+        self.prove_lock().await?;
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
-        let clock = match writer.prove_lock().await {
-            Ok(()) => writer.clock_millis().await,
-            Err(error) => Err(error),
-        };
-        clock.map_err(|error: KeylogError| {
+        writer.clock_millis().await.map_err(|error: KeylogError| {
             if error.is_transient() {
                 self.disconnect();
             }

@@ -149,10 +149,12 @@ impl Signer {
 
     /// The last look before a signature goes to the transport, which looks once more.
     fn leave(&self, signed: Signed) -> Result<Signed, SignError> {
-        if self.gate.admits(signed.generation.sequence_number()) {
-            Ok(signed)
-        } else {
-            Err(SignError::TaintInProgress)
+        if !self.gate.admits(signed.generation.sequence_number()) {
+            return Err(SignError::TaintInProgress);
         }
+        if !self.gate.lock_is_proved() {
+            return Err(SignError::LockLost);
+        }
+        Ok(signed)
     }
 }

@@ -9,11 +9,11 @@ use hsmd_chain::KeyLog;
 use crate::config::Config;
 use crate::core::{Core, CoreError, Pending, pending, verify_rows};
 use crate::journal::{Journal, decode};
-use crate::keylog::{KeylogError, Writer, chain};
+use crate::keylog::{AppendError, KeylogError, Writer, chain};
 use crate::signer::Signer;
 use crate::startup::{Known, Verdict, decide};
 use crate::state::{DatabaseReport, Phase, Shared};
-use crate::token::{Inventory, TokenError};
+use crate::token::{Class, Inventory, TokenError};
 
 /// How long to wait before trying again what was down.
 const RETRY: Duration = Duration::from_millis(500);
@@ -41,6 +41,20 @@ pub enum StartError {
     Refused(Verdict),
 }
 
+impl StartError {
+    /// Whether beginning again later may help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.is_transient(),
+            Self::Core(CoreError::Append(
+                AppendError::NotCommitted(error) | AppendError::Unknown(error),
+            )) => error.is_transient(),
+            Self::Core(CoreError::Token(error)) => error.class() != Class::Caller,
+            _ => false,
+        }
+    }
+}
+
 /// Starts up. Cancel it by dropping: nothing it does is split by that.
 ///
 /// # Errors
@@ -64,6 +78,7 @@ pub async fn start(
     };
 
     let journal = read_journal(config, &shared.signer, &log).await?;
+    crate::crash_point!("start::opened");
     let settled = pending(&journal, &mut log, &shared.clock, config.clock_skew)?;
     if let Pending::Event(event) = settled {
         let number = event.event().sequence_number();
@@ -71,6 +86,7 @@ pub async fn start(
         let record = journal.entries().event.as_ref().and_then(|event| event.record.clone());
         let record = record.unwrap_or_else(|| crate::core::recovered_record(&event, &shared.clock));
         writer.append(&[*event], &record).await.map_err(CoreError::from)?;
+        crate::crash_point!("start::appended");
     }
 
     let known = Known { init_intent: false, begun: journal.entries().begun };
@@ -98,8 +114,12 @@ pub async fn start(
         shared.log.clone(),
         shared.clock.clone(),
     );
+    // The token may have kept us waiting.
+    core.prove_lock().await?;
+    crate::crash_point!("start::decided");
     while let Err(error) = core.align().await {
         wait_for_token(shared, &chain(&error)).await;
+        core.prove_lock().await?;
     }
     Ok(core)
 }
@@ -114,6 +134,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
             Ok(true) => {
                 shared.signer.gate().lock_proved(asked);
                 report(shared, true, String::new());
+                crate::crash_point!("start::locked");
                 break;
             }
             Ok(false) if config.standby => {
@@ -136,17 +157,30 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
         }
     }
     if config.standby {
-        // Whoever had the lock before us stops signing after lock_grace; only then is the token ours.
+        // Only then is the token ours.
         shared.set_phase(Phase::Starting("waiting until the daemon before us has stopped".into()));
-        let until = Instant::now() + config.lock_grace + Duration::from_secs(1);
-        while Instant::now() < until {
-            tokio::time::sleep(RETRY.min(until.saturating_duration_since(Instant::now()))).await;
-            let asked = Instant::now();
-            writer.prove_lock().await?;
-            shared.signer.gate().lock_proved(asked);
-        }
+        let proved = outwait(&mut writer, config.lock_grace).await?;
+        shared.signer.gate().lock_proved(proved);
+        crate::crash_point!("start::waited");
     }
     Ok(writer)
+}
+
+/// Holds the lock until whoever had it before us has stopped: its newest proof is older than our lock,
+/// and runs out `grace` later; a second more is for what it had begun. When the lock was proved last.
+///
+/// # Errors
+/// The lock was lost meanwhile.
+pub(crate) async fn outwait(writer: &mut Writer, grace: Duration) -> Result<Instant, KeylogError> {
+    let until = Instant::now() + grace + Duration::from_secs(1);
+    loop {
+        let asked = Instant::now();
+        writer.prove_lock().await?;
+        if asked >= until {
+            return Ok(asked);
+        }
+        tokio::time::sleep(RETRY.min(until.saturating_duration_since(Instant::now()))).await;
+    }
 }
 
 async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
@@ -218,7 +252,7 @@ async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
 }
 
 /// The journal's file and the copies on the tokens, as one.
-async fn read_journal(
+pub(crate) async fn read_journal(
     config: &Config,
     signer: &Signer,
     log: &KeyLog,

@@ -41,8 +41,6 @@ pub struct Daemon {
     pub connected: bool,
     /// Whether its newest proof of the lock is younger than `lock_grace`.
     pub lease: bool,
-    /// Whether it saw another daemon with the lock.
-    pub revoked: bool,
     /// How many events of the log it knows.
     pub known: u8,
     /// The journal in memory.
@@ -71,7 +69,6 @@ impl Daemon {
             serving: false,
             connected: false,
             lease: false,
-            revoked: false,
             known: 0,
             entries: Entries::default(),
             active: None,

@@ -31,13 +31,11 @@ pub enum Flaw {
     UnfencedReplies,
     /// The gate stays open while a taint runs.
     OpenGate,
-    /// A start in a process that signed before does not close the gate for what was tainted since.
-    StaleGate,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::InsertBeforeJournal,
         Self::RetireBeforeCommit,
         Self::NameBeforeKey,
@@ -51,7 +49,6 @@ impl Flaw {
         Self::ReturnWithoutWait,
         Self::UnfencedReplies,
         Self::OpenGate,
-        Self::StaleGate,
     ];
 
     /// The property that it breaks.
@@ -69,8 +66,7 @@ impl Flaw {
             Self::InsertBeforeJournal
             | Self::NameBeforeKey
             | Self::UnfencedReplies
-            | Self::OpenGate
-            | Self::StaleGate => SIGNATURES,
+            | Self::OpenGate => SIGNATURES,
         }
     }
 }

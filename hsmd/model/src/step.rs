@@ -39,8 +39,8 @@ pub enum Step {
     /// The start-up table.
     Decide,
 
-    /// Serving: proves the lock, or comes back after the loss of the connection.
-    LookAfter,
+    /// Back on a new connection with a lease that had run out: `lock_grace` + 1 s go by.
+    Outwait,
 
     /// Step 1: the expectation.
     Check,
@@ -78,15 +78,13 @@ pub enum Step {
     RetirePrivate,
     /// The public part goes; confirmed by a find.
     RetirePublic,
-    /// The token's copy of the journal follows.
-    Refresh,
     /// The answer.
     Answer,
 }
 
 impl Step {
     /// All steps.
-    pub const ALL: [Self; 38] = {
+    pub const ALL: [Self; 37] = {
         use Step as S;
         [
             S::InitLock,
@@ -106,7 +104,7 @@ impl Step {
             S::StartInsert,
             S::StartCommit,
             S::Decide,
-            S::LookAfter,
+            S::Outwait,
             S::Check,
             S::Prove,
             S::Begin,
@@ -125,7 +123,6 @@ impl Step {
             S::ActivateKey,
             S::RetirePrivate,
             S::RetirePublic,
-            S::Refresh,
             S::Answer,
         ]
     };
@@ -160,9 +157,8 @@ impl Step {
             Self::Activate => "rotation::activated",
             Self::DropPrivate | Self::RetirePrivate => "token::between-destroys",
             Self::RetirePublic => "rotation::retired",
-            Self::Refresh => "rotation::done",
             Self::InitLock
-            | Self::LookAfter
+            | Self::Outwait
             | Self::Check
             | Self::Prove
             | Self::FindKey

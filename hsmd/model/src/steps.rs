@@ -80,14 +80,10 @@ impl History {
 
 /// Ends a process, and with it its connection.
 fn exit(state: &mut State, daemon: usize) {
-    free_lock(state, daemon);
-    state.daemons[daemon] = Daemon::down();
-}
-
-fn free_lock(state: &mut State, daemon: usize) {
     if state.lock == Lock::Held(daemon) {
         state.lock = Lock::Free;
     }
+    state.daemons[daemon] = Daemon::down();
 }
 
 fn go(state: &mut State, daemon: usize, step: Step) -> bool {

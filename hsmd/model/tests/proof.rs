@@ -12,7 +12,7 @@ const ALONE: Bounds = Bounds {
     from_init: true,
     events: 3,
     wishes: 2,
-    crashes: 3,
+    crashes: 2,
     cuts: 1,
     signatures: true,
 };

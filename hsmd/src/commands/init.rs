@@ -119,6 +119,7 @@ fn finish(config: &Config, intent: Journal, first: &SignedEvent) -> Result<(), C
     }
     crate::crash_point!("init::journal");
     intent.discard()?;
+    crate::crash_point!("init::done");
     Ok(())
 }
 

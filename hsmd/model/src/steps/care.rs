@@ -1,8 +1,8 @@
 //! The care for the connection while serving: `hsmd/src/daemon.rs`.
 
-use super::{free_lock, go};
+use super::{exit, go};
 use crate::actions::History;
-use crate::daemon::{At, Daemon};
+use crate::daemon::At;
 use crate::flaw::Flaw;
 use crate::step::Step;
 use crate::world::{Lock, State};
@@ -35,50 +35,62 @@ impl History {
         match state.lock {
             // Our old server process has been told to end.
             Lock::Orphan { owner, .. } if owner == daemon => return false,
+            // Another daemon has the lock: a fresh start stands by, or refuses.
             Lock::Orphan { .. } | Lock::Held(_) if !self.has(Flaw::NoLock) => {
-                return !std::mem::replace(&mut state.daemons[daemon].revoked, true);
+                exit(state, daemon);
+                return true;
             }
             _ => {}
         }
         // With a lease that still runs, nobody who had the lock in between has used it.
         let ran_out = self.bounds.standby && !state.daemons[daemon].lease;
-        if ran_out && !self.has(Flaw::ReturnWithoutWait) && !self.has(Flaw::NoLease) {
-            return start_anew(state, daemon);
-        }
         self.try_lock(state, daemon);
+        if ran_out && !self.has(Flaw::ReturnWithoutWait) && !self.has(Flaw::NoLease) {
+            return go(state, daemon, Step::Outwait);
+        }
+        self.look(state, daemon)
+    }
+
+    /// As a start does it: until no other lease can run.
+    pub(super) fn outwait(&self, state: &mut State, daemon: usize) -> bool {
+        if !self.holds_lock(state, daemon) {
+            state.daemons[daemon].connected = false;
+            state.daemons[daemon].at = At::Idle;
+            return true;
+        }
+        let others_lease = state.daemons.iter().enumerate().any(|(i, d)| i != daemon && d.lease);
+        if others_lease {
+            return false;
+        }
+        state.daemons[daemon].at = At::Idle;
+        self.look(state, daemon)
+    }
+
+    /// What has become of log and journal; whatever was not ours ends the process.
+    fn look(&self, state: &mut State, daemon: usize) -> bool {
         let me = &state.daemons[daemon];
         let found = state.log.len() - usize::from(me.known);
         if found > 0 {
             let ours = me.unsettled().is_some() && me.unsettled() == state.log.last().copied();
             if !ours || found > 1 {
-                return start_anew(state, daemon);
+                exit(state, daemon);
+                return true;
             }
-            state.daemons[daemon].lease = true;
-            return go(state, daemon, Step::Committed);
         }
         if !self.has(Flaw::ReturnWithoutLook) && self.has_news(state, daemon) {
-            return start_anew(state, daemon);
+            exit(state, daemon);
+            return true;
         }
-        state.daemons[daemon].revoked = false;
         state.daemons[daemon].lease = true;
-        true
+        if found > 0 { go(state, daemon, Step::Committed) } else { true }
     }
 
     /// Whether file or token know more than this daemon: another one has begun something.
     fn has_news(&self, state: &mut State, daemon: usize) -> bool {
         let Some(found) = self.read_journal(state, daemon) else { return true };
         let me = &state.daemons[daemon];
+        let head = state.head();
         found.event.map(|event| event.number) > me.entries.event.map(|event| event.number)
-            || found.begun > me.entries.begun.max(Some(me.head()))
+            || found.begun > me.entries.begun.max(head)
     }
-}
-
-/// The core is dropped and the start runs again, in the same process.
-fn start_anew(state: &mut State, daemon: usize) -> bool {
-    free_lock(state, daemon);
-    let me = &state.daemons[daemon];
-    let (dead_below, reply, lease) = (me.dead_below, me.reply, me.lease);
-    state.daemons[daemon] =
-        Daemon { at: At::Next(Step::Lock), dead_below, reply, lease, ..Daemon::down() };
-    true
 }

@@ -103,7 +103,6 @@ impl History {
             Step::Committed => {
                 let me = &mut state.daemons[daemon];
                 me.known += 1;
-                me.revoked = false;
                 if !me.leftovers.contains(&n) {
                     me.leftovers.push(n);
                 }
@@ -131,12 +130,7 @@ impl History {
                 }
                 self.go_on_aligning(state, daemon)
             }
-            Step::Refresh => {
-                if !fenced {
-                    self.write_copy(state, state.daemons[daemon].entries);
-                }
-                go(state, daemon, Step::Answer)
-            }
+            Step::Outwait => self.outwait(state, daemon),
             _ => answer(state, daemon),
         }
     }
@@ -220,7 +214,7 @@ impl History {
         me.serving = true;
         let step = match (me.request, me.event) {
             (None, _) => return leave(state, daemon),
-            (Some(_), Some(_)) => Step::Refresh,
+            (Some(_), Some(_)) => Step::Answer,
             (Some(_), None) => Step::Check,
         };
         go(state, daemon, step)

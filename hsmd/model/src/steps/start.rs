@@ -110,13 +110,6 @@ impl History {
             exit(state, daemon);
             return true;
         }
-        // What this process signed before it lost the lock must not leave when the lease runs again.
-        if !self.has(Flaw::StaleGate) {
-            let log = &state.log[..usize::from(known)];
-            let dead_below = log.iter().rev().find(|event| event.taint).map(|event| event.number);
-            let me = &mut state.daemons[daemon];
-            me.dead_below = me.dead_below.max(dead_below.unwrap_or(0));
-        }
         state.daemons[daemon].lease = true;
         let mut leftovers: Vec<u8> = numbers.into_iter().filter(|number| *number < n).collect();
         leftovers.dedup();
