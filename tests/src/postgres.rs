@@ -31,7 +31,7 @@ END
 "$2/pg_ctl" -D data -w -s -l log start &&
 echo ready
 read -r _
-"$2/pg_ctl" -D data -w -s -m immediate stop
+"$2/pg_ctl" -D data -w -s -m fast stop 2>stop.log
 rm -rf "$1"
 "#;
 
