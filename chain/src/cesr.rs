@@ -1,4 +1,4 @@
-//! The text encodings of design §2 (a subset of CESR): digests, public keys, signatures, nonces.
+//! The text encodings of docs/formats.md §1 (a subset of CESR): digests, public keys, signatures, nonces.
 //!
 //! Every type keeps its text, since hashes and signatures are over texts. There is exactly one text
 //! for a value and all others are refused, so equality of texts is equality of values.
@@ -16,7 +16,7 @@ pub use signature::{Signature, SigningInput};
 
 /// Why a text or some bytes are not the CESR value that they should be.
 ///
-/// One variant a rule of design §2; the offending value itself is not repeated.
+/// One variant a rule of docs/formats.md §1; the offending value itself is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CesrError {
     /// The text has another length than its type.

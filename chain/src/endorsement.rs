@@ -1,4 +1,4 @@
-//! Endorsements: bodies whose payload names a service's short-lived key (design §4).
+//! Endorsements: bodies whose payload names a service's short-lived key (docs/formats.md §3).
 
 mod payload;
 

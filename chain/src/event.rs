@@ -1,5 +1,5 @@
 //! One entry of the key log: its fields, its one text, and the rules that bind it to the entry
-//! before it (design §3).
+//! before it (docs/formats.md §2).
 
 mod canonical;
 mod fault;

@@ -1,4 +1,4 @@
-//! The payloads that may be signed: JSON under the rules of design §4, kept byte for byte.
+//! The payloads that may be signed: JSON under the rules of docs/formats.md §3, kept byte for byte.
 //!
 //! The rules leave no room for two readers to see different things in one text, so a payload is
 //! checked once, on the way in, and then copied but never printed again.
@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The deepest nesting allowed, the outermost object being level 1.
 pub const MAX_LEVELS: usize = 32;
 
-/// One JSON object that keeps the rules of design §4: no blanks outside strings, at most
+/// One JSON object that keeps the rules of docs/formats.md §3: no blanks outside strings, at most
 /// [`MAX_LEVELS`] levels, no name twice in an object after unescaping, no lone surrogates. It keeps
 /// the exact bytes and puts no bound on their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Member {
     value: Range<usize>,
 }
 
-/// The first rule of design §4 that a payload breaks. Offsets are in bytes from the start.
+/// The first rule of docs/formats.md §3 that a payload breaks. Offsets are in bytes from the start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// The bytes are not UTF-8.

@@ -1,4 +1,4 @@
-//! Contested histories: two valid logs of one identity that differ (design §3).
+//! Contested histories: two valid logs of one identity that differ (docs/formats.md §2).
 //!
 //! Logs that differ only in length are no contest. Where events of one number differ but commit to
 //! the same next key, that key decides by what its event names as `previous`; where they commit to

@@ -1,6 +1,6 @@
 -- The key log of one identity. The exact text of an event and its signature are the only truth; every
 -- other column is cut out of the text by the database, to find it by, and is evidence of nothing: the
--- daemon verifies what it reads. The pattern is the canonical form of design section 3, so a text with
+-- daemon verifies what it reads. The pattern is the canonical form of docs/formats.md §2, so a text with
 -- blanks, escapes, other fields or duplicate names is refused here already.
 --
 -- A regular expression and not a cast to json: json keeps the last of duplicate names and jsonb turns

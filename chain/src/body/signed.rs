@@ -11,7 +11,7 @@ use crate::json::from_object;
 use crate::payload::{self, PayloadError};
 
 /// A body and a signature that nobody has checked yet. It is well formed: exactly the members of
-/// design §4 in their order, around a payload that keeps the rules.
+/// docs/formats.md §3 in their order, around a payload that keeps the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedBody {
     text: String,

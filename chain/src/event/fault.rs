@@ -3,7 +3,7 @@
 use crate::cesr::{CesrError, Digest};
 use crate::time::{Timestamp, TimestampError};
 
-/// The first rule of design §3 that an event breaks. One variant a rule, in the order in which they
+/// The first rule of docs/formats.md §2 that an event breaks. One variant a rule, in the order in which they
 /// are checked: form, own consistency, place after its predecessor, signature, time.
 #[derive(Debug, thiserror::Error)]
 pub enum EventFault {

@@ -1,4 +1,4 @@
-//! Which generations are live: believed at a time, given a look-back window (design §3).
+//! Which generations are live: believed at a time, given a look-back window (docs/formats.md §2).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::event::{EventFault, SignedEvent};
 use crate::time::Timestamp;
 
 impl KeyLog {
-    /// Verifies a whole log by every rule of design §3, with all cores for the signatures of a
+    /// Verifies a whole log by every rule of docs/formats.md §2, with all cores for the signatures of a
     /// long one. `now` bounds `createdAt`, `skew` (usually 5 s) later still being acceptable.
     ///
     /// # Errors

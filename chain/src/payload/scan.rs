@@ -1,4 +1,4 @@
-//! A scanner that accepts exactly the JSON texts of design §4.
+//! A scanner that accepts exactly the JSON texts of docs/formats.md §3.
 //!
 //! Written out rather than layered on a general parser, because the general ones hide what must be
 //! refused: blanks, names that differ only in escapes, halves of surrogate pairs in skipped values.

@@ -1,4 +1,4 @@
-//! The payload rules of design §4 a second time, on top of serde_json and by other means than the
+//! The payload rules of docs/formats.md §3 a second time, on top of serde_json and by other means than the
 //! scanner's: what the two disagree on is a bug in one of them.
 
 use std::collections::HashSet;
