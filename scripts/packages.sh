@@ -15,6 +15,7 @@ postgres_bin() {
 has() {
     case $1 in
     build-essential) command -v cc ;;
+    chromium-driver) command -v chromedriver ;;
     postgresql) postgres_bin ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     softhsm2) test -e "$SOFTHSM_MODULE" ;;
