@@ -4,7 +4,9 @@ import pathlib
 import re
 import sys
 
-START = "set -eu\nset -o pipefail\n"
+START = """set -Eeuo pipefail
+trap 'echo "failed: $BASH_COMMAND" >&2' ERR
+"""
 
 
 def blocks(path):

@@ -1,15 +1,19 @@
 # Run in the container after docs/operations.md: is what runs what the units promise?
 # shellcheck shell=bash
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "look.sh, line $LINENO: $BASH_COMMAND" >&2' ERR
 
 same() { [ "$1" = "$2" ] || { echo "$3: $1 instead of $2" >&2 && exit 1; }; }
+
+# A process that is not dumpable belongs to root in /proc, whoever it runs as.
+user() { id -nu "$(awk '/^Uid:/ {print $2}' "/proc/$1/status")"; }
 
 pid() { systemctl show --property=MainPID --value "$1"; }
 
 serving() { timeout 30 sh -c 'until hsmctl status >/dev/null; do sleep 0.2; done'; }
 
 main=$(pid hsmd.service)
-same "$(ps -o user= -p "$main")" hsmd "the daemon's user"
+same "$(user "$main")" hsmd "the daemon's user"
 same "$(readlink "/proc/$main/exe")" /usr/bin/hsmd "the daemon's program"
 same "$(awk '/^CapEff/ {print $2}' "/proc/$main/status")" 0000000000000000 "capabilities"
 same "$(awk '/^Seccomp:/ {print $2}' "/proc/$main/status")" 2 "seccomp"
@@ -18,8 +22,8 @@ same "$(stat -c '%U %a' /run/hsmd/admin.sock)" "hsmd 600" "admin socket"
 same "$(stat -c '%U %a' /var/lib/hsmd)" "hsmd 700" "state folder"
 
 # A stranger reaches the socket and is refused by name; the services' users are known.
-stranger=$(runuser -u nobody -- hsmctl log 2>&1 >/dev/null || true)
-case $stranger in *CALLER_UNKNOWN* | *"permission"* | *"not allowed"*) ;; *) same "$stranger" refused stranger ;; esac
+stranger=$(runuser -u games -- hsmctl log 2>&1 >/dev/null || true)
+[[ $stranger == *CALLER_UNKNOWN* ]]
 for name in keys auth app; do runuser -u "hsmd-$name" -- hsmctl log >/dev/null; done
 
 # No PIN in the journal, in the environment or in the arguments.
@@ -29,14 +33,14 @@ journalctl --no-pager >/tmp/journal
 if leaks /tmp/journal || leaks "/proc/$main/environ" || leaks "/proc/$main/cmdline"; then exit 1; fi
 
 # Killed, it comes back by itself, on the same sockets, with the same history.
-before=$(hsmctl --output json log)
+before=$(hsmctl --output json log | sha256sum)
 kill -KILL "$main"
 serving
 [ "$(pid hsmd.service)" != "$main" ]
-same "$(hsmctl --output json log)" "$before" "the log after a kill"
+same "$(hsmctl --output json log | sha256sum)" "$before" "the log after a kill"
 
 # The watchdog is on, and is fed: nothing was restarted by it.
-systemctl show --property=WatchdogUSec hsmd.service | grep -qx 'WatchdogUSec=30s'
+same "$(systemctl show --property=WatchdogUSec --value hsmd.service)" 30s "watchdog"
 if journalctl --no-pager --unit hsmd.service | grep -qi 'watchdog timeout'; then exit 1; fi
 
 # The score of what runs, drop-in included.
@@ -51,7 +55,7 @@ systemctl enable --now hsmd-keys.service hsmd-rolling-restart.timer
 first=$(pid hsmd-keys.service)
 /usr/lib/hsmd/rolling-restart hsmd-keys.service hsmd-app.service
 [ "$(pid hsmd-keys.service)" != "$first" ]
-same "$(ps -o user= -p "$(pid hsmd-keys.service)")" hsmd-keys "the keys service's user"
+same "$(user "$(pid hsmd-keys.service)")" hsmd-keys "the keys service's user"
 systemctl start hsmd-rolling-restart.service
 
 # Removed, it is gone, and what must outlive it is still there.
