@@ -14,6 +14,7 @@ mod invariants;
 mod recovery;
 mod step;
 mod steps;
+mod trace;
 mod world;
 
 pub use actions::{Action, Bounds, History};
@@ -22,4 +23,5 @@ pub use daemon::{At, Daemon, Pending};
 pub use flaw::Flaw;
 pub use invariants::PROPERTIES;
 pub use step::{Step, kill_points};
+pub use trace::{Life, Trace, traces};
 pub use world::{Entries, Event, Key, Lock, Request, State};
