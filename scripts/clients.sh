@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2153 # names in capitals come from, or are for, the other files
 NAMESPACE=${HSMD_NAMESPACE:-hsmd}
+# shellcheck disable=SC2016 # expanded there
+REDIS_IN_POD='REDISCLI_AUTH=$(cat /run/secrets/redis/password) exec redis-cli "$@"'
 
 kube() { act kubectl --namespace "$NAMESPACE" "$@"; }
 
@@ -21,15 +23,20 @@ change() {
 }
 
 # The endorsed keys are in Redis 0 (access) and 1 (response).
+# HSMD_REDIS_CLI is a command that reaches it where this does not, like "redis-cli -h redis --user ops";
+# redis-cli takes a password from REDISCLI_AUTH.
 redis() {
-    local url
+    local url cli
+    read -ra cli <<<"${HSMD_REDIS_CLI-}"
+    if [ ${#cli[@]} -gt 0 ]; then act "${cli[@]}" "$@" && return; fi
     case $WHERE in
     dev) act redis-cli -s "$RUN/redis.sock" "$@" ;;
     systemd)
         url=$(setting url app unix:///run/redis/redis.sock)
         if [[ $url == unix://* ]]; then act redis-cli -s "${url#unix://}" "$@"; else act redis-cli -u "$url" "$@"; fi
         ;;
-    k8s) kube exec deployment/redis -- redis-cli "$@" ;;
+    # The pod knows its password.
+    k8s) kube exec deployment/redis -- sh -c "$REDIS_IN_POD" redis-cli "$@" ;;
     esac
 }
 
