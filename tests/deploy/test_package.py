@@ -73,6 +73,8 @@ class Package(unittest.TestCase):
         for number, name in enumerate(sorted(wanted)):
             template = template.replace(name, str(900 + number))
         tomllib.loads(template)
+        # `check` makes the state folder: here, not on this machine's own paths.
+        template = template.replace("/var/lib/hsmd", self.folder.name + "/state")
         configuration = pathlib.Path(self.folder.name) / "hsmd.toml"
         for text, code in [(template, 1), (template + "\n[unknown]\n", BAD_CONFIGURATION)]:
             configuration.write_text(text)
