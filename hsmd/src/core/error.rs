@@ -1,0 +1,75 @@
+//! What can go wrong with the history.
+
+use crate::journal::JournalError;
+use crate::keylog::{AppendError, KeylogError};
+use crate::signer::WorkerGone;
+use crate::token::TokenError;
+
+/// What can go wrong with the history.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The database.
+    #[error(transparent)]
+    Keylog(#[from] KeylogError),
+    /// There is no connection to the database now.
+    #[error("the database is not connected")]
+    Disconnected,
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token's thread has stopped.
+    #[error(transparent)]
+    Stopping(#[from] WorkerGone),
+    /// A row is not an event at all.
+    #[error("row {position} of the key log in the database is not an event: {message}")]
+    Row {
+        /// Its position.
+        position: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The log does not verify.
+    #[error("the key log in the database does not verify")]
+    Log(#[from] hsmd_chain::LogError),
+    /// The log is not a continuation of the one we know.
+    #[error("the key log in the database is not the one this daemon knows")]
+    Diverged(#[source] hsmd_chain::log::CatchUpError),
+    /// The journal holds a signed event that the log contradicts.
+    #[error(
+        "the journal holds an event {0} other than the log's: two histories of one identity; \
+         nothing is done before a person has decided"
+    )]
+    Contested(u32),
+    /// The journal knows a later event than the log could have next.
+    #[error(
+        "the log ends at event {head}, the journal knows event {journal}: the log is older \
+         (a restored backup?); import the missing events with `hsmd import FILE`"
+    )]
+    OlderThanJournal {
+        /// The log's head.
+        head: u32,
+        /// The journal's event.
+        journal: u32,
+    },
+    /// The journal's event does not follow the log's head.
+    #[error("the journal's event {number} does not follow the log")]
+    JournalEvent {
+        /// Its number.
+        number: u32,
+        /// Why.
+        #[source]
+        source: hsmd_chain::ExtendError,
+    },
+    /// The append.
+    #[error("cannot append to the key log")]
+    Append(#[from] AppendError),
+    /// In a standby pair: the other daemon may be the one that writes.
+    #[error("the newest proof that this daemon holds the writer lock has run out")]
+    LockRanOut,
+    /// The clock.
+    #[error(transparent)]
+    Clock(#[from] crate::clock::ClockSuspect),
+}

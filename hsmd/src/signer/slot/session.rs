@@ -1,0 +1,125 @@
+//! Losing a session and opening it again: when, after which errors, and with how much patience.
+
+use std::time::Instant;
+
+use super::{RETRY_AT_MOST, RETRY_FIRST, Slot};
+use crate::keylog::chain;
+use crate::token::{Class, OpenToken, TokenError};
+
+impl Slot {
+    /// Runs something in the session, opened first if need be and allowed by the backoff. When that
+    /// loses the session, it is repeated once in a new one: what it does must bear that.
+    pub(super) fn with_session<T>(
+        &mut self,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        match self.in_session(&work) {
+            Err(error) if self.reopen_after(&error) => self.in_session(&work),
+            result => result,
+        }
+    }
+
+    /// As [`with_session`](Self::with_session), once only.
+    pub(super) fn in_session<T>(
+        &mut self,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        if self.may_reopen_now() {
+            self.open()?;
+        }
+        let Some(session) = &self.session else { return Err(self.closed()) };
+        let result = work(session);
+        if let Err(error) = &result {
+            self.lost(error);
+        }
+        result
+    }
+
+    /// Opens the session again if this error has lost it, and may be cured by that.
+    pub(super) fn reopen_after(&mut self, error: &TokenError) -> bool {
+        matches!(error.class(), Class::Session | Class::Device)
+            && self.may_reopen_now()
+            && self.open().is_ok()
+    }
+
+    /// Drops the session if the error says that it is lost.
+    pub(super) fn lost(&mut self, error: &TokenError) {
+        let spared = match error {
+            TokenError::NotDestroyed { .. } => true,
+            // The session is good, only a key is not there.
+            TokenError::KeyMissing { .. } => true,
+            _ => error.class() == Class::Caller,
+        };
+        if spared {
+            return self.pulse.error(error);
+        }
+        self.drop_session(error, error.class());
+    }
+
+    /// Drops the session, if there is one, and says when to open it again. The ladder: a lost session
+    /// is opened again; when that fails too, or the device is lost, the module is reinitialised.
+    pub(super) fn drop_session(&mut self, error: &TokenError, class: Class) {
+        self.pulse.error(error);
+        let problem = chain(error);
+        let had_session = self.session.is_some();
+        if had_session || self.report.lock().problem != problem {
+            tracing::warn!(token = self.config.name(), problem, ?class, "the session is lost");
+        }
+        self.was_lost |= had_session;
+        self.session = None;
+        if let Some(active) = &mut self.active {
+            active.key = None;
+        }
+        let broken = match class {
+            Class::Device => true,
+            Class::Session | Class::Caller => !had_session,
+            Class::Fatal => false,
+        };
+        if broken && self.modules.reset(&self.config.module) {
+            tracing::warn!(token = self.config.name(), "PKCS#11 module finalised, to begin anew");
+        }
+        let mut report = self.report.lock();
+        report.ready = false;
+        report.problem = problem;
+        report.latched = class == Class::Fatal;
+        drop(report);
+        if had_session {
+            self.backoff = RETRY_FIRST;
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(Instant::now() + self.backoff);
+            self.backoff = (self.backoff * 2).min(RETRY_AT_MOST);
+        }
+    }
+
+    fn may_reopen_now(&self) -> bool {
+        self.session.is_none() && self.retry_at.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// Opens a lost session when it is time; called while nothing else is to be done.
+    pub(in crate::signer) fn look_after(&mut self) {
+        // Before the first opening there is nothing to look after: in standby the token is not ours.
+        if self.active.is_some() && self.may_reopen_now() {
+            // The failure is in the report and the log; the next look tries again.
+            drop(self.open());
+        }
+    }
+
+    /// Logs out and closes the session.
+    pub(in crate::signer) fn close(&mut self) {
+        self.active = None;
+        if let Some(session) = self.session.take()
+            && let Err(error) = session.close()
+        {
+            tracing::warn!(token = self.config.name(), %error, "closing the session");
+        }
+        self.report.lock().ready = false;
+    }
+
+    pub(super) fn closed(&self) -> TokenError {
+        TokenError::Closed {
+            name: self.config.name().to_owned(),
+            problem: self.report.lock().problem.clone(),
+        }
+    }
+}
