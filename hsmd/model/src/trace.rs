@@ -50,19 +50,18 @@ const BOUNDS: Bounds = Bounds {
     signatures: false,
 };
 
-/// Every crash point of a start and of the first rotation, the hosts and the kinds in turns; and after
-/// each a second death of whoever comes next.
+/// Every crash point of a start and of the first rotation, each followed by a life on the other host;
+/// and each followed by a second death, on either host. The kinds of wish take turns.
 pub fn traces() -> Vec<Trace> {
     let mut traces = Vec::new();
     for first in 1.. {
         let taint = first % 2 == 0;
-        let same = Walk::new(taint).dies_at(0, first).map(|walk| walk.lives_on(0));
-        let other = Walk::new(!taint).dies_at(0, first).map(|walk| walk.lives_on(1));
-        let Some((same, other)) = same.zip(other) else { return traces };
-        traces.extend([same, other]);
-        let second = 1 + first * 7 % 12;
-        let twice = Walk::new(taint).dies_at(0, first).and_then(|walk| walk.dies_at(1, second));
-        traces.extend(twice.map(|walk| walk.lives_on(first % 2)));
+        let Some(once) = Walk::new(taint).dies_at(0, first) else { return traces };
+        traces.push(once.lives_on(1));
+        let (other, second) = (first / 2 % 2, 1 + first * 7 % 12);
+        let twice =
+            Walk::new(!taint).dies_at(0, first).and_then(|walk| walk.dies_at(other, second));
+        traces.extend(twice.map(|walk| walk.lives_on(0)));
     }
     traces
 }
