@@ -82,9 +82,10 @@ impl KeylogError {
         match self {
             Self::Connect(source) | Self::Statement { source, .. } => match source {
                 sqlx::Error::Database(error) => {
-                    // Connection trouble, shutdown and start, too many clients, resources.
+                    // Connection trouble, shutdown and start, too many clients, resources; and a
+                    // read-only transaction, as on a demoted primary: another connection may write.
                     error.code().is_some_and(|code| {
-                        ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+                        ["08", "53", "57", "25006"].iter().any(|class| code.starts_with(class))
                     })
                 }
                 sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
