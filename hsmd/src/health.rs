@@ -103,7 +103,7 @@ fn ask(shared: &Arc<Shared>, asking: &Arc<AtomicBool>) {
     let (shared, asking) = (Arc::clone(shared), Arc::clone(asking));
     tokio::spawn(async move {
         // The outcome is in the pulse and in the token's report.
-        if let Ok(Err(error)) = shared.signer.active().run(|slot| slot.sign_health()).await {
+        if let Ok(Err(error)) = shared.signer.active().run_once(|slot| slot.sign_health()).await {
             tracing::debug!(%error, "no health signature");
         }
         asking.store(false, Ordering::Release);

@@ -14,6 +14,10 @@ const HOLD_AT_MOST: Duration = Duration::from_secs(2);
 /// A piece of admin work for the token's thread.
 pub(super) type Work = Box<dyn FnOnce(&mut Slot) + Send>;
 
+/// How long the token stays free for the next piece of admin work after one: without it, a rotation of
+/// several pieces would wait for a whole signature of a slow device before each.
+const BETWEEN_PIECES: Duration = Duration::from_millis(20);
+
 /// What a caller waits for.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -86,6 +90,15 @@ struct State {
     jobs: VecDeque<Queued>,
     held: bool,
     stopping: bool,
+    /// Until when signing requests give way to the next piece of admin work.
+    reserved_until: Option<Instant>,
+}
+
+impl State {
+    /// How long signing requests still give way.
+    fn reserved(&self) -> Option<Duration> {
+        self.reserved_until?.checked_duration_since(Instant::now()).filter(|time| !time.is_zero())
+    }
 }
 
 /// Both lanes of one token.
@@ -126,6 +139,12 @@ impl Lanes {
         true
     }
 
+    /// Keeps the token free for a moment: the piece of admin work that has just ended may be followed
+    /// by another.
+    pub(super) fn reserve(&self) {
+        self.state.lock().reserved_until = Some(Instant::now() + BETWEEN_PIECES);
+    }
+
     /// Puts a batch back behind those who wait, or straight to the front when nobody does.
     pub(super) fn put_back(&self, mut job: Queued) {
         job.since = Instant::now();
@@ -160,6 +179,12 @@ impl Lanes {
         loop {
             if let Some(work) = state.work.pop_front() {
                 return Next::Work(work);
+            }
+            if let Some(time) = state.reserved()
+                && !state.stopping
+            {
+                self.changed.wait_for(&mut state, time);
+                continue;
             }
             if !state.held {
                 if let Some(job) = state.jobs.pop_front() {

@@ -105,11 +105,29 @@ impl TokenWorker {
         self.lanes.submit(job)
     }
 
-    /// Does something with the token, ahead of all signing requests.
+    /// Does something with the token, ahead of all signing requests, which give way for a moment
+    /// longer to whatever comes next.
     ///
     /// # Errors
     /// The thread has stopped.
     pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Slot) -> T + Send + 'static,
+    ) -> Result<T, WorkerGone> {
+        let lanes = Arc::clone(&self.lanes);
+        self.run_once(move |slot| {
+            let done = work(slot);
+            lanes.reserve();
+            done
+        })
+        .await
+    }
+
+    /// Does something with the token, ahead of all signing requests, and nothing after it.
+    ///
+    /// # Errors
+    /// The thread has stopped.
+    pub async fn run_once<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Slot) -> T + Send + 'static,
     ) -> Result<T, WorkerGone> {
