@@ -48,6 +48,11 @@ impl Daemon {
         .await;
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid, signal).expect("a process to signal");
@@ -90,6 +95,15 @@ impl Daemon {
     /// Whether the process lives.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("the daemon's state").is_none()
+    }
+
+    /// The memory that it holds, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).expect("VmRSS in kB")
     }
 
     /// What it has logged, earlier daemons of the same configuration included.

@@ -1,5 +1,6 @@
 //! A configured hsmd: database, token, configuration, state folder and sockets.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use hsmd_chain::{Anchor, KeyLog};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::command::command;
+use crate::command::{command, program};
 use crate::token::{LABEL, PIN};
 use crate::{Daemon, Database, KEY_LABEL, Observer, Output, Rpc, Settings, TestToken, now};
 
@@ -24,6 +25,7 @@ pub struct Hsmd {
     /// What every reader of this identity saw.
     pub observer: Arc<Observer>,
     settings: Settings,
+    environment: Vec<(&'static str, OsString)>,
     folder: TempDir,
 }
 
@@ -48,7 +50,8 @@ impl Hsmd {
         // Short: the path of a Unix socket has 108 bytes at the most.
         let folder = tempfile::Builder::new().prefix("hsmd-t.").tempdir_in("/tmp");
         let folder = folder.expect("a folder for hsmd");
-        let hsmd = Self { database, token, observer, settings: settings(), folder };
+        let (settings, environment) = (settings(), Vec::new());
+        let hsmd = Self { database, token, observer, settings, environment, folder };
         hsmd.write_pin(PIN);
         hsmd
     }
@@ -58,7 +61,8 @@ impl Hsmd {
     pub fn twin(&self) -> Self {
         let Self { database, token, observer, .. } = self;
         let twin = Self::over(Arc::clone(database), Arc::clone(token), Arc::clone(observer));
-        Self { settings: self.settings.clone(), ..twin }
+        let (settings, environment) = (self.settings.clone(), self.environment.clone());
+        Self { settings, environment, ..twin }
     }
 
     /// The same hsmd over another database.
@@ -86,6 +90,32 @@ impl Hsmd {
     pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Self {
         self.settings = self.settings.set(path, value);
         self
+    }
+
+    /// The same hsmd without a setting of the top level.
+    #[must_use]
+    pub fn unset(mut self, key: &str) -> Self {
+        self.settings = self.settings.unset(key);
+        self
+    }
+
+    /// The same hsmd with an environment variable for its processes.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The same hsmd with the fault module before its token, and what sets the faults.
+    pub fn with_faults(self) -> (Self, hsmd_fault::Control) {
+        let control = self.path("fault");
+        let faults = hsmd_fault::Control::open(&control).expect("a control file");
+        let module = program("libhsmd_fault.so").display().to_string();
+        let hsmd = self
+            .set("token.0.module", module)
+            .env("HSMD_FAULT_MODULE", hsmd_softhsm::MODULE)
+            .env("HSMD_FAULT_CONTROL", control);
+        (hsmd, faults)
     }
 
     /// Replaces the PIN in the file that the daemon reads; the token's own does not change.
@@ -194,6 +224,7 @@ impl Hsmd {
         let mut command =
             command("hsmd", ["--config".as_ref(), self.path("hsmd.toml").as_os_str()]);
         command.args(arguments).env("SOFTHSM2_CONF", self.token.conf());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -248,7 +279,7 @@ fn settings() -> Settings {
 }
 
 /// Writes a file that only its owner may read, in one step.
-pub(crate) fn write_private(path: &Path, text: &str) {
+pub fn write_private(path: &Path, text: &str) {
     let draft = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

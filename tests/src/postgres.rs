@@ -124,6 +124,15 @@ impl Database {
         Self { folder, name, owner, writer, own: None }
     }
 
+    /// Puts a [backup](Self::backup) in this database's place, as a restore does while daemons run:
+    /// their connections end, and the next ones meet the backup.
+    pub async fn restore(&self, backup: &Self) {
+        let (name, copy) = (&self.name, &backup.name);
+        self.as_superuser(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        let owner = &self.owner;
+        self.as_superuser(&format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE {copy}")).await;
+    }
+
     /// The URL of the owner of the schema.
     pub fn owner_url(&self) -> String {
         self.url(&self.owner)
@@ -136,6 +145,30 @@ impl Database {
 
     fn url(&self, role: &str) -> String {
         format!("postgresql://{role}@/{}?host={}", self.name, self.folder.display())
+    }
+
+    /// The URL of the writer by way of a socket in another folder.
+    pub fn writer_url_by(&self, folder: &Path) -> String {
+        format!("postgresql://{}@/{}?host={}", self.writer, self.name, folder.display())
+    }
+
+    /// The folder of the server's socket.
+    pub fn socket_folder(&self) -> &Path {
+        self.folder
+    }
+
+    /// Changes the tables as only their owner can: behind the daemon's back, past the triggers that
+    /// keep them append-only.
+    pub async fn tamper(&self, sql: &str) {
+        let around = |verb| {
+            format!(
+                "ALTER TABLE event {verb} TRIGGER event_append_only; \
+                 ALTER TABLE admin_action {verb} TRIGGER admin_action_append_only"
+            )
+        };
+        let (off, on) = (around("DISABLE"), around("ENABLE ALWAYS"));
+        let all = format!("BEGIN; {off}; {sql}; {on}; COMMIT");
+        self.execute(true, &all).await.expect("a change by the owner");
     }
 
     /// Runs a statement in the daemon's schema as the owner or the writer.
@@ -178,6 +211,24 @@ impl Database {
         sqlx::query(sql).fetch_all(&mut connection).await.expect(sql)
     }
 
+    /// Whether the daemon has a transaction open and does nothing in it.
+    pub async fn has_open_transaction(&self) -> bool {
+        let rows = self
+            .query(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                 AND application_name = 'hsmd' AND state = 'idle in transaction'",
+            )
+            .await;
+        !rows.is_empty()
+    }
+
+    /// Lets new connections only read, as a demoted primary does, or write again.
+    pub async fn set_read_only(&self, read_only: bool) {
+        let name = &self.name;
+        let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {read_only}");
+        self.as_superuser(&sql).await;
+    }
+
     /// Ends every connection of the daemon, as a restart of the server does.
     pub async fn cut_connections(&self) {
         let name = &self.name;
@@ -202,7 +253,8 @@ impl Database {
         *own.down.lock() = false;
     }
 
-    async fn as_superuser(&self, sql: &str) {
+    /// Runs a statement as the superuser, outside of this database.
+    pub async fn as_superuser(&self, sql: &str) {
         self.try_as_superuser(sql).await.expect(sql);
     }
 

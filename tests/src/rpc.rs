@@ -46,12 +46,16 @@ pub struct Refusal {
 
 impl Rpc {
     pub(crate) fn new(service: &Path, admin: &Path, observer: Arc<Observer>) -> Self {
-        let service = channel(service);
+        Self::over(channel(service), channel(admin), observer)
+    }
+
+    /// Clients over channels of the test's own making.
+    pub fn over(service: Channel, admin: Channel, observer: Arc<Observer>) -> Self {
         Self {
             // A test may send more than the daemon takes.
             signer: SignerClient::new(service.clone()).max_decoding_message_size(64 << 20),
             key_log: KeyLogClient::new(service.clone()).max_decoding_message_size(64 << 20),
-            admin: AdminClient::new(channel(admin)),
+            admin: AdminClient::new(admin),
             health: HealthClient::new(service),
             observer,
         }

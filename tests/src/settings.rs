@@ -36,6 +36,13 @@ impl Settings {
         self
     }
 
+    /// Removes a key of the top level.
+    #[must_use]
+    pub(crate) fn unset(mut self, key: &str) -> Self {
+        self.0.remove(key);
+        self
+    }
+
     /// The file's text, with `@` in a path replaced by the folder of this hsmd.
     pub(crate) fn text(&self, folder: &Path) -> String {
         self.0.to_string().replace("\"@/", &format!("\"{}/", folder.display()))
