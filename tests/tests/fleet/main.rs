@@ -3,6 +3,12 @@
 //!
 //! What a single service does then is tested beside it; here it is the whole that answers, and each
 //! reply counts only once it is verified as a user verifies it. `--nocapture` shows the measurements.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a failed step should end the test here; what is measured is printed"
+)]
 
 mod clients;
 mod faults;
