@@ -5,10 +5,10 @@ use std::path::Path;
 
 use hsmd_tests::{Hsmd, for_each_case};
 
-use crate::crash_rotation;
+use crate::{crash_rotation, standby};
 
-/// Each kill point on the way of `init`, and whether event 0 exists when it is passed.
-const POINTS: [(&str, bool); 9] = [
+/// Each kill point on the way of `init`, and whether the intent holds event 0 when it is passed.
+const POINTS: [(&str, bool); 10] = [
     ("pin::before-login", false),
     ("init::intent", false),
     ("init::key-0", false),
@@ -18,17 +18,18 @@ const POINTS: [(&str, bool); 9] = [
     ("rotation::before-commit", true),
     ("init::committed", true),
     ("init::journal", true),
+    ("init::done", false),
 ];
 
 #[tokio::test]
 async fn init_finishes_what_a_killed_one_began() {
-    for_each_case(POINTS, |(point, has_identity)| async move {
+    for_each_case(POINTS, |(point, holds_event)| async move {
         let hsmd = Hsmd::fresh().await;
         hsmd.migrate().await;
         hsmd.run_until(point, &["init"]).await;
         let signed = std::fs::read_to_string(hsmd.state_dir().join("init.json"))
             .is_ok_and(|intent| intent.contains(r#""event""#));
-        assert_eq!(signed, has_identity, "{point}");
+        assert_eq!(signed, holds_event, "{point}");
         let in_the_log = hsmd.database.events().await.pop().map(|event| event.event().prefix());
 
         let identity = hsmd.init().await;
@@ -94,7 +95,8 @@ fn every_kill_point_in_the_sources_is_tested() {
     let mut named = BTreeSet::new();
     collect(&sources, &mut named);
     let rotation = crash_rotation::CASES.iter().flat_map(|case| case.dies_at);
-    let tested = rotation.copied().chain(POINTS.iter().map(|(point, _)| *point));
+    let init = POINTS.iter().map(|(point, _)| *point);
+    let tested = rotation.copied().chain(init).chain([standby::KILL_POINT]);
     let tested = tested.map(|point| point.split('=').next().unwrap_or(point).to_owned());
     assert_eq!(named, tested.collect::<BTreeSet<_>>());
 }

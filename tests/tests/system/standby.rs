@@ -9,11 +9,14 @@ use tonic::Code;
 
 use crate::{DOCUMENT, WINDOW};
 
-/// `lock_grace`, the second that is added to it, and a start on a loaded machine.
-const TAKE_OVER: Duration = Duration::from_secs(8);
+/// `lock_grace` (3 s), the second that is added to it, and a start on a loaded machine.
+const TAKE_OVER: Duration = Duration::from_secs(15);
+
+/// Passed only by a daemon that may have had another before it.
+pub(crate) const KILL_POINT: &str = "start::waited";
 
 async fn pair() -> (Hsmd, Hsmd) {
-    let hsmd = Hsmd::initialised().await.set("standby", true).set("lock_grace", "1s");
+    let hsmd = Hsmd::initialised().await.set("standby", true);
     let twin = hsmd.twin();
     (hsmd, twin)
 }
@@ -57,6 +60,23 @@ async fn the_second_waits_and_takes_over_from_the_killed_first() {
     let log = hsmd.history().await;
     assert_eq!(log.events().len(), 4);
     assert_eq!(signed.verify(&log, now(), WINDOW).unwrap().sequence_number(), 1);
+}
+
+#[tokio::test]
+async fn killed_while_it_takes_over_it_takes_over_again() {
+    let (hsmd, twin) = pair().await;
+    let mut first = hsmd.launch_until("rotation::journaled");
+    first.ready().await;
+    let second = twin.launch_until(KILL_POINT);
+    stands_by(&second).await;
+    let zero = first.head().await.event().id();
+    first.taint(zero.as_str()).await.unwrap_err();
+    first.died().await;
+    second.died().await;
+    let second = twin.serve().await;
+    assert!(second.head().await.event().taint_previous(), "the token told the other machine");
+    second.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 3);
 }
 
 #[tokio::test]
