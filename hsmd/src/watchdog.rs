@@ -2,6 +2,7 @@
 //! check can cure, a restart can.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +23,7 @@ pub async fn run(signer: Arc<Signer>) {
     let notify_every = sd_notify::watchdog_enabled().map(|timeout| timeout / 4);
     let mut tick = tokio::time::interval(notify_every.map_or(PERIOD, |every| every.min(PERIOD)));
     let mut notified: Option<Instant> = None;
+    let mut notifying: Option<JoinHandle<()>> = None;
     loop {
         tick.tick().await;
         if let Some(worker) = signer.workers().iter().find(|worker| hangs(worker)) {
@@ -31,12 +33,23 @@ pub async fn run(signer: Arc<Signer>) {
         }
         if let Some(every) = notify_every
             && notified.is_none_or(|at| at.elapsed() >= every)
+            && notifying.as_ref().is_none_or(JoinHandle::is_finished)
         {
             notified = Some(Instant::now());
-            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-                tracing::warn!(%error, "cannot notify systemd");
+            // A supervisor that does not listen must keep us neither from looking nor from ending: so a
+            // thread that nobody waits for.
+            let thread = std::thread::Builder::new().name("notify".into());
+            match thread.spawn(notify) {
+                Ok(started) => notifying = Some(started),
+                Err(error) => tracing::warn!(%error, "cannot start a thread to notify systemd"),
             }
         }
+    }
+}
+
+fn notify() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }
 
