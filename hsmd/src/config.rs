@@ -14,9 +14,10 @@ mod database;
 mod listen;
 mod policy;
 mod records;
+mod secret;
 mod token;
 
-pub use database::{DatabaseConfig, read_secret};
+pub use database::DatabaseConfig;
 pub use listen::{
     LimitsConfig, ListenConfig, PlaintextListenConfig, TlsListenConfig, TlsVersion,
     UnixListenConfig,
@@ -25,6 +26,7 @@ pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
 pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig, TraceConfig};
+pub use secret::{check_mode, read_secret};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.

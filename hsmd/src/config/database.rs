@@ -1,9 +1,8 @@
 //! `[database]`: where the key log lives and as whom to go there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 /// How to reach Postgres.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,18 +33,4 @@ fn identifier<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strin
         return Err(serde::de::Error::custom("a schema is up to 48 of a-z, 0-9 and _"));
     }
     Ok(text)
-}
-
-/// Reads a file that holds one secret on one line, without its line end.
-///
-/// # Errors
-/// The file can't be read or is empty.
-pub fn read_secret(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    let text = Zeroizing::new(std::fs::read_to_string(path)?);
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is empty"));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
 }

@@ -6,7 +6,6 @@
 //! in the middle of it) counts as refused only when the token itself says that a wrong PIN was entered
 //! since the last good one.
 
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classify};
 use super::error::TokenError;
-use crate::config::read_secret;
+use crate::config::{check_mode, read_secret};
 use crate::durable;
 
 /// What the marker file holds.
@@ -89,17 +88,6 @@ pub fn login(
         // The device may have judged the PIN all the same, so the marker stays: the token's flags decide.
         Err(source) => Err(TokenError::call("logging in to the token")(source)),
     }
-}
-
-/// A PIN that others can read is no PIN. The group may read it: so Kubernetes mounts secrets.
-fn check_mode(metadata: &Metadata) -> std::io::Result<()> {
-    if metadata.mode() & 0o037 != 0 {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::PermissionDenied,
-            format!("mode {:o} admits others: use 0400, 0440 or 0600", metadata.mode() & 0o777),
-        ));
-    }
-    Ok(())
 }
 
 fn marker_path(state_dir: &Path, serial: &str) -> PathBuf {

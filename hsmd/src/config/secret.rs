@@ -1,0 +1,39 @@
+//! Files that hold one secret each: the PIN, the database's URLs.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Reads a file that holds one secret on one line, without its line end.
+///
+/// # Errors
+/// The file can't be read, is empty, or is open to others.
+pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut file = File::open(path)?;
+    check_mode(&file.metadata()?)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+/// A secret that others can read is none. The group may read it: so Kubernetes mounts secrets.
+///
+/// # Errors
+/// The mode admits others.
+pub fn check_mode(metadata: &Metadata) -> io::Result<()> {
+    if metadata.mode() & 0o037 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("mode {:o} admits others: use 0400, 0440 or 0600", metadata.mode() & 0o777),
+        ));
+    }
+    Ok(())
+}
