@@ -25,7 +25,7 @@ END
 
 auth_database() {
     database_up auth hsmd_auth
-    echo "postgresql://hsmd_auth@/auth?host=$RUN" | put "$DEV/auth-database.url"
+    (umask 077 && echo "postgresql://hsmd_auth@/auth?host=$RUN" | put "$DEV/auth-database.url")
 }
 
 # service_config NAME: what its example says, for this installation.
