@@ -323,11 +323,7 @@ impl Core {
     /// Puts a copy of the journal on the token, and says whether it is there: a token without room for
     /// data objects is no error. A second daemon with a state folder of its own knows only this copy.
     pub(crate) async fn copy_to_token(&self, entries: &Entries) -> bool {
-        let mut entries = entries.clone();
-        if let Some(event) = &mut entries.event {
-            event.record = None;
-        }
-        let bytes = encode(&entries);
+        let bytes = encode(entries);
         let token = self.active.token;
         let written = self.on_token(token, move |slot| slot.write_journal(&bytes)).await;
         if let Err(error) = &written {

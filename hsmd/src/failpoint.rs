@@ -9,10 +9,6 @@ macro_rules! crash_point {
     ($name:expr) => {
         #[cfg(feature = "failpoints")]
         {
-            #[expect(
-                clippy::redundant_closure_call,
-                reason = "fail_point! returns from a closure"
-            )]
             (|| ::fail::fail_point!($name, |_| $crate::failpoint::die($name)))();
         }
     };

@@ -33,7 +33,7 @@ pub struct JournaledEvent {
     pub text: String,
     /// Its signature.
     pub signature: String,
-    /// Who made it; a copy on the token lacks it.
+    /// Who made it; none where an import or `init` left the event as a mark of how far the log is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<AdminRecord>,
 }

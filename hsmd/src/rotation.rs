@@ -1,5 +1,5 @@
-//! Rotation and taint: the steps of design section 5, in their order. Kill the process after any of
-//! them and the next start continues with the same single history.
+//! Rotation and taint, step by step (docs/proof.md maps the steps to the model). Kill the process after
+//! any of them and the next start continues with the same single history.
 //!
 //! Key n signs, key n+1 is on the token and committed by event n. The token's mutex is taken in steps
 //! 2, 4, 7 and 8 only, so that a slow database never stops signing.

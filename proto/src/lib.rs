@@ -13,8 +13,7 @@ pub mod v1 {
 }
 
 /// The encoded `FileDescriptorSet` of package `hsmd.v1`, for gRPC server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/hsmd.v1.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd.v1.bin"));
 
 /// The `domain` of every `google.rpc.ErrorInfo` that hsmd sends.
 pub const ERROR_DOMAIN: &str = "hsmd";
