@@ -2,6 +2,12 @@
 //!
 //! At the end of most tests `Hsmd::history` reads the log in every way there is and asserts that each
 //! number has had one event only, whatever happened in between.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails when its ground is missing"
+)]
 
 mod append_only;
 mod concurrency;
