@@ -154,9 +154,7 @@ impl CallError {
             Some("DATABASE_UNAVAILABLE" | "LOCK_LOST") => {
                 "See `hsmctl status`: the database can't be reached or the lock is lost."
             }
-            Some("TAINT_IN_PROGRESS" | "GENERATION_TAINTED") => {
-                "A taint is running: try again in a moment."
-            }
+            Some("TAINT_IN_PROGRESS") => "A taint is running: try again in a moment.",
             _ => self.advice_by_code(),
         }
     }

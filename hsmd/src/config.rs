@@ -26,7 +26,7 @@ pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
 pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig, TraceConfig};
-pub use secret::{check_mode, read_secret};
+pub use secret::{check_mode, read_private, read_secret};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.
@@ -230,4 +230,6 @@ mod tests {
             assert!(error.contains(expected), "{to}: {error}");
         }
     }
+            ("bytes_in_flight = 5", "bytes_in_flight = ", "bytes_in_flight"),
+            ("per_caller = 134217728", "per_caller = 4194304", "bytes_in_flight_per_caller"),
 }

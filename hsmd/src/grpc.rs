@@ -11,6 +11,7 @@ mod gate_layer;
 mod keylog;
 mod limit;
 mod listen;
+mod share;
 mod signer;
 mod status;
 mod tls;

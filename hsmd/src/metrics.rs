@@ -2,6 +2,8 @@
 //! state is read when somebody scrapes.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,6 +20,8 @@ pub struct TokenMetrics {
     pub(crate) queue_seconds: Histogram,
     pub(crate) hsm_seconds: Histogram,
     errors: Family<ErrorLabels, Counter>,
+    /// The newest error of each kind.
+    last_errors: Arc<Mutex<Vec<(ErrorLabels, Instant)>>>,
     pub(crate) recoveries: Counter,
 }
 
@@ -40,6 +44,7 @@ pub struct Gauges {
     pub(crate) lock_held: Gauge,
     pub(crate) certificate_expiry_timestamp_seconds: Gauge,
     pub(crate) ready: Gauge,
+    last_errors: Family<ErrorLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +67,7 @@ impl Default for TokenMetrics {
             queue_seconds: histogram(),
             hsm_seconds: histogram(),
             errors: Family::default(),
+            last_errors: Arc::default(),
             recoveries: Counter::default(),
         }
     }
@@ -69,7 +75,13 @@ impl Default for TokenMetrics {
 
 impl TokenMetrics {
     pub(crate) fn error(&self, ckr: &str) {
-        self.errors.get_or_create(&ErrorLabels { ckr: ckr.to_owned() }).inc();
+        let labels = ErrorLabels { ckr: ckr.to_owned() };
+        self.errors.get_or_create(&labels).inc();
+        let mut last = self.last_errors.lock();
+        match last.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, at)) => *at = Instant::now(),
+            None => last.push((labels, Instant::now())),
+        }
     }
 }
 
@@ -91,6 +103,11 @@ impl Default for Metrics {
             token.hsm_seconds.clone(),
         );
         registry.register("token_errors", "Token errors, by CKR", token.errors.clone());
+        registry.register(
+            "token_last_error_timestamp_seconds",
+            "When the token's last error of a CKR was, in Unix time",
+            gauges.last_errors.clone(),
+        );
         registry.register(
             "token_recoveries",
             "Lost sessions that were opened again",
@@ -129,6 +146,14 @@ impl Metrics {
     /// What is read at a scrape.
     pub fn gauges(&self) -> &Gauges {
         &self.gauges
+    }
+
+    /// Says when the token's last errors were, by a clock that shows `now` in Unix time.
+    pub(crate) fn read_last_errors(&self, now: i64) {
+        for (labels, at) in self.token.last_errors.lock().iter() {
+            let age = i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX);
+            self.gauges.last_errors.get_or_create(labels).set(now.saturating_sub(age));
+        }
     }
 
     pub(crate) fn request(&self, method: &'static str, caller: &str, code: String) {

@@ -1,6 +1,11 @@
 //! Metrics and health over HTTP, for Prometheus, for Kubernetes without gRPC probes, and for people.
+//!
+//! A connection is for one request and has a few seconds for it; of more connections than there is room
+//! for, the oldest ends. So nobody keeps a probe out by holding connections open.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,35 +13,72 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::health;
 use crate::state::Shared;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Connections at once: scrapers, probes, a few people.
+const CONNECTIONS: usize = 64;
+
+/// How long a connection has for its request and the answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long to wait when the system has no descriptor left.
+const BREATH: Duration = Duration::from_millis(100);
+
 /// Serves until `stop` becomes true.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/health", get(ready))
         .with_state(shared);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            // An error means that nobody is left to say stop: then it is time, too.
-            drop(stop.wait_for(|stop| *stop).await);
-        })
-        .await
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
+                open.push_back(tokio::spawn(answer(stream, router.clone())));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(ANSWERED_WITHIN, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics and health"),
+        Err(_) => tracing::debug!("a connection for metrics and health took too long"),
+    }
 }
 
 /// The process answers; that is all that a restart could cure.
@@ -66,6 +108,7 @@ fn read_gauges(shared: &Shared) {
     let gauges = shared.metrics.gauges();
     let worker = shared.signer.active();
     let now = shared.clock.now().map_or(0, |now| now.unix_millis());
+    shared.metrics.read_last_errors(now / 1000);
     gauges.queue_depth.set(i64::try_from(worker.queue_depth()).unwrap_or(i64::MAX));
     if let Some(log) = shared.snapshot() {
         let head = log.head().event();

@@ -37,8 +37,10 @@ def exported():
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     types = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
     # No token has failed here, so its errors are only known from where they are registered.
-    if 'register("token_errors",' in (ROOT / "hsmd/src/metrics.rs").read_text():
-        types.append(("hsmd_token_errors", "counter"))
+    registered = (ROOT / "hsmd/src/metrics.rs").read_text()
+    for name, kind in [("token_errors", "counter"), ("token_last_error_timestamp_seconds", "gauge")]:
+        if f'"{name}"' in registered:
+            types.append((f"hsmd_{name}", kind))
     return {name + ending for name, kind in types for ending in endings[kind]}
 
 

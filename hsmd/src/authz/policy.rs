@@ -1,6 +1,7 @@
 //! The policy: from a peer and an action to a permit or a clear no.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -29,16 +30,39 @@ pub struct Policy {
 struct Entry {
     who: Who,
     config: CallerConfig,
-    limiter: Option<DefaultDirectRateLimiter>,
+    /// Shared with the policy before this one where nothing has changed about it.
+    limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
 
 impl Policy {
     /// The policy of a configuration.
     pub fn new(config: &Config) -> Self {
+        Self::with_limiters(config, |caller| caller.rate.map(|rate| Arc::new(limiter(rate))))
+    }
+
+    /// The policy of a new configuration. A caller who keeps its name and its rate keeps its bucket as
+    /// it is: a reload is no way to more signatures.
+    pub fn renewed(&self, config: &Config) -> Self {
+        Self::with_limiters(config, |caller| {
+            let before = self
+                .callers
+                .iter()
+                .find(|entry| entry.config.name == caller.name && entry.config.rate == caller.rate);
+            match before {
+                Some(entry) => entry.limiter.clone(),
+                None => caller.rate.map(|rate| Arc::new(limiter(rate))),
+            }
+        })
+    }
+
+    fn with_limiters(
+        config: &Config,
+        limiter: impl Fn(&CallerConfig) -> Option<Arc<DefaultDirectRateLimiter>>,
+    ) -> Self {
         let callers = config.caller.iter().map(|caller| Entry {
             who: caller.who(),
             config: caller.clone(),
-            limiter: caller.rate.map(limiter),
+            limiter: limiter(caller),
         });
         Self {
             purposes: config.purposes.clone(),
@@ -314,6 +338,24 @@ mod tests {
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(3));
         assert!(matches!(batch(201), Err((_, Denied::Burst { burst: 200, .. }))), "never fits");
+    }
+
+    #[test]
+    fn a_reload_fills_no_bucket_whose_rate_is_the_same() {
+        let example = include_str!("../../hsmd.example.toml");
+        let parse = |text: &str| Config::parse(text, Path::new("hsmd.toml")).unwrap();
+        let documents = unix(7, &[1003]);
+        let empties = |policy: &Policy| policy.sign(&documents, at(0), vec!["document"; 200]);
+        let before = policy();
+        empties(&before).unwrap();
+        let moved = example.replace("read_log = true\nrate", "read_log = false\nrate");
+        assert_ne!(moved, example);
+        let same_rate = before.renewed(&parse(&moved));
+        assert!(matches!(empties(&same_rate), Err((_, Denied::Rate { .. }))));
+        let slower = example.replace("per_second = 100", "per_second = 99");
+        empties(&same_rate.renewed(&parse(&slower))).unwrap();
+        let renamed = example.replace("name = \"documents\"", "name = \"papers\"");
+        empties(&same_rate.renewed(&parse(&renamed))).unwrap();
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 
-use crate::authz::Policy;
 use crate::config::Config;
 use crate::keylog::chain;
 use crate::state::Shared;
@@ -29,7 +28,7 @@ fn reload(running: &Config, file: &Path, shared: &Shared) {
             return tracing::error!(error = chain(&error), "the old policy stays in force");
         }
     };
-    shared.policy.store(Arc::new(Policy::new(&read)));
+    shared.policy.store(Arc::new(shared.policy.load().renewed(&read)));
     tracing::info!(
         callers = read.caller.len(),
         admins = read.admin.len(),

@@ -113,12 +113,7 @@ async fn serve_http(
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Observe { address, source })?;
-    let serving = observe::serve(listener, Arc::clone(shared), stop.clone());
-    beside.spawn(async {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "metrics and health over HTTP");
-        }
-    });
+    beside.spawn(observe::serve(listener, Arc::clone(shared), stop.clone()));
     Ok(())
 }
 

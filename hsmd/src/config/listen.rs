@@ -71,21 +71,34 @@ pub struct PlaintextListenConfig {
     pub anybody_on_this_machine_may_call: bool,
 }
 
+/// The largest message and what a call takes beside it.
+const LARGEST_CALL: usize = 8 * 1024 * 1024;
+
 /// How much of the daemon one caller may take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Connections in all.
+    /// Connections of one listener in all.
     pub connections: usize,
-    /// Connections of one user, or from one address.
+    /// Connections of one user, or from one address, to one listener.
     pub connections_per_caller: usize,
     /// Calls at once on one connection.
     pub streams_per_connection: u32,
+    /// Bytes of service calls in flight, requests and replies, over all service listeners.
+    pub bytes_in_flight: usize,
+    /// Those of one user, or from one address.
+    pub bytes_in_flight_per_caller: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { connections: 4096, connections_per_caller: 512, streams_per_connection: 256 }
+        Self {
+            connections: 4096,
+            connections_per_caller: 512,
+            streams_per_connection: 256,
+            bytes_in_flight: 512 * 1024 * 1024,
+            bytes_in_flight_per_caller: 128 * 1024 * 1024,
+        }
     }
 }
 
@@ -123,6 +136,14 @@ impl LimitsConfig {
         }
         if self.streams_per_connection == 0 {
             return Err("limits: streams_per_connection is 0".into());
+        }
+        if self.bytes_in_flight_per_caller < LARGEST_CALL
+            || self.bytes_in_flight < self.bytes_in_flight_per_caller
+        {
+            return Err(format!(
+                "limits: bytes_in_flight_per_caller is at least {LARGEST_CALL}, which one call may \
+                 need, and bytes_in_flight no less than that"
+            ));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::limit::Slot;
+use super::share::Share;
 use crate::authz::Peer;
 
 /// What a client sends first: until then it is nobody's caller and may be a slow loris.
@@ -26,7 +27,7 @@ type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// An accepted connection.
 pub(super) struct Connection {
     stream: Stream,
-    peer: Arc<Peer>,
+    arrived: Arrived,
     /// Done when the connection must close: the preface did not come, or authorities changed.
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
@@ -34,6 +35,15 @@ pub(super) struct Connection {
     closed: Option<&'static str>,
     received: usize,
     _slot: Slot,
+}
+
+/// What every request on a connection brings along.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    /// Who is at the other end.
+    pub(super) peer: Arc<Peer>,
+    /// The bytes that its calls take from.
+    pub(super) share: Share,
 }
 
 /// The transports.
@@ -50,7 +60,7 @@ impl Connection {
     pub(super) fn new(stream: Stream, peer: Peer, slot: Slot, revoked: Option<Closing>) -> Self {
         Self {
             stream,
-            peer: Arc::new(peer),
+            arrived: Arrived { peer: Arc::new(peer), share: slot.share().clone() },
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
             revoked,
             closed: None,
@@ -95,10 +105,10 @@ trait Transport: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 impl Connected for Connection {
-    type ConnectInfo = Arc<Peer>;
+    type ConnectInfo = Arrived;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        Arc::clone(&self.peer)
+    fn connect_info(&self) -> Arrived {
+        self.arrived.clone()
     }
 }
 

@@ -11,9 +11,10 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::connection::Arrived;
 use super::status::denied;
 use crate::audit::Record;
-use crate::authz::Peer;
+use crate::authz::{Denied, Peer};
 use crate::state::Shared;
 
 /// The header of a call's id, in requests and in answers.
@@ -31,6 +32,16 @@ pub(super) enum Asks {
 /// A call's id: the caller's own, or one that the door made.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub(super) Arc<str>);
+
+/// A call as the door saw it, for a record of its refusal.
+#[derive(Debug)]
+pub(super) struct Visit {
+    shared: Arc<Shared>,
+    method: &'static str,
+    peer: Arc<Peer>,
+    at: Timestamp,
+    id: Arc<str>,
+}
 
 /// Puts the door before all services of a listener.
 #[derive(Clone, Debug)]
@@ -70,16 +81,16 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<R>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        let id = request_id(request.headers());
-        let method = method(request.uri().path());
-        let (peer, at) = match arrival(&shared, &request) {
-            Ok(arrived) => arrived,
+        let visit = match Visit::of(&self.shared, &request) {
+            Ok(visit) => Arc::new(visit),
             Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
         };
         let asks = self.asks == Asks::Callers && !is_open(request.uri().path());
-        let judgement = if asks { shared.policy.load().known(&peer, at).map(drop) } else { Ok(()) };
-        request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+        let judgement = if asks { visit.judge() } else { Ok(()) };
+        let extensions = request.extensions_mut();
+        extensions.insert(RequestId(Arc::clone(&visit.id)));
+        extensions.insert(Arc::clone(&visit.peer));
+        extensions.insert(Arc::clone(&visit));
         let reply = judgement.map(|()| self.inner.call(request));
         Box::pin(async move {
             let mut response = match reply {
@@ -89,9 +100,9 @@ where
             // A handler has recorded the call and echoed its id.
             if !response.headers().contains_key(REQUEST_ID) {
                 if let Some(status) = Status::from_header_map(response.headers()) {
-                    record(&shared, &status, method, &peer, at, &id).await;
+                    visit.refused(&status).await;
                 }
-                if let Ok(value) = HeaderValue::from_str(&id) {
+                if let Ok(value) = HeaderValue::from_str(&visit.id) {
                     response.headers_mut().insert(REQUEST_ID, value);
                 }
             }
@@ -100,15 +111,48 @@ where
     }
 }
 
-/// Who called, and when.
-fn arrival<R>(
-    shared: &Shared,
-    request: &http::Request<R>,
-) -> Result<(Arc<Peer>, Timestamp), Status> {
-    let peer = request.extensions().get::<Arc<Peer>>().cloned();
-    let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
-    let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
-    Ok((peer, now))
+impl Visit {
+    /// Who called, what, and when.
+    fn of<R>(shared: &Arc<Shared>, request: &http::Request<R>) -> Result<Self, Status> {
+        let arrived = request.extensions().get::<Arrived>();
+        let arrived = arrived.ok_or_else(|| Status::internal("the connection has no peer"))?;
+        let at = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            method: method(request.uri().path()),
+            peer: Arc::clone(&arrived.peer),
+            at,
+            id: request_id(request.headers()),
+        })
+    }
+
+    fn judge(&self) -> Result<(), Denied> {
+        self.shared.policy.load().known(&self.peer, self.at).map(drop)
+    }
+
+    /// Counts and records a refusal that no handler has seen.
+    pub(super) async fn refused(&self, status: &Status) {
+        if status.code() == Code::Ok {
+            return;
+        }
+        let outcome = format!("{:?}", status.code());
+        let caller = self.shared.policy.load().known(&self.peer, self.at).ok();
+        let caller = caller.map(|caller| caller.name().to_owned());
+        let counted_as = caller.as_deref().unwrap_or("unknown");
+        self.shared.metrics.request(self.method, counted_as, outcome.clone());
+        let record = Record {
+            at: self.at,
+            request_id: self.id.to_string(),
+            method: self.method,
+            peer: self.peer.to_string(),
+            caller,
+            purpose: None,
+            generation: None,
+            outcome,
+            message: Some(status.message().to_owned()),
+        };
+        self.shared.audit.write(record).await;
+    }
 }
 
 /// Whether a path belongs to a service that is open to whoever can connect.
@@ -146,35 +190,6 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
             || format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)).into(),
             Arc::from,
         )
-}
-
-/// Counts and records a refusal that no handler has seen.
-async fn record(
-    shared: &Shared,
-    status: &Status,
-    method: &'static str,
-    peer: &Peer,
-    at: Timestamp,
-    id: &str,
-) {
-    if status.code() == Code::Ok {
-        return;
-    }
-    let outcome = format!("{:?}", status.code());
-    let caller = shared.policy.load().known(peer, at).ok().map(|caller| caller.name().to_owned());
-    shared.metrics.request(method, caller.as_deref().unwrap_or("unknown"), outcome.clone());
-    let record = Record {
-        at,
-        request_id: id.to_owned(),
-        method,
-        peer: peer.to_string(),
-        caller,
-        purpose: None,
-        generation: None,
-        outcome,
-        message: Some(status.message().to_owned()),
-    };
-    shared.audit.write(record).await;
 }
 
 #[cfg(test)]

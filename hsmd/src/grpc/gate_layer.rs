@@ -1,5 +1,6 @@
 //! The last door: a reply that carries signatures asks the gate once more at the moment when it is
-//! handed to the transport. What a tainted generation signed is dropped there.
+//! handed to the transport. What a tainted generation signed is dropped there, and recorded as refused.
+//! Here, too, a call takes its bytes, and gives them back when its reply has been taken.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,11 +8,15 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::{Response, Status};
 use tower::{Layer, Service};
 
-use super::status::not_signed;
+use super::connection::Arrived;
+use super::door::Visit;
+use super::share::{Account, Counted};
+use super::status::{bytes_in_flight, not_signed};
 use crate::signer::{Gate, SignError};
 
 /// The oldest generation that signed what a reply carries.
@@ -48,10 +53,11 @@ impl<S> Layer<S> for GateLayer {
     }
 }
 
-impl<S, R> Service<http::Request<R>> for Gated<S>
+impl<S> Service<http::Request<Body>> for Gated<S>
 where
-    S: Service<http::Request<R>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = S::Error;
@@ -61,29 +67,53 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: http::Request<R>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let (account, visit) = match admit(&request) {
+            Ok(admitted) => admitted,
+            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+        };
+        request.extensions_mut().insert(Arc::clone(&account));
+        let counting = Arc::clone(&account);
+        let request = request.map(|inner| Body::new(Counted { inner, account: counting }));
         let gate = Arc::clone(&self.gate);
         let reply = self.inner.call(request);
         Box::pin(async move {
             let mut response = reply.await?;
-            Ok(match response.extensions_mut().remove::<LeavesAs>() {
-                None => response,
-                Some(leaves_as) => response
-                    .map(|inner| Body::new(GatedBody { inner, gate, leaves_as, done: false })),
-            })
+            let seal = response.extensions_mut().remove::<LeavesAs>();
+            let seal = seal.map(|leaves_as| Seal { gate, leaves_as, visit });
+            Ok(response
+                .map(|inner| Body::new(Reply { inner, seal, done: false, _account: account })))
         })
     }
 }
 
-/// A body that the gate looks at whenever a piece of it is handed over.
-struct GatedBody {
-    inner: Body,
-    gate: Arc<Gate>,
-    leaves_as: LeavesAs,
-    done: bool,
+/// The call's bytes and what the door saw of it.
+fn admit(request: &http::Request<Body>) -> Result<(Account, Arc<Visit>), Status> {
+    let extensions = request.extensions();
+    let strange = || Status::internal("the call did not come through the door");
+    let visit = extensions.get::<Arc<Visit>>().ok_or_else(strange)?;
+    let share = &extensions.get::<Arrived>().ok_or_else(strange)?.share;
+    let taken = share.begin().map_err(|error| bytes_in_flight(&error))?;
+    Ok((Arc::new(Mutex::new(taken)), Arc::clone(visit)))
 }
 
-impl HttpBody for GatedBody {
+/// A reply's body, which holds the call's bytes until it has been taken.
+struct Reply {
+    inner: Body,
+    /// With signatures in it: the gate looks whenever a piece of it is handed over.
+    seal: Option<Seal>,
+    done: bool,
+    _account: Account,
+}
+
+/// What keeps a reply from leaving.
+struct Seal {
+    gate: Arc<Gate>,
+    leaves_as: LeavesAs,
+    visit: Arc<Visit>,
+}
+
+impl HttpBody for Reply {
     type Data = tonic::codegen::Bytes;
     type Error = Status;
 
@@ -96,11 +126,12 @@ impl HttpBody for GatedBody {
         }
         let this = &mut *self;
         let inner = Pin::new(&mut this.inner);
-        match this.gate.pass(this.leaves_as.0, || inner.poll_frame(cx)) {
+        let Some(seal) = &this.seal else { return inner.poll_frame(cx) };
+        match seal.gate.pass(seal.leaves_as.0, || inner.poll_frame(cx)) {
             Some(frame) => frame,
             None => {
                 this.done = true;
-                Poll::Ready(Some(Ok(Frame::trailers(refusal()))))
+                Poll::Ready(Some(Ok(Frame::trailers(seal.refuse()))))
             }
         }
     }
@@ -110,15 +141,128 @@ impl HttpBody for GatedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        if self.seal.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 
-/// The trailers of a reply that may not leave.
-fn refusal() -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    if let Err(error) = not_signed(&SignError::TaintInProgress).add_header(&mut trailers) {
-        tracing::error!(%error, "cannot encode a status");
+impl Seal {
+    /// The trailers of a reply that may not leave. Its handler has recorded the signature that was
+    /// made; that nobody got it is a record of its own, with the same id.
+    fn refuse(&self) -> HeaderMap {
+        let tainted = !self.gate.admits(self.leaves_as.0);
+        let error = if tainted { SignError::TaintInProgress } else { SignError::LockLost };
+        let status = not_signed(&error);
+        let mut trailers = HeaderMap::new();
+        if let Err(error) = status.add_header(&mut trailers) {
+            tracing::error!(%error, "cannot encode a status");
+        }
+        let visit = Arc::clone(&self.visit);
+        tokio::spawn(async move { visit.refused(&status).await });
+        trailers
     }
-    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::Path;
+
+    use super::*;
+    use crate::audit::Audit;
+    use crate::authz::{Peer, Policy, UnixPeer};
+    use crate::clock::Clock;
+    use crate::config::{AuditConfig, Config};
+    use crate::grpc::door::{Asks, DoorLayer};
+    use crate::grpc::share::{CALL, Purse, Share};
+    use crate::signer::Signer;
+    use crate::state::Shared;
+
+    fn shared(audit: &Path) -> Arc<Shared> {
+        let example = include_str!("../../hsmd.example.toml");
+        let config = Config::parse(example, Path::new("hsmd.toml")).unwrap();
+        let audit = AuditConfig::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
+        let audit = Audit::start(&audit).unwrap();
+        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(Gate::new(None))));
+        let policy = Policy::new(&config);
+        let clock = Clock::start();
+        Arc::new(Shared::new(policy, Arc::default(), audit, clock, signer, config.database))
+    }
+
+    /// A call through both doors, answered with what generation 3 has signed.
+    async fn answered(shared: &Arc<Shared>, share: &Share) -> http::Response<Body> {
+        let signs = tower::service_fn(|_request: http::Request<Body>| async {
+            let mut response = http::Response::new(Body::new("signed".to_owned()));
+            response.extensions_mut().insert(LeavesAs(3));
+            Ok::<_, Infallible>(response)
+        });
+        let gate = GateLayer { gate: Arc::clone(shared.signer.gate()) };
+        let door = DoorLayer { shared: Arc::clone(shared), asks: Asks::Callers };
+        let peer = UnixPeer { uid: 1001, gids: Vec::new(), pid: None };
+        let arrived = Arrived { peer: Arc::new(Peer::Unix(peer)), share: share.clone() };
+        let request = http::Request::post("/hsmd.v1.Signer/Endorse")
+            .header("x-request-id", "mine")
+            .extension(arrived)
+            .body(Body::empty())
+            .unwrap();
+        door.layer(gate.layer(signs)).call(request).await.unwrap()
+    }
+
+    async fn frame(body: &mut Body) -> Option<Frame<tonic::codegen::Bytes>> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        frame.map(|frame| frame.unwrap())
+    }
+
+    fn share() -> Share {
+        Share::new(Arc::new(Purse::new(CALL)), Arc::new(Purse::new(CALL)))
+    }
+
+    #[tokio::test]
+    async fn what_a_taint_keeps_from_leaving_is_recorded_as_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let shared = shared(&file);
+        let mut body = answered(&shared, &share()).await.into_body();
+        shared.signer.gate().close_below(4);
+        let trailers = frame(&mut body).await.unwrap().into_trailers().unwrap();
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert!(frame(&mut body).await.is_none(), "nothing else leaves");
+
+        let mut text = String::new();
+        while text.is_empty() {
+            tokio::task::yield_now().await;
+            text = std::fs::read_to_string(&file).unwrap();
+        }
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (member, expected) in [
+            ("request_id", "mine"),
+            ("method", "Endorse"),
+            ("caller", "auth"),
+            ("outcome", "Unavailable"),
+            ("message", status.message()),
+        ] {
+            assert_eq!(record[member], expected, "{record}");
+        }
+        let counted = shared.metrics.encode().unwrap();
+        let series = r#"hsmd_requests_total{method="Endorse",caller="auth",code="Unavailable"} 1"#;
+        assert!(counted.contains(series), "{counted}");
+    }
+
+    #[tokio::test]
+    async fn a_reply_holds_its_bytes_until_it_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, share) = (shared(&folder.path().join("audit.jsonl")), share());
+        let mut body = answered(&shared, &share).await.into_body();
+        let refused = answered(&shared, &share).await;
+        let status = Status::from_header_map(refused.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(frame(&mut body).await.unwrap().into_data().unwrap(), "signed");
+        assert_eq!(
+            Status::from_header_map(answered(&shared, &share).await.headers()).map(|s| s.code()),
+            Some(tonic::Code::ResourceExhausted)
+        );
+        drop(body);
+        let answer = answered(&shared, &share).await;
+        assert!(Status::from_header_map(answer.headers()).is_none(), "a reply again");
+    }
 }

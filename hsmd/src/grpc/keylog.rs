@@ -16,7 +16,9 @@ use tonic::{Code, Request, Response, Status};
 
 use super::call::Call;
 use super::convert;
-use super::status::{denied, not_serving, status};
+use super::door::Visit;
+use super::share::Account;
+use super::status::{bytes_in_flight, denied, not_serving, status};
 use crate::authz::Peer;
 use crate::state::{Phase, Shared};
 
@@ -53,7 +55,8 @@ impl KeyLog for KeyLogService {
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
         let mut call = Call::begin(&self.shared, "ListEvents", &request)?;
-        let result = self.list(&mut call, &request.into_inner()).map(Response::new);
+        let account = request.extensions().get::<Account>().cloned();
+        let result = self.list(&mut call, account, &request.into_inner()).map(Response::new);
         call.end(result).await
     }
 
@@ -65,11 +68,14 @@ impl KeyLog for KeyLogService {
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let mut call = Call::begin(&self.shared, "WatchEvents", &request)?;
+        let visit = request.extensions().get::<Arc<Visit>>().cloned();
+        let visit =
+            visit.ok_or_else(|| Status::internal("the call did not come through the door"))?;
         let next = request.into_inner().from_sequence;
         let result = self.admit(&mut call).and_then(|log| {
             from(&log, next)?;
             let (sender, stream) = mpsc::channel(WATCH_BUFFER);
-            let watcher = Watcher { peer: Arc::clone(&call.peer), next, sender };
+            let watcher = Watcher { peer: Arc::clone(&call.peer), visit, next, sender };
             tokio::spawn(watcher.run(Arc::clone(&self.shared)));
             let stream: Self::WatchEventsStream = Box::pin(ReceiverStream::new(stream));
             Ok(Response::new(stream))
@@ -82,6 +88,7 @@ impl KeyLogService {
     fn list(
         &self,
         call: &mut Call<'_>,
+        account: Option<Account>,
         request: &v1::ListEventsRequest,
     ) -> Result<v1::ListEventsResponse, Status> {
         let log = self.admit(call)?;
@@ -91,7 +98,12 @@ impl KeyLogService {
             0 => MAX_PAGE,
             size => size.min(MAX_PAGE),
         };
-        let events: Vec<_> = rest.iter().take(size).map(|event| convert::event(event)).collect();
+        let page = &rest[..size.min(rest.len())];
+        if let Some(account) = account {
+            let bytes = page.iter().map(|event| event.text().len()).sum();
+            account.lock().take(bytes).map_err(|error| bytes_in_flight(&error))?;
+        }
+        let events: Vec<_> = page.iter().map(|event| convert::event(event)).collect();
         Ok(v1::ListEventsResponse {
             next_sequence: from_sequence + events.len() as u32,
             head_sequence_number: log.head().event().sequence_number(),
@@ -111,6 +123,7 @@ impl KeyLogService {
 /// Somebody who follows the log.
 struct Watcher {
     peer: Arc<Peer>,
+    visit: Arc<Visit>,
     /// The first number that was not sent yet.
     next: u32,
     sender: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
@@ -127,6 +140,7 @@ impl Watcher {
         loop {
             // Rights are lost and certificates end while a watch is open.
             if let Err(refusal) = self.judge(&shared) {
+                self.visit.refused(&refusal).await;
                 return self.end(refusal).await;
             }
             let Some(log) = changes.borrow_and_update().clone() else { return };

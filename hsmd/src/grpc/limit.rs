@@ -1,4 +1,5 @@
-//! How many connections there may be, in all and of one caller.
+//! How much of the daemon there is, in all and for one caller: connections, and the bytes of calls in
+//! flight ([`Share`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::share::{Purse, Share};
 use crate::config::LimitsConfig;
 
 /// Whose connections are counted together.
@@ -17,29 +19,39 @@ pub(super) enum Origin {
     Address(IpAddr),
 }
 
-/// The count of connections.
+/// The count of one listener's connections.
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     limits: LimitsConfig,
     open: Arc<Mutex<Open>>,
+    bytes: Arc<Purse>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     all: usize,
-    of: HashMap<Origin, usize>,
+    of: HashMap<Origin, Account>,
+}
+
+/// What one origin has.
+#[derive(Debug)]
+struct Account {
+    connections: usize,
+    bytes: Arc<Purse>,
 }
 
 /// A counted connection, until dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     origin: Origin,
+    share: Share,
     open: Arc<Mutex<Open>>,
 }
 
 impl Limit {
-    pub(super) fn new(limits: LimitsConfig) -> Self {
-        Self { limits, open: Arc::default() }
+    /// A listener's own count of connections; `bytes` is what all listeners share.
+    pub(super) fn new(limits: LimitsConfig, bytes: Arc<Purse>) -> Self {
+        Self { limits, open: Arc::default(), bytes }
     }
 
     /// Counts one more connection, if there may be one.
@@ -48,13 +60,24 @@ impl Limit {
         if open.all >= self.limits.connections {
             return None;
         }
-        let of = open.of.entry(origin).or_default();
-        if *of >= self.limits.connections_per_caller {
+        let account = open.of.entry(origin).or_insert_with(|| Account {
+            connections: 0,
+            bytes: Arc::new(Purse::new(self.limits.bytes_in_flight_per_caller)),
+        });
+        if account.connections >= self.limits.connections_per_caller {
             return None;
         }
-        *of += 1;
+        account.connections += 1;
+        let share = Share::new(Arc::clone(&self.bytes), Arc::clone(&account.bytes));
         open.all += 1;
-        Some(Slot { origin, open: Arc::clone(&self.open) })
+        Some(Slot { origin, share, open: Arc::clone(&self.open) })
+    }
+}
+
+impl Slot {
+    /// What calls on this connection take from.
+    pub(super) fn share(&self) -> &Share {
+        &self.share
     }
 }
 
@@ -62,9 +85,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.open.lock();
         open.all -= 1;
-        if let Some(of) = open.of.get_mut(&self.origin) {
-            *of -= 1;
-            if *of == 0 {
+        if let Some(account) = open.of.get_mut(&self.origin) {
+            account.connections -= 1;
+            if account.connections == 0 {
                 open.of.remove(&self.origin);
             }
         }
@@ -75,11 +98,19 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn limit() -> Limit {
+        let limits = LimitsConfig {
+            connections: 3,
+            connections_per_caller: 2,
+            bytes_in_flight_per_caller: 100_000,
+            ..Default::default()
+        };
+        Limit::new(limits, Arc::new(Purse::new(150_000)))
+    }
+
     #[test]
     fn connections_are_counted_in_all_and_of_each() {
-        let limits =
-            LimitsConfig { connections: 3, connections_per_caller: 2, ..Default::default() };
-        let limit = Limit::new(limits);
+        let limit = limit();
         let (a, b) = (Origin::Uid(1), Origin::Uid(2));
         let first = limit.admit(a).unwrap();
         let _second = limit.admit(a).unwrap();
@@ -89,5 +120,23 @@ mod tests {
         drop(first);
         assert!(limit.admit(b).is_some());
         assert_eq!(limit.open.lock().all, 2);
+    }
+
+    #[test]
+    fn connections_of_one_origin_share_their_bytes() {
+        let limit = limit();
+        let (a, b) = (Origin::Uid(1), Origin::Uid(2));
+        let (one, other) = (limit.admit(a).unwrap(), limit.admit(a).unwrap());
+        let mut call = one.share().begin().unwrap();
+        call.take(60_000).unwrap();
+        let mut more = other.share().begin().unwrap();
+        assert!(more.take(60_000).is_err(), "more than the origin may have");
+        let stranger = limit.admit(b).unwrap();
+        let mut theirs = stranger.share().begin().unwrap();
+        assert!(theirs.take(60_000).is_err(), "more than there is in all");
+        drop(call);
+        more.take(60_000).unwrap();
+        drop((one, more));
+        theirs.take(60_000).unwrap();
     }
 }

@@ -23,6 +23,7 @@ use super::door::{Asks, DoorLayer};
 use super::gate_layer::GateLayer;
 use super::keylog::KeyLogService;
 use super::limit::Limit;
+use super::share::Purse;
 use super::signer::SignerService;
 use super::tls::{Tls, TlsError};
 use super::{MAX_REQUEST, MAX_SMALL_REQUEST};
@@ -119,16 +120,19 @@ pub async fn serve(
     helpers.spawn(health::run(Arc::clone(&shared), service_health, admin_health));
 
     let Listeners { service, admin, tls, plaintext, limits } = listeners;
-    let limit = Limit::new(limits.clone());
+    // Each listener counts for itself: whoever floods one does not keep callers out of the others, nor
+    // the admin. Memory there is only once.
+    let bytes = Arc::new(Purse::new(limits.bytes_in_flight));
+    let limit = || Limit::new(limits.clone(), Arc::clone(&bytes));
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let (listener, service_file) = service.split();
-    helpers.spawn(accept::unix(listener, limit.clone(), accepted.clone(), stop.clone()));
+    helpers.spawn(accept::unix(listener, limit(), accepted.clone(), stop.clone()));
     if let Some((listener, tls)) = tls {
         helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared)));
-        helpers.spawn(accept::tls(listener, tls, limit.clone(), accepted.clone(), stop.clone()));
+        helpers.spawn(accept::tls(listener, tls, limit(), accepted.clone(), stop.clone()));
     }
     if let Some(listener) = plaintext {
-        helpers.spawn(accept::plaintext(listener, limit, accepted.clone(), stop.clone()));
+        helpers.spawn(accept::plaintext(listener, limit(), accepted.clone(), stop.clone()));
     }
     drop(accepted);
     let signer = SignerServer::new(SignerService { shared: Arc::clone(&shared) })
@@ -144,10 +148,9 @@ pub async fn serve(
         .add_service(reflection()?)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop.clone()));
 
-    // A count of its own: callers who flood the service listener do not keep the admin out.
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let (listener, admin_file) = admin.split();
-    helpers.spawn(accept::unix(listener, Limit::new(limits.clone()), accepted, stop.clone()));
+    helpers.spawn(accept::unix(listener, limit(), accepted, stop.clone()));
     let admin_service = AdminServer::new(AdminService { shared: Arc::clone(&shared) })
         .max_decoding_message_size(MAX_SMALL_REQUEST);
     let admin = server(&limits)

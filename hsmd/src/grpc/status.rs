@@ -8,6 +8,7 @@ use hsmd_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::share::Exhausted;
 use crate::authz::Denied;
 use crate::core::CoreError;
 use crate::keylog::{KeylogError, chain};
@@ -70,6 +71,11 @@ pub(super) fn not_signed(error: &SignError) -> Status {
         SignError::Token(_) => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
     };
     status(code, reason, error.to_string(), HashMap::new())
+}
+
+/// The answer to a call for which there is no memory.
+pub(super) fn bytes_in_flight(error: &Exhausted) -> Status {
+    status(Code::ResourceExhausted, "BYTES_IN_FLIGHT", error.to_string(), HashMap::new())
 }
 
 /// The answer while the daemon is not serving.

@@ -14,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
 use crate::authz::end_of_validity;
-use crate::config::{TlsListenConfig, TlsVersion};
+use crate::config::{TlsListenConfig, TlsVersion, read_private};
 use crate::keylog::chain;
 
 /// How often the files are looked at.
@@ -127,8 +127,7 @@ fn state(files: &TlsListenConfig) -> State {
 
 fn load(files: &TlsListenConfig) -> Result<(ServerConfig, Timestamp), TlsError> {
     let certificates = certificates(&files.certificate)?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| file_error(&files.key, &error))?;
+    let key = private_key(&files.key)?;
     let mut roots = RootCertStore::empty();
     for authority in self::certificates(&files.client_ca)? {
         roots.add(authority).map_err(|error| file_error(&files.client_ca, &error))?;
@@ -159,6 +158,12 @@ fn load(files: &TlsListenConfig) -> Result<(ServerConfig, Timestamp), TlsError> 
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok((config, expiry))
+}
+
+/// The private key, if nobody else can read it.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = read_private(path).map_err(|error| file_error(path, &error))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| file_error(path, &error))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
