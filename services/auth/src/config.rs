@@ -9,6 +9,8 @@ use hsmd_service::{
 };
 use serde::Deserialize;
 
+pub use crate::client_address::{Network, NetworkError};
+
 /// Everything in auth.toml.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +79,7 @@ pub struct LifetimesConfig {
 }
 
 /// `[limits]`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// The longest request, in bytes.
@@ -86,6 +88,10 @@ pub struct LimitsConfig {
     pub challenges_per_minute: u32,
     /// Requests of all kinds in a second; 0 for any number.
     pub requests_per_second: u32,
+    /// The same for one client address; 0 for any number.
+    pub requests_per_second_per_address: u32,
+    /// The proxies whose `X-Forwarded-For` says which address that is.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl KeysConfig {
@@ -123,7 +129,13 @@ impl Default for LifetimesConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { body: 16 * 1024, challenges_per_minute: 600, requests_per_second: 1000 }
+        Self {
+            body: 16 * 1024,
+            challenges_per_minute: 600,
+            requests_per_second: 1000,
+            requests_per_second_per_address: 200,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 

@@ -13,12 +13,10 @@ use std::{
 };
 
 use hsmd_chain::{cesr::Digest, time::Timestamp};
+use hsmd_service::random::nonce;
 use hsmd_store::{Store, StoreError};
 
-use crate::{
-    database::{Database, DatabaseError},
-    random::nonce,
-};
+use crate::database::{Database, DatabaseError};
 
 /// How much longer than a token lives a refill looks back: a transaction that revokes may have waited
 /// while another one issued a token, and replicas' clocks differ.

@@ -5,16 +5,17 @@
 //! a reply signed by a key that hsmd endorses. `upkeep` runs beside it. Any number of replicas may run
 //! on one database: what must happen once is decided there.
 
+mod client_address;
 mod config;
 mod copies;
 mod database;
 mod limits;
 mod operations;
-mod random;
 mod routes;
 mod upkeep;
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,24 +27,27 @@ use hsmd_protocol::{
     server::{Issuer, Lifetimes},
 };
 use hsmd_service::{
-    EndorsedKey, EndorsedServers, Health, Hsm, Shutdown, StartError, bind, log_problem, serve,
+    EndorsedKey, EndorsedServers, Health, Hsm, Shutdown, StartError, bind, log_problem, random,
+    serve,
 };
-use hsmd_store::{Access, Purpose, Response};
+use hsmd_store::{Access, Response};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-pub use config::{Config, DatabaseConfig, KeysConfig, LifetimesConfig, LimitsConfig};
+pub use config::{
+    Config, DatabaseConfig, KeysConfig, LifetimesConfig, LimitsConfig, Network, NetworkError,
+};
 pub use database::{Database, DatabaseError};
 
-use crate::{copies::Copies, limits::RateLimit, upkeep::Upkeep};
+use crate::{client_address::subscriber, copies::Copies, limits::RateLimit, upkeep::Upkeep};
 
 /// How far back a generation of the HSM may have ended whose endorsed server key signed a token that
 /// is to be refreshed.
 const LOOK_BACK: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Into how many classes identities fall for the limit on challenges.
-const IDENTITY_CLASSES: usize = 1 << 16;
+/// Into how many classes identities fall for the limit on challenges, and addresses for theirs.
+const CLASSES: usize = 1 << 16;
 
 /// What the handlers share. Clones are cheap.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ struct Inner {
     limits: LimitsConfig,
     challenge_limit: RateLimit,
     request_limit: RateLimit,
+    address_limit: RateLimit,
     clock: Clock,
     upkeep: Upkeep,
     /// Operations that run; stopping waits for them.
@@ -73,13 +78,6 @@ struct Inner {
 struct ServerKey<P> {
     private: PrivateKey,
     endorsed: EndorsedKey<P>,
-}
-
-impl<P: Purpose> ServerKey<P> {
-    fn is_usable(&self, now: Timestamp) -> bool {
-        let endorsement = self.endorsed.endorsement();
-        endorsement.is_some_and(|it| it.expiration() > now) && self.endorsed.problem().is_none()
-    }
 }
 
 impl Auth {
@@ -101,10 +99,11 @@ impl Auth {
             Copies::new(store.clone(), database.clone(), lifetimes.access, lifetimes.refresh);
         let upkeep =
             Upkeep::start(database.clone(), copies.clone(), clock.clone(), lifetimes.challenge);
-        let limits = config.limits;
+        let limits = config.limits.clone();
         let started = Instant::now();
         let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
-        let challenges = limits.challenges_per_minute;
+        let (challenges, total) = (limits.challenges_per_minute, limits.requests_per_second);
+        let from_one = limits.requests_per_second_per_address;
         Ok(Self(Arc::new(Inner {
             servers: EndorsedServers::new(
                 store.access_endorsements.clone(),
@@ -134,8 +133,9 @@ impl Auth {
             hsm,
             lifetimes,
             limits,
-            challenge_limit: RateLimit::new(challenges, minute, IDENTITY_CLASSES, started),
-            request_limit: RateLimit::new(limits.requests_per_second, second, 1, started),
+            challenge_limit: RateLimit::new(challenges, minute, CLASSES, started),
+            request_limit: RateLimit::new(total, second, 1, started),
+            address_limit: RateLimit::new(from_one, second, CLASSES, started),
             clock,
             upkeep,
             tasks: TaskTracker::new(),
@@ -182,7 +182,8 @@ impl Auth {
     /// Whether both keys are endorsed, and published where clients look. Without that nothing is
     /// answered: a reply that its reader can't verify leaves them not knowing what was done.
     fn has_endorsed_keys(&self) -> bool {
-        self.0.access.is_usable(self.now()) && self.0.response.is_usable(self.now())
+        let now = self.now();
+        self.0.access.endorsed.is_usable(now) && self.0.response.endorsed.is_usable(now)
     }
 
     fn issuer(&self) -> Issuer<'_> {
@@ -213,8 +214,12 @@ impl Auth {
         &self.0.challenge_limit
     }
 
-    fn request_limit(&self) -> &RateLimit {
-        &self.0.request_limit
+    /// Whether one more request from this client is accepted now. One address can't use up what is
+    /// there for all.
+    fn accepts_from(&self, client: IpAddr) -> bool {
+        let now = Instant::now();
+        let Inner { address_limit, request_limit, .. } = &*self.0;
+        address_limit.accept(subscriber(client), now) && request_limit.accept((), now)
     }
 
     fn tasks(&self) -> &TaskTracker {

@@ -1,13 +1,13 @@
 //! HTTP: the ten routes, what is refused before an operation is looked at, and the replies.
 
-use std::time::Instant;
+use std::net::SocketAddr;
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    extract::{ConnectInfo, DefaultBodyLimit, State, rejection::BytesRejection},
     http::{
-        HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER},
     },
     middleware,
@@ -21,7 +21,7 @@ use hsmd_protocol::{
 };
 use hsmd_service::cors;
 
-use crate::{Auth, operations::Perform};
+use crate::{Auth, client_address::client, operations, operations::Perform};
 
 /// The protocol's code for what it has no code for.
 const GENERAL: &str = "BA000";
@@ -50,41 +50,17 @@ pub(crate) fn router(auth: Auth) -> Router {
         .layer(middleware::from_fn(cors))
 }
 
-fn operation<O: Perform + Limited + 'static>() -> Router<Auth> {
+fn operation<O: Perform + 'static>() -> Router<Auth> {
     Router::new().route(O::ROUTE, post(answer::<O>))
 }
 
-/// What is limited beside the number of requests.
-pub(crate) trait Limited: Sized {
-    /// Whether one more request like this is accepted now.
-    fn accepted(_auth: &Auth, _request: &Received<'_, Self>) -> bool {
-        true
-    }
-}
-
-impl Limited for CreateAccount {}
-impl Limited for RecoverAccount {}
-impl Limited for DeleteAccount {}
-impl Limited for RotateDevice {}
-impl Limited for LinkDevice {}
-impl Limited for UnlinkDevice {}
-impl Limited for ChangeRecoveryKey {}
-impl Limited for CreateSession {}
-impl Limited for RefreshSession {}
-
-/// Anybody may ask for a challenge for anybody, so each identity gets only so many.
-impl Limited for RequestSession {
-    fn accepted(auth: &Auth, request: &Received<'_, Self>) -> bool {
-        let identity = request.request.authentication.identity;
-        auth.challenge_limit().accept(identity, Instant::now())
-    }
-}
-
-async fn answer<O: Perform + Limited + 'static>(
+async fn answer<O: Perform + 'static>(
     State(auth): State<Auth>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if !auth.request_limit().accept((), Instant::now()) {
+    if !auth.accepts_from(client(peer.ip(), &headers, &auth.limits().trusted_proxies)) {
         return too_many();
     }
     if !auth.has_endorsed_keys() {
@@ -102,7 +78,7 @@ async fn answer<O: Perform + Limited + 'static>(
     })
 }
 
-async fn perform<O: Perform + Limited>(auth: Auth, body: Bytes) -> Response {
+async fn perform<O: Perform>(auth: Auth, body: Bytes) -> Response {
     let request = match Received::<'_, O>::parse(&body) {
         Ok(request) => request,
         Err(error) => return refused(O::ROUTE, &error),
@@ -111,7 +87,7 @@ async fn perform<O: Perform + Limited>(auth: Auth, body: Bytes) -> Response {
         return too_many();
     }
     let nonce = request.nonce;
-    match O::perform(&auth, request, auth.now()).await {
+    match operations::perform(&auth, &request, auth.now()).await {
         Ok(response) => json(StatusCode::OK, sign_reply(nonce, &response, auth.response_key())),
         Err(error) => refused(O::ROUTE, &error),
     }

@@ -3,16 +3,16 @@
 //! axum's own `serve` has no bound on the time a client takes to send its headers, on the number of
 //! connections or on the time that stopping takes; this has.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{ConnectInfo, Request},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -23,6 +23,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+use tower::ServiceExt as _;
 
 use crate::{Shutdown, StartError, config::HttpConfig};
 
@@ -65,7 +66,8 @@ pub async fn bind(config: &HttpConfig) -> Result<TcpListener, StartError> {
     Ok(listener)
 }
 
-/// Serves until the shutdown, then lets accepted requests finish, for the grace period at the most.
+/// Serves until the shutdown, then lets accepted requests finish, for the grace period at the most. Each
+/// request carries the address of the connection's other end as [`ConnectInfo`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -80,8 +82,12 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = shutdown.asked() => break,
-            (stream, place) = accept(&listener, &places) => {
-                let service = TowerToHyperService::new(router.clone());
+            (stream, peer, place) = accept(&listener, &places) => {
+                let router = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                    request
+                });
+                let service = TowerToHyperService::new(router);
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_TIMEOUT)
@@ -103,20 +109,20 @@ pub async fn serve(
     }
 }
 
-/// The next connection that there is a place for.
+/// The next connection that there is a place for, and who it is from.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there is always a permit in the end.
     let place = Arc::clone(places).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
-                return (stream, place);
+                return (stream, peer, place);
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {

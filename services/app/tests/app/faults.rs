@@ -91,8 +91,6 @@ async fn a_start_while_all_is_down_waits_and_a_stop_is_clean() {
     stack.vouch_for_revocations().await;
     app.until_ready().await;
 
-    let pid = app.process.id().unwrap().to_string();
-    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(kill.success());
-    assert_eq!(app.process.wait().await.unwrap().code(), Some(0));
+    app.process.terminate();
+    app.process.ended().await;
 }

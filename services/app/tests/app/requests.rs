@@ -1,14 +1,14 @@
 //! `POST /foo/bar`: what is answered, and each check violated once.
 
-use std::{
-    io::{Read as _, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 
-use hsmd_chain::{SignedBody, cesr::PublicKey};
+use hsmd_chain::{SignedBody, cesr::PublicKey, testing::LogBuilder};
 use hsmd_client::{Clock, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_protocol::{AccessToken, PrivateKey};
-use hsmd_service::{random, testing::until};
+use hsmd_service::{
+    random,
+    testing::{gzip_bomb, until},
+};
 use serde_json::Value;
 
 use crate::{
@@ -143,7 +143,7 @@ async fn tokens(stack: &Stack, app: &App) {
         ("cut", text[..text.len() - 20].to_owned()),
         ("padded", format!("{text}=")),
         ("not gzip", format!("{signature}{}", "A".repeat(200))),
-        ("a bomb", format!("{signature}{}", bomb())),
+        ("a bomb", format!("{signature}{}", gzip_bomb())),
         ("two members", format!("{text}{packed}")),
     ] {
         refused(app, with(token), (400, "BA101"), name).await;
@@ -156,34 +156,6 @@ async fn tokens(stack: &Stack, app: &App) {
     let other_text = other.token_text();
     let forged = format!("{}{packed}", &other_text[..88]);
     refused(app, with(forged), (401, "BA101"), "a foreign signature").await;
-}
-
-/// Ten megabytes of blanks, gzipped to ten kilobytes.
-fn bomb() -> String {
-    let mut child = std::process::Command::new("gzip")
-        .arg("-9c")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(&vec![b' '; 10_000_000]).unwrap();
-    let mut packed = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut packed).unwrap();
-    assert!(child.wait().unwrap().success() && packed.len() < 12_000);
-    base64url(&packed)
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for place in 0..=group.len() {
-            text.push(char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize]));
-        }
-    }
-    text
 }
 
 async fn times(stack: &Stack, app: &App) {
@@ -223,6 +195,13 @@ async fn servers(stack: &Stack, app: &App) {
     let damaged = random::key();
     stack.store_endorsement(&damaged, "{\"body\":").await;
     refused(app, session_of(&damaged).request(), (401, "BA000"), "a damaged endorsement").await;
+
+    let elsewhere = random::key();
+    let far = "2999-01-01T00:00:00.000Z".parse().unwrap();
+    let another = LogBuilder::of_length("another HSM", 2);
+    let text = another.endorse(1, "access", elsewhere.public_key(), far).to_json();
+    stack.store_endorsement(&elsewhere, &text).await;
+    refused(app, session_of(&elsewhere).request(), (401, "BA000"), "another HSM's").await;
 
     let forged = random::key();
     let text = stack.endorse(&forged, "access", hour).await;

@@ -1,20 +1,18 @@
 //! Everything that the app lives among, replicas of it, and requests to them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use hsmd_client::{Client, ConnectOptions};
 use hsmd_protocol::PrivateKey;
 use hsmd_service::{
     random,
-    testing::{RunningHsm, sibling, until},
+    testing::{RunningHsm, RunningService, until},
 };
 use hsmd_store::{Store, testing::RedisServer};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
 use crate::session::Session;
 
@@ -32,8 +30,7 @@ pub(crate) struct Stack {
 
 /// A replica of the app.
 pub(crate) struct App {
-    pub(crate) address: SocketAddr,
-    pub(crate) process: Child,
+    pub(crate) process: RunningService,
 }
 
 /// An HTTP answer.
@@ -62,9 +59,7 @@ impl Stack {
 
     /// An endorsement of a key, as published.
     pub(crate) async fn endorse(&self, key: &PrivateKey, purpose: &str, ttl: Duration) -> String {
-        let client = Client::connect(&ConnectOptions::new(self.hsm.endpoint("service"))).unwrap();
-        let signed = client.endorse(purpose, key.public_key(), ttl).await.unwrap();
-        format!(r#"{{"body":{},"signature":"{}"}}"#, signed.body, signed.signature)
+        self.hsm.endorse(purpose, key.public_key(), ttl).await
     }
 
     pub(crate) async fn store_endorsement(&self, key: &PrivateKey, text: &str) {
@@ -96,22 +91,7 @@ impl Stack {
             self.redis.url(),
             SKEW.as_millis(),
         );
-        let folder = self.folder.path();
-        std::fs::write(folder.join("app.toml"), config).unwrap();
-        let log = folder.join(format!("{}.log", random::nonce()));
-        let mut command = Command::new(sibling("hsmd-app"));
-        command.arg("--config").arg(folder.join("app.toml")).kill_on_drop(true);
-        let process = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-        let mut address = None;
-        until("the app to listen", async || {
-            let text = std::fs::read_to_string(&log).unwrap();
-            let named = text.split_once("listening address=").and_then(|it| it.1.split_once('\n'));
-            address = named.map(|(address, _)| address.parse().unwrap());
-            address.is_some()
-        })
-        .await;
-        let address = address.unwrap();
-        App { address, process }
+        App { process: RunningService::start("app", self.folder.path(), &config).await }
     }
 
     /// A session with a token of our access key.
@@ -130,7 +110,7 @@ impl App {
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let request = axum::http::Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address))
+            .uri(format!("{}{path}", self.process.url))
             .header("content-type", "application/json")
             .body(Full::new(body))
             .unwrap();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use getrandom::SysRng;
 use hsmd_chain::cesr::{Digest, Nonce, PublicKey};
 use hsmd_protocol::{
     Authentication, CreateAccount, CreateSession, Operation, PrivateKey, RefreshSession, Reply,
@@ -10,7 +9,7 @@ use hsmd_protocol::{
     client::{self, KeyChain, Outgoing},
     key_hash,
 };
-use rand_core::{Rng as _, UnwrapErr};
+pub(crate) use hsmd_service::random::{key, nonce};
 
 /// Blocking HTTP to one service.
 #[derive(Clone)]
@@ -72,16 +71,12 @@ impl Answer {
         let error = client::ErrorReply::parse(self.body.as_bytes());
         error.map_or_else(|| panic!("no error reply: {}", self.body), |error| error.code)
     }
-}
 
-pub(crate) fn nonce() -> Nonce {
-    let mut bytes = [0_u8; 16];
-    UnwrapErr(SysRng).fill_bytes(&mut bytes);
-    Nonce::from_bytes(bytes)
-}
-
-pub(crate) fn key() -> PrivateKey {
-    PrivateKey::generate(&mut UnwrapErr(SysRng))
+    /// The status, and the code of an error reply.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        let error = client::ErrorReply::parse(self.body.as_bytes());
+        (self.status, error.map(|error| error.code).unwrap_or_default())
+    }
 }
 
 /// A chain of five keys.

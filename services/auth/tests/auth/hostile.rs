@@ -1,13 +1,16 @@
 //! Every check violated once against the running service, and the face it shows to HTTP.
 
+mod sessions;
+mod tokens;
+
 use hsmd_protocol::{
-    AccessToken, ChangeRecoveryKey, CreateAccount, DeleteAccount, DeviceReference, LinkDevice,
-    Operation, ReceivedToken, RecoverAccount, RecoverableAuthentication, RotateDevice,
-    UnlinkDevice, client, key_hash,
+    ChangeRecoveryKey, CreateAccount, DeleteAccount, DeviceReference, LinkContainer, LinkDevice,
+    Operation, PrivateKey, RecoverAccount, RecoverableAuthentication, RotateDevice, UnlinkDevice,
+    client, key_hash,
 };
 
 use crate::{
-    client::{Account, Answer, Http, chain, key, nonce, refresh, sign},
+    client::{Account, Answer, Http, chain, key, sign},
     stack::Stack,
 };
 
@@ -17,19 +20,20 @@ fn refused(name: &str, answer: &Answer, status: u16, code: &str) {
     assert!(!answer.body.contains("payload"), "{name}: {}", answer.body);
 }
 
-fn post<O: Operation>(http: &Http, operation: &O, signer: &hsmd_protocol::PrivateKey) -> Answer {
+fn post<O: Operation>(http: &Http, operation: &O, signer: &PrivateKey) -> Answer {
     http.post(O::ROUTE, &sign(operation, signer).text)
 }
 
 #[test]
 fn each_check_refuses() {
     let stack = Stack::start();
-    let auth = stack.auth("auth");
+    let auth = stack.auth();
     let http = &auth.http;
     accounts(http);
     devices(http);
     recovery(http);
-    sessions(http, &stack);
+    sessions::sessions(http, &stack);
+    tokens::tokens(http, &stack);
     constraints(&stack);
     face(http);
 }
@@ -52,9 +56,14 @@ fn accounts(http: &Http) {
     let stolen = post(http, &CreateAccount { authentication: stolen }, account.keys.current());
     refused("its device created again", &stolen, 409, "BA103");
 
-    let (authentication, signer) = account.rotation(1);
-    let delete = sign(&DeleteAccount { authentication }, signer);
-    http.send(&delete);
+    let delete = |place, signer: Option<&PrivateKey>| {
+        let (authentication, revealed) = account.rotation(place);
+        post(http, &DeleteAccount { authentication }, signer.unwrap_or(revealed))
+    };
+    refused("a deletion by another key", &delete(1, Some(&key())), 401, "BA101");
+    refused("an uncommitted deletion", &delete(2, None), 401, "BA104");
+    assert_eq!(delete(1, None).status, 200);
+    refused("deleted again", &delete(2, None), 403, "BA103");
     let (authentication, signer) = account.rotation(2);
     let rotate = post(http, &RotateDevice { authentication }, signer);
     refused("a deleted account's device", &rotate, 403, "BA103");
@@ -64,6 +73,10 @@ fn accounts(http: &Http) {
         409,
         "BA102",
     );
+    let (keys, next) = (chain(), key_hash(key().public_key()));
+    let recovery = client::recovered_device(account.identity, &keys, &account.recovery, next);
+    let recover = post(http, &RecoverAccount { authentication: recovery }, &account.recovery);
+    refused("recovered after deletion", &recover, 401, "BA102");
 }
 
 fn devices(http: &Http) {
@@ -76,19 +89,33 @@ fn devices(http: &Http) {
     let mut foreign = good.clone();
     foreign.identity = bob.identity;
     refused("bob's identity", &rotate(foreign, next), 401, "BA103");
+    let mut unknown = good.clone();
+    unknown.identity = key_hash(key().public_key());
+    refused("an unknown identity", &rotate(unknown, next), 401, "BA102");
+    let mut unknown = good.clone();
+    unknown.device = key_hash(key().public_key());
+    refused("an unknown device", &rotate(unknown, next), 401, "BA103");
     let request = sign(&RotateDevice { authentication: good }, next);
     http.send(&request);
     refused("replayed", &http.post(RotateDevice::ROUTE, &request.text), 401, "BA104");
 
-    let container = client::link_container(alice.identity, &chain());
-    let link = |place, link: &hsmd_protocol::LinkContainer| {
+    let tablet = chain();
+    let container = client::link_container(alice.identity, &tablet);
+    let link = |place, link: &LinkContainer| {
         let (authentication, signer) = alice.rotation(place);
         post(http, &LinkDevice { authentication, link: link.clone() }, signer)
     };
     refused("an uncommitted link", &link(3, &container), 401, "BA104");
     let foreign = client::link_container(bob.identity, &chain());
     refused("bob's container", &link(2, &foreign), 400, "BA302");
-    let forged = hsmd_protocol::LinkContainer::sign(container.authentication().clone(), &key());
+    let mut misnamed = container.authentication().clone();
+    misnamed.device = bob.device;
+    let misnamed = LinkContainer::sign(misnamed, tablet.current());
+    refused("a container's device", &link(2, &misnamed), 400, "BA103");
+    let (authentication, _) = alice.rotation(2);
+    let by_another = LinkDevice { authentication, link: container.clone() };
+    refused("a link by another key", &post(http, &by_another, &key()), 401, "BA101");
+    let forged = LinkContainer::sign(container.authentication().clone(), &key());
     refused("a forged container", &link(2, &forged), 401, "BA101");
     assert_eq!(link(2, &container).status, 200);
     refused("linked again", &link(3, &container), 409, "BA103");
@@ -99,9 +126,12 @@ fn devices(http: &Http) {
         post(http, &UnlinkDevice { authentication, link }, signer)
     };
     refused("bob's device", &unlink(3, bob.device), 401, "BA103");
+    refused("an uncommitted unlinking", &unlink(2, alice.device), 401, "BA104");
+    let (authentication, _) = alice.rotation(3);
+    let link = DeviceReference { device: alice.device };
+    let by_another = post(http, &UnlinkDevice { authentication, link }, &key());
+    refused("an unlinking by another key", &by_another, 401, "BA101");
     assert_eq!(unlink(3, alice.device).status, 200, "a refusal has not rotated");
-    let (_, session) = alice.rotation(3);
-    assert!(session.public_key() != alice.keys.current().public_key());
     let (authentication, signer) = alice.rotation(3);
     refused("a revoked device", &rotate(authentication, signer), 403, "BA103");
 }
@@ -109,8 +139,8 @@ fn devices(http: &Http) {
 fn recovery(http: &Http) {
     let alice = Account::create(http);
     let (first, second) = (key(), key());
-    let change = |place, hash_of: &hsmd_protocol::PrivateKey| {
-        let (rotation, signer) = alice.rotation(place);
+    let change = |place, hash_of: &PrivateKey, by: Option<&PrivateKey>| {
+        let (rotation, revealed) = alice.rotation(place);
         let authentication = RecoverableAuthentication {
             device: rotation.device,
             identity: rotation.identity,
@@ -118,17 +148,26 @@ fn recovery(http: &Http) {
             recovery_hash: key_hash(hash_of.public_key()),
             rotation_hash: rotation.rotation_hash,
         };
-        post(http, &ChangeRecoveryKey { authentication }, signer)
+        post(http, &ChangeRecoveryKey { authentication }, by.unwrap_or(revealed))
     };
-    refused("an uncommitted change", &change(2, &first), 401, "BA104");
-    assert_eq!(change(1, &first).status, 200);
+    refused("an uncommitted change", &change(2, &first, None), 401, "BA104");
+    refused("a change by another key", &change(1, &first, Some(&key())), 401, "BA101");
+    assert_eq!(change(1, &first, None).status, 200);
 
     let keys = chain();
-    let recover = |recovery: &hsmd_protocol::PrivateKey, signer| {
-        let next = key_hash(second.public_key());
-        let authentication = client::recovered_device(alice.identity, &keys, recovery, next);
-        post(http, &RecoverAccount { authentication }, signer)
-    };
+    let next = key_hash(second.public_key());
+    let recovery = |keys, recovery| client::recovered_device(alice.identity, keys, recovery, next);
+    let post_recovery =
+        |authentication, signer| post(http, &RecoverAccount { authentication }, signer);
+    let recover = |by, signer| post_recovery(recovery(&keys, by), signer);
+    let mut misnamed = recovery(&keys, &first);
+    misnamed.device = alice.device;
+    refused("a recovered device's name", &post_recovery(misnamed, &first), 400, "BA103");
+    let mut unknown = recovery(&keys, &first);
+    unknown.identity = next;
+    refused("nobody's recovery", &post_recovery(unknown, &first), 401, "BA102");
+    let known = recovery(&alice.keys, &first);
+    refused("a device known before", &post_recovery(known, &first), 409, "BA103");
     refused("the replaced recovery key", &recover(&alice.recovery, &alice.recovery), 401, "BA104");
     refused("signed by the new device", &recover(&first, keys.current()), 401, "BA101");
     assert_eq!(recover(&first, &first).status, 200);
@@ -136,65 +175,6 @@ fn recovery(http: &Http) {
     let (authentication, signer) = alice.rotation(2);
     let rotate = post(http, &RotateDevice { authentication }, signer);
     refused("the lost device", &rotate, 403, "BA103");
-}
-
-fn sessions(http: &Http, stack: &Stack) {
-    let alice = Account::create(http);
-    let session = chain();
-    let never_given = http.post("/session/create", &alice.answer(nonce(), &session).text);
-    refused("a challenge never given", &never_given, 401, "BA000");
-
-    let unknown = client::Outgoing::request_session(key_hash(key().public_key()), nonce());
-    let challenge = http.send(&unknown).authentication.nonce;
-    let answer = http.post("/session/create", &alice.answer(challenge, &session).text);
-    refused("a challenge for nobody", &answer, 401, "BA000");
-
-    let answer = alice.answer(alice.challenge(http), &session);
-    let token = http.send(&answer).access.token;
-    refused("replayed", &http.post("/session/create", &answer.text), 401, "BA000");
-
-    let challenge = alice.challenge(http);
-    let (_, next) = alice.rotation(1);
-    let wrong = client::Outgoing::create_session(alice.device, challenge, &session, nonce(), next);
-    refused("the next key", &http.post("/session/create", &wrong.text), 401, "BA101");
-    let right = http.post("/session/create", &alice.answer(challenge, &session).text);
-    refused("a challenge that a wrong answer used up", &right, 401, "BA000");
-
-    let challenge = alice.challenge(http);
-    let text = challenge.to_string();
-    stack.postgres.sql(
-        "auth",
-        &format!("UPDATE challenges SET given_at = given_at - 61000 WHERE nonce = '{text}'"),
-    );
-    let late = http.post("/session/create", &alice.answer(challenge, &session).text);
-    refused("a challenge of a minute ago", &late, 401, "BA000");
-
-    let claims = ReceivedToken::decode(&token).expect("a token").verify().expect("signed");
-    assert_eq!((claims.device, claims.identity), (alice.device, alice.identity));
-    let lifetime = claims.expiry.saturating_since(claims.issued_at);
-    assert_eq!(lifetime, std::time::Duration::from_secs(900));
-
-    let forger = key();
-    let forged = AccessToken { server_identity: *forger.public_key(), ..claims };
-    let forged = forged.encode(&forger).expect("its key");
-    let foreign = http.post("/session/refresh", &refresh(&forged, &session, 1).text);
-    refused("a server that nobody endorsed", &foreign, 401, "BA000");
-    let tampered = format!("{}{}", &token[..88], &forged[88..]);
-    let tampered = http.post("/session/refresh", &refresh(&tampered, &session, 1).text);
-    assert_eq!(tampered.status, 401, "a tampered token: {}", tampered.body);
-    let uncommitted = http.post("/session/refresh", &refresh(&token, &session, 2).text);
-    refused("an uncommitted access key", &uncommitted, 401, "BA104");
-
-    let request = refresh(&token, &session, 1);
-    let next = http.send(&request).access.token;
-    refused("refreshed again", &http.post("/session/refresh", &request.text), 401, "BA104");
-    let next = http.send(&refresh(&next, &session, 2)).access.token;
-
-    let (authentication, signer) = alice.rotation(1);
-    let link = DeviceReference { device: alice.device };
-    http.send(&sign(&UnlinkDevice { authentication, link }, signer));
-    let revoked = http.post("/session/refresh", &refresh(&next, &session, 3).text);
-    refused("a revoked device", &revoked, 403, "BA103");
 }
 
 /// What the database refuses whatever a program does.
@@ -210,7 +190,7 @@ fn constraints(stack: &Stack) {
         "UPDATE accounts SET recovery_hash = 'x' WHERE deleted_at IS NULL",
         "INSERT INTO refreshes SELECT hash, device, used_until FROM refreshes",
     ] {
-        stack.postgres.refused("auth", statement);
+        stack.hsm.postgres.refused("auth", statement);
     }
 }
 

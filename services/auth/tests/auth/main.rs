@@ -11,8 +11,6 @@ mod client;
 mod faults;
 mod hostile;
 mod lossy;
-mod postgres;
-mod process;
 mod replicas;
 mod service;
 mod stack;

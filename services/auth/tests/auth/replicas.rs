@@ -47,7 +47,7 @@ fn many(request: impl Fn() -> String) -> Vec<String> {
 #[test]
 fn what_must_happen_once_happens_once() {
     let stack = Stack::start();
-    let (a, b) = (stack.auth("auth-a"), stack.auth("auth-b"));
+    let (a, b) = (stack.auth(), stack.auth());
     let both = [&a.http, &b.http];
     let one_of_many = |refusal| BTreeMap::from([(200, 1), (refusal, MANY - 1)]);
     for _ in 0..3 {
@@ -98,7 +98,7 @@ fn one_device_for_two_accounts(both: [&Http; 2]) {
 #[test]
 fn one_replica_goes_on_where_the_other_began() {
     let stack = Stack::start();
-    let (a, b) = (stack.auth("auth-a"), stack.auth("auth-b"));
+    let (a, b) = (stack.auth(), stack.auth());
     let account = Account::create(&a.http);
     let challenge = account.challenge(&a.http);
     let session = chain();

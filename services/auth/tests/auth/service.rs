@@ -8,12 +8,12 @@ use std::{
 };
 
 use hsmd_protocol::{Operation as _, RotateDevice, client::Outgoing};
-use rustix::process::Signal;
+use hsmd_service::testing::sibling;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     client::{Account, Http, nonce, server_of, sign},
-    process::{sibling, wait_for},
-    stack::Stack,
+    stack::{Service, Stack, wait_for},
 };
 
 #[test]
@@ -39,7 +39,7 @@ fn the_golden_messages_are_accepted() {
     let vectors: serde_json::Value = serde_json::from_str(vectors).expect("JSON");
     let message = |name: &str| vectors[name]["message"].as_str().expect("a message").to_owned();
     let stack = Stack::start();
-    let auth = stack.auth("auth");
+    let auth = stack.auth();
     let posted = [("/account/create", "createAccount"), ("/device/rotate", "rotateDevice")];
     for (route, name) in posted {
         let answer = auth.http.post(route, &message(name));
@@ -58,7 +58,7 @@ fn the_golden_messages_are_accepted() {
 #[test]
 fn requests_are_limited() {
     let stack = Stack::start();
-    let auth = stack.auth_with("auth", "[limits]\nchallenges_per_minute = 3\n");
+    let auth = stack.auth_with("[limits]\nchallenges_per_minute = 3\n");
     let (alice, bob) = (Account::create(&auth.http), Account::create(&auth.http));
     let ask = |http: &Http, account: &Account| {
         let request = Outgoing::request_session(account.identity, nonce());
@@ -72,9 +72,73 @@ fn requests_are_limited() {
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(ask(&auth.http, &bob).status, 200, "others are not affected");
 
-    let auth = stack.auth_with("slow", "[limits]\nrequests_per_second = 1\n");
-    let statuses: Vec<_> = (0..4).map(|_| ask(&auth.http, &bob).status).collect();
+    let auth = stack.auth_with("[limits]\nrequests_per_second = 1\n");
+    let statuses = many(&stack, &auth, &bob, "127.0.0.1", None);
     assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[test]
+fn each_address_is_limited_for_itself() {
+    let stack = Stack::start();
+    let account = Account::create(&stack.auth().http);
+    let limits = "[limits]\nrequests_per_second_per_address = 2\n";
+    let accepted = |statuses: &[u16]| statuses.iter().filter(|&&status| status == 200).count();
+
+    let auth = stack.auth_with(limits);
+    let from = |address, forwarded| many(&stack, &auth, &account, address, forwarded);
+    assert!(from("127.0.0.1", None).contains(&429));
+    assert!(accepted(&from("127.0.0.2", None)) >= 2, "one does not use up another's");
+    assert!(from("127.0.0.3", Some("192.0.2.1")).contains(&429));
+    assert!(accepted(&from("127.0.0.4", Some("192.0.2.1"))) >= 2, "nobody's word is taken");
+
+    let auth = stack.auth_with(&format!("{limits}trusted_proxies = [\"127.0.0.0/31\"]\n"));
+    let from = |address, forwarded| many(&stack, &auth, &account, address, forwarded);
+    assert!(from("127.0.0.1", Some("192.0.2.1")).contains(&429));
+    assert!(accepted(&from("127.0.0.1", Some("192.0.2.1, 192.0.2.2"))) >= 2, "another client");
+    assert!(from("127.0.0.2", Some("192.0.2.3")).contains(&429));
+    assert!(accepted(&from("127.0.0.1", Some("192.0.2.3"))) >= 2, "not a proxy's word");
+}
+
+/// Asks for challenges over many connections from an address, in the name of another if there is one,
+/// and returns the statuses as they came.
+fn many(
+    stack: &Stack,
+    auth: &Service,
+    account: &Account,
+    from: &str,
+    forwarded: Option<&str>,
+) -> Vec<u16> {
+    let request = Outgoing::request_session(account.identity, nonce());
+    let forwarded = forwarded.map_or(String::new(), |it| format!("x-forwarded-for: {it}\r\n"));
+    let request = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{forwarded}content-length: {}\r\n\r\n{}",
+        request.route(),
+        request.text.len(),
+        request.text
+    );
+    let local = format!("{from}:0").parse().expect("an address");
+    let remote = auth.http.url.trim_start_matches("http://").parse().expect("an address");
+    stack.runtime.block_on(async {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..24 {
+            let request = request.clone();
+            asking.spawn(async move {
+                let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+                socket.bind(local).expect("a loopback address");
+                let mut stream = socket.connect(remote).await.expect("it listens");
+                stream.write_all(request.as_bytes()).await.expect("sent");
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.expect("answered");
+                let status = answer.split(' ').nth(1).expect("a status line");
+                status.parse::<u16>().expect("a status")
+            });
+        }
+        let mut statuses = Vec::new();
+        while let Some(status) = asking.join_next().await {
+            statuses.push(status.expect("no panic"));
+        }
+        statuses
+    })
 }
 
 /// Locks the account for a second, posts a rotation of its device that has to wait for that, and calls
@@ -91,7 +155,7 @@ fn with_waiting_rotation(
         "BEGIN; SELECT 1 FROM accounts WHERE identity = '{}' FOR UPDATE; SELECT pg_sleep(1); COMMIT",
         account.identity
     );
-    let postgres = &stack.postgres;
+    let postgres = &stack.hsm.postgres;
     let active = |what: &str| {
         let count = format!("SELECT count(*) FROM pg_stat_activity WHERE {what}");
         wait_for(what, || (postgres.sql("auth", &count) == "1").then_some(()));
@@ -109,21 +173,21 @@ fn with_waiting_rotation(
 fn commitment(stack: &Stack, account: &Account) -> String {
     let device = account.device;
     let query = format!("SELECT rotation_hash FROM devices WHERE device = '{device}'");
-    stack.postgres.sql("auth", &query)
+    stack.hsm.postgres.sql("auth", &query)
 }
 
 #[test]
 fn sigterm_lets_accepted_requests_finish() {
     let stack = Stack::start();
-    let mut auth = stack.auth("auth");
+    let mut auth = stack.auth();
     let account = Account::create(&auth.http);
     let http = Http::new(&auth.http.url);
     let post = move |request: &str| {
         let answer = http.post(RotateDevice::ROUTE, request);
         assert_eq!(answer.status, 200, "{}", answer.body);
     };
-    with_waiting_rotation(&stack, &account, post, || auth.process.signal(Signal::TERM));
-    assert!(auth.process.wait().success());
+    with_waiting_rotation(&stack, &account, post, || auth.process.terminate());
+    stack.ended(&mut auth);
     assert_eq!(auth.http.get("/live").status, 0, "gone");
     assert!(auth.process.log().contains("SIGTERM"));
     assert_eq!(commitment(&stack, &account), account.rotation(1).0.rotation_hash.as_str());
@@ -133,7 +197,7 @@ fn sigterm_lets_accepted_requests_finish() {
 #[test]
 fn a_caller_who_leaves_interrupts_nothing() {
     let stack = Stack::start();
-    let mut auth = stack.auth("auth");
+    let mut auth = stack.auth();
     let account = Account::create(&auth.http);
     let mut caller =
         TcpStream::connect(auth.http.url.trim_start_matches("http://")).expect("it listens");
@@ -147,8 +211,8 @@ fn a_caller_who_leaves_interrupts_nothing() {
         caller.shutdown(Shutdown::Both).expect("connected");
         // Nothing has come and nothing will.
         assert_eq!(caller.read(&mut [0]).expect("closed"), 0);
-        auth.process.signal(Signal::TERM);
+        auth.process.terminate();
     });
-    assert!(auth.process.wait().success());
+    stack.ended(&mut auth);
     assert_eq!(commitment(&stack, &account), account.rotation(1).0.rotation_hash.as_str());
 }

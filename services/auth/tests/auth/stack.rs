@@ -1,45 +1,42 @@
 //! Everything that the auth service lives among, and replicas of it.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
+use hsmd_chain::cesr::PublicKey;
+use hsmd_service::testing::{PATIENCE, RunningHsm, RunningService};
 use hsmd_store::testing::RedisServer;
-use rustix::process::getuid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{
-    client::Http,
-    postgres::Postgres,
-    process::{Process, run, sibling, wait_for},
-};
+use crate::client::Http;
 
-/// hsmd with a token and a key log, Redis, and Postgres with a database for each of the two.
+/// hsmd, Redis, and a Postgres with a database for each of hsmd and auth. The tests are threads that
+/// wait; what is asynchronous runs on `runtime`.
 pub(crate) struct Stack {
-    pub(crate) identity: String,
-    hsmd: Option<Process>,
+    pub(crate) hsm: RunningHsm,
     redis: RedisServer,
+    directory: TempDir,
     pub(crate) runtime: Runtime,
-    pub(crate) postgres: Postgres,
-    pub(crate) directory: TempDir,
 }
 
 /// A replica of a service.
 pub(crate) struct Service {
-    pub(crate) process: Process,
+    pub(crate) process: RunningService,
     pub(crate) http: Http,
 }
 
 impl Stack {
     pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a folder");
-        let postgres = Postgres::start();
         let runtime = Runtime::new().expect("a runtime");
+        let hsm = runtime.block_on(RunningHsm::start());
         let redis = runtime.block_on(RedisServer::start()).expect("redis-server starts");
-        let identity = String::new();
-        let mut stack = Self { identity, hsmd: None, redis, runtime, postgres, directory };
-        stack.write("auth.url", &stack.postgres.database("auth"));
-        stack.set_up_hsmd();
-        stack.start_hsmd();
+        let directory = tempfile::tempdir().expect("a folder");
+        let stack = Self { hsm, redis, directory, runtime };
+        fs::write(stack.path("auth.url"), stack.hsm.postgres.database("auth")).expect("written");
         stack
     }
 
@@ -48,63 +45,61 @@ impl Stack {
     }
 
     /// A replica of the auth service that is ready.
-    pub(crate) fn auth(&self, name: &str) -> Service {
-        self.auth_with(name, "")
+    pub(crate) fn auth(&self) -> Service {
+        self.auth_with("")
     }
 
     /// One with more configuration.
-    pub(crate) fn auth_with(&self, name: &str, more: &str) -> Service {
-        let config = format!(
-            "{}[database]\nurl_file = \"{}\"\n{more}",
-            self.service_config(),
-            self.path("auth.url").display()
-        );
-        self.service("hsmd-auth", name, &config).ready()
+    pub(crate) fn auth_with(&self, more: &str) -> Service {
+        self.unready_auth(more).ready()
+    }
+
+    /// One that listens.
+    pub(crate) fn unready_auth(&self, more: &str) -> Service {
+        let url_file = self.path("auth.url");
+        self.service("auth", &format!("[database]\nurl_file = \"{}\"\n{more}", url_file.display()))
     }
 
     /// The keys service, ready.
     pub(crate) fn keys(&self) -> Service {
-        self.service("hsmd-keys", "keys", &self.service_config()).ready()
+        self.service("keys", "").ready()
     }
 
     /// An application, ready.
     pub(crate) fn app(&self) -> Service {
-        self.service("hsmd-app", "app", &self.service_config()).ready()
+        self.service("app", "").ready()
     }
 
-    /// Starts a service and waits until it listens.
-    pub(crate) fn service(&self, program: &str, name: &str, config: &str) -> Service {
-        self.write(&format!("{name}.toml"), config);
-        let mut command = Command::new(sibling(program));
-        command.arg("--config").arg(self.path(&format!("{name}.toml")));
-        let mut process = Process::start(&mut command, self.path(&format!("{name}.log")));
-        let address = wait_for("an address", || {
-            if let Some(status) = process.ended() {
-                panic!("{name} ended: {status}: {}", process.log());
-            }
-            let log = process.log();
-            let (_, rest) = log.split_once("listening address=")?;
-            rest.split_once('\n').map(|(address, _)| address.to_owned())
-        });
-        Service { process, http: Http::new(&format!("http://{address}")) }
-    }
-
-    fn service_config(&self) -> String {
-        format!(
+    fn service(&self, name: &str, more: &str) -> Service {
+        let config = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\n\
-             [redis]\nurl = \"{}\"\n",
-            self.identity,
-            self.endpoint("service"),
+             [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n{more}",
+            self.hsm.identity,
+            self.hsm.endpoint("service"),
             self.redis.url()
-        )
+        );
+        let starting = RunningService::start(name, self.directory.path(), &config);
+        let process = self.runtime.block_on(starting);
+        let http = Http::new(&process.url);
+        Service { process, http }
     }
 
-    pub(crate) fn hsmctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(sibling("hsmctl"));
-        command.args(["--endpoint", &self.endpoint("service")]);
-        command.args(["--admin-endpoint", &self.endpoint("admin")]);
-        run(command.args(["--identity", &self.identity]).args(arguments))
+    /// Has a key endorsed, and publishes that under this name as an access key.
+    pub(crate) fn publish(&self, name: &PublicKey, purpose: &str, key: &PublicKey) {
+        let endorsement = self.hsm.endorse(purpose, key, Duration::from_secs(3600));
+        self.store_endorsement(name, &self.runtime.block_on(endorsement));
+    }
+
+    pub(crate) fn store_endorsement(&self, name: &PublicKey, text: &str) {
+        let far = "2999-01-01T00:00:00.000Z".parse().expect("a time");
+        let endorsements = self.store().access_endorsements;
+        let stored = self.runtime.block_on(endorsements.publish(name, text, far));
+        stored.expect("Redis answers");
+    }
+
+    pub(crate) fn taint(&self) {
+        self.runtime.block_on(self.hsm.change("taint"));
     }
 
     pub(crate) fn flush_redis(&self) {
@@ -124,89 +119,17 @@ impl Stack {
     }
 
     pub(crate) fn stop_hsmd(&mut self) {
-        self.hsmd = None;
+        self.runtime.block_on(self.hsm.kill());
     }
 
     /// Starts the daemon and waits until it signs.
     pub(crate) fn start_hsmd(&mut self) {
-        let mut command = self.hsmd_command();
-        command.arg("serve");
-        self.hsmd = Some(Process::start(&mut command, self.path("hsmd.log")));
-        wait_for("hsmd", || {
-            let mut command = Command::new(sibling("hsmctl"));
-            command.args(["--endpoint", &self.endpoint("service")]);
-            command.args(["--admin-endpoint", &self.endpoint("admin"), "status"]);
-            command.output().expect("hsmctl starts").status.success().then_some(())
-        });
+        self.runtime.block_on(self.hsm.serve());
     }
 
-    fn set_up_hsmd(&mut self) {
-        let owner = self.postgres.database("hsmd");
-        self.postgres.sql("postgres", "CREATE ROLE hsmd_writer LOGIN");
-        self.write("owner.url", &owner);
-        self.write("writer.url", &self.postgres.url("hsmd_writer", "hsmd"));
-        self.write("pin", "73914628");
-        fs::create_dir(self.path("state")).expect("a folder");
-        let (folder, uid) = (self.directory.path().display(), getuid().as_raw());
-        let config = format!(
-            r#"state_dir = "{folder}/state"
-[database]
-writer_url_file = "{folder}/writer.url"
-owner_url_file = "{folder}/owner.url"
-schema = "hsmd"
-[[token]]
-module = "/usr/lib/softhsm/libsofthsm2.so"
-label = "auth-tests"
-pin_file = "{folder}/pin"
-[purposes]
-endorse = ["access", "response"]
-sign = []
-[listen.service]
-path = "{folder}/service.sock"
-mode = "0600"
-[listen.admin]
-path = "{folder}/admin.sock"
-mode = "0600"
-[[caller]]
-name = "services"
-uid = {uid}
-endorse = ["access", "response"]
-max_ttl = "24h"
-read_log = true
-[[admin]]
-name = "tests"
-uid = {uid}
-allow = ["status", "rotate", "taint"]
-"#
-        );
-        self.write("hsmd.toml", &config);
-        run(Command::new(sibling("hsmd-softhsm"))
-            .args(["provision", "--label", "auth-tests", "--dir"])
-            .arg(self.path("softhsm"))
-            .arg("--pin-file")
-            .arg(self.path("pin")));
-        run(self.hsmd_command().arg("migrate"));
-        self.identity = run(self.hsmd_command().arg("init"));
-    }
-
-    fn hsmd_command(&self) -> Command {
-        let mut command = Command::new(sibling("hsmd"));
-        command.env("SOFTHSM2_CONF", self.path("softhsm").join("softhsm2.conf"));
-        command.arg("--config").arg(self.path("hsmd.toml"));
-        command
-    }
-
-    fn endpoint(&self, listener: &str) -> String {
-        format!("unix://{}/{listener}.sock", self.directory.path().display())
-    }
-
-    /// Secrets among them: nobody else may read these files.
-    fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let mut options = fs::OpenOptions::new();
-        let options = options.create(true).truncate(true).write(true).mode(0o600);
-        let mut file = options.open(self.path(name)).expect("a file");
-        std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+    /// Waits until a service that was asked to stop has ended well.
+    pub(crate) fn ended(&self, service: &mut Service) {
+        self.runtime.block_on(service.process.ended());
     }
 }
 
@@ -215,5 +138,17 @@ impl Service {
     pub(crate) fn ready(self) -> Self {
         wait_for("a service to be ready", || (self.http.get("/ready").status == 200).then_some(()));
         self
+    }
+}
+
+/// Waits until the condition gives something.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

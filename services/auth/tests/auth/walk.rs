@@ -5,11 +5,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use hsmd_service::testing::sibling;
 use serde_json::Value;
 
 use crate::{
     lossy::LossyProxy,
-    process::sibling,
     stack::{Service, Stack},
 };
 
@@ -43,7 +43,7 @@ impl<'a> Device<'a> {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let outcome = self.try_run(arguments, &self.stack.identity);
+        let outcome = self.try_run(arguments, &self.stack.hsm.identity);
         outcome.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
@@ -52,7 +52,7 @@ impl<'a> Device<'a> {
     }
 
     fn refused(&self, arguments: &[&str], with: &str) {
-        let error = self.try_run(arguments, &self.stack.identity).expect_err("refused");
+        let error = self.try_run(arguments, &self.stack.hsm.identity).expect_err("refused");
         assert!(error.contains(with), "{arguments:?}: {error}");
     }
 
@@ -68,7 +68,7 @@ fn text<'a>(value: &'a Value, member: &str) -> &'a str {
 #[test]
 fn a_device_walks_the_protocol() {
     let stack = Stack::start();
-    let (auth, keys) = (stack.auth("auth"), stack.keys());
+    let (auth, keys) = (stack.auth(), stack.keys());
     let url = auth.http.url.clone();
     let phone = Device::new(&stack, "phone", &url, &keys);
     let (recovery, next) = (phone.file("recovery"), phone.file("recovery-2"));
@@ -122,7 +122,7 @@ fn a_device_walks_the_protocol() {
 #[test]
 fn a_lost_reply_loses_no_account() {
     let stack = Stack::start();
-    let (auth, keys) = (stack.auth("auth"), stack.keys());
+    let (auth, keys) = (stack.auth(), stack.keys());
     let proxy = LossyProxy::start(&auth.http.url);
     let phone = Device::new(&stack, "phone", &proxy.url(), &keys);
     let recovery = phone.file("recovery");
@@ -165,7 +165,7 @@ fn a_lost_reply_loses_no_account() {
 #[test]
 fn a_device_believes_nobody_whom_its_hsm_does_not_endorse() {
     let stack = Stack::start();
-    let (auth, keys) = (stack.auth("auth"), stack.keys());
+    let (auth, keys) = (stack.auth(), stack.keys());
     let phone = Device::new(&stack, "phone", &auth.http.url, &keys);
     let recovery = phone.file("recovery");
     let create = ["create", "--recovery", recovery.as_str()];
@@ -176,11 +176,11 @@ fn a_device_believes_nobody_whom_its_hsm_does_not_endorse() {
 
     // The account was created all the same: the keys are kept, and the next run finds out.
     phone.run(&create);
-    stack.hsmctl(&["taint", "--reason", "a test"]);
+    stack.taint();
     phone.run(&["session"]);
     // The head that was seen is remembered: a log without it is a rollback.
     let state = std::fs::read_to_string(&phone.state).expect("the state");
-    assert!(state.contains(&format!("{}@1:", stack.identity)), "the head after the taint");
+    assert!(state.contains(&format!("{}@1:", stack.hsm.identity)), "the head after the taint");
     let elsewhere = state.replace("@1:", "@7:");
     std::fs::write(&phone.state, elsewhere).expect("written");
     phone.refused(&["session"], "has lost an event that this device has seen");

@@ -1,10 +1,10 @@
 //! The keys service on a real hsmd, over gRPC: follows rotations and taints, and what happens to it
 //! while the daemon is away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hsmd_chain::{Anchor, KeyLog};
-use hsmd_client::{Client, Clock};
+use hsmd_client::Clock;
 use hsmd_keys::Keys;
 use hsmd_service::{Hsm, config::HsmConfig, random, testing::RunningHsm, testing::until};
 use hsmd_store::testing::RedisServer;
@@ -23,7 +23,6 @@ async fn it_follows_the_daemon() {
     ))
     .unwrap();
     let hsm = Hsm::connect(&config).unwrap();
-    let client: Client = hsm.client.clone();
     let (address, _running) =
         start(Keys::new(hsm.log, store.clone(), Clock::system()).router()).await;
     let get = async |path: &str| ask(address, "GET", path, &[], String::new()).await;
@@ -32,20 +31,17 @@ async fn it_follows_the_daemon() {
     assert_eq!(verified(&get("/hsm/keys").await, &anchor).events().len(), 1);
 
     let key = *random::key().public_key();
-    let signed = client.endorse("response", &key, Duration::from_secs(60)).await.unwrap();
-    let text = format!(r#"{{"body":{},"signature":"{}"}}"#, signed.body, signed.signature);
+    let text = daemon.endorse("response", &key, Duration::from_secs(60)).await;
     store.response_endorsements.publish(&key, &text, FAR.parse().unwrap()).await.unwrap();
     assert_eq!(get(&format!("/keys/{key}")).await.text, text);
 
     daemon.change("rotate").await;
     daemon.change("taint").await;
-    let answered = Instant::now();
     until("the taint", async || {
         let log = verified(&get("/hsm/keys").await, &anchor);
         log.events().len() == 3 && log.head().event().taint_previous()
     })
     .await;
-    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
     let head = verified(&get("/hsm/keys").await, &anchor).head().event().id();
     until("the mirror", async || store.mirrored_log.find(&head).await.unwrap().is_some()).await;
 
