@@ -1,0 +1,126 @@
+//! The operator's scripts: what each would do to units and deployments, and that they ask first. On a
+//! development installation the demo runs them.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const SYSTEMD_HSMCTL: &str = "hsmctl --endpoint unix:///run/hsmd/service.sock \
+                              --admin-endpoint unix:///run/hsmd/admin.sock";
+
+/// Runs a script with an empty standard input, for an installation in a folder of its own.
+fn script(folder: &Path, arguments: &str) -> Output {
+    let mut words = arguments.split(' ');
+    let name = words.next().unwrap();
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name))
+        .args(words)
+        .env("HSMD_DEV", folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The commands that a dry run shows.
+fn shown(arguments: &str) -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    let output = script(&folder.path().join("none"), &format!("{arguments} --dry-run"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_done_to_the_units() {
+    let redis = "redis-cli -s /run/redis/redis.sock";
+    assert_eq!(
+        shown("export-hsm-identity --target systemd"),
+        [format!("{SYSTEMD_HSMCTL} identity")]
+    );
+    let rotate = shown("rotate-hsm-key --target systemd --reason monthly");
+    assert_eq!(rotate[0], format!("{SYSTEMD_HSMCTL} --output json rotate --reason monthly"));
+    assert!(rotate[1..].iter().any(|line| line.ends_with("/health")), "{rotate:?}");
+    let button = shown("red-button --target systemd --reason stolen");
+    let expected = [
+        format!("{SYSTEMD_HSMCTL} --output json taint --reason stolen"),
+        format!("{redis} -n 0 flushdb"),
+        format!("{redis} -n 1 flushdb"),
+        "systemctl --quiet is-active hsmd-keys".into(),
+    ];
+    assert_eq!(button[..4], expected);
+    assert_eq!(
+        shown("purge-keys-and-roll-services --target systemd"),
+        [
+            format!("{redis} -n 0 --scan --pattern 1AAI\\*"),
+            format!("{redis} -n 1 --scan --pattern 1AAI\\*"),
+            "systemctl start hsmd-rolling-restart.service".into(),
+            format!("{redis} -n 0 del KEYS"),
+            format!("{redis} -n 1 del KEYS"),
+        ]
+    );
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_done_to_the_deployments() {
+    let kubectl = "kubectl --namespace hsmd";
+    assert_eq!(
+        shown("export-hsm-identity --target k8s"),
+        [format!("{kubectl} exec deployment/hsmd -- hsmctl identity")]
+    );
+    let button = shown("red-button --target k8s --reason stolen");
+    let taint = "exec deployment/hsmd -- hsmctl --output json taint --reason stolen";
+    assert_eq!(button[0], format!("{kubectl} {taint}"));
+    for (line, database) in button[1..3].iter().zip(["0", "1"]) {
+        assert!(line.starts_with(&format!("{kubectl} exec deployment/redis -- sh -c ")), "{line}");
+        assert!(line.ends_with(&format!(" redis-cli -n {database} flushdb")), "{line}");
+    }
+    assert!(button[3].starts_with(&format!("{kubectl} get pods --selector ")), "{button:?}");
+    assert!(button[4].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{button:?}");
+    let rotate = shown("rotate-hsm-key --target k8s --reason monthly");
+    assert_eq!(rotate[0], button[0].replace("taint --reason stolen", "rotate --reason monthly"));
+    let roll = shown("purge-keys-and-roll-services --target k8s");
+    assert_eq!(
+        roll[2..5],
+        [
+            format!("{kubectl} rollout restart deployment/auth deployment/app"),
+            format!("{kubectl} rollout status --timeout 5m deployment/auth"),
+            format!("{kubectl} rollout status --timeout 5m deployment/app"),
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_asked_for_first() {
+    let folder = TempDir::new().unwrap();
+    let identity = folder.path().join("identity");
+    std::fs::write(&identity, "E").unwrap();
+    for arguments in [
+        "nuclear-reset",
+        "red-button --target systemd",
+        "red-button --target k8s",
+        "purge-keys-and-roll-services --target k8s",
+    ] {
+        let output = script(folder.path(), arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {said}");
+        assert!(said.contains("nothing was done"), "{arguments}: {said}");
+    }
+    assert!(identity.exists());
+    let output = script(folder.path(), "nuclear-reset --yes");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().exists());
+}
+
+#[test]
+fn what_is_not_understood_is_not_done() {
+    let folder = TempDir::new().unwrap();
+    for arguments in [
+        "red-button --yse",
+        "red-button --target",
+        "rotate-hsm-key --target moon",
+        "nuclear-reset --target systemd --yes",
+    ] {
+        assert_eq!(script(folder.path(), arguments).status.code(), Some(64), "{arguments}");
+    }
+    let output = script(folder.path(), "rotate-hsm-key");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no fleet in"));
+}
