@@ -1,5 +1,6 @@
 //! The one clock: wall time for what is signed, monotonic time for what is waited for.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant, SystemTime};
 
 use hsmd_chain::Timestamp;
@@ -12,6 +13,15 @@ pub const TOLERANCE: Duration = Duration::from_secs(2);
 pub struct Clock {
     started: Instant,
     started_wall: i64,
+}
+
+/// A reading of the database's clock. What passes between the reading and its use, at a slow token for
+/// example, is no difference between the clocks; nor is what the answer took.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseClock {
+    millis: i64,
+    asked: Instant,
+    answered: Instant,
 }
 
 /// Why no event may be stamped now: one stamped years ahead would kill the identity.
@@ -57,22 +67,41 @@ impl Clock {
         self.started.elapsed()
     }
 
-    /// The time to stamp an event with, after `head`, if all clocks agree. `database` is the server's
-    /// clock in milliseconds, read just before.
+    /// The time to stamp an event with, after `head`, if all clocks agree.
     ///
     /// # Errors
     /// Which clocks disagree.
-    pub fn stamp(&self, head: Timestamp, database: i64) -> Result<Timestamp, ClockSuspect> {
+    pub fn stamp(
+        &self,
+        head: Timestamp,
+        database: DatabaseClock,
+    ) -> Result<Timestamp, ClockSuspect> {
         let now = self.now()?;
-        let expected = self.started_wall + i64::try_from(self.uptime().as_millis()).unwrap_or(0);
-        stamp(now, head, database, expected)
+        stamp(now, head, database.now(), self.started_wall + millis_since(self.started))
     }
+}
+
+impl DatabaseClock {
+    /// The answer in milliseconds since 1970 to a question that was asked at this instant.
+    pub fn read(millis: i64, asked: Instant) -> Self {
+        Self { millis, asked, answered: Instant::now() }
+    }
+
+    /// What it may say now.
+    fn now(self) -> RangeInclusive<i64> {
+        let at_least = self.millis.saturating_add(millis_since(self.answered));
+        at_least..=self.millis.saturating_add(millis_since(self.asked))
+    }
+}
+
+fn millis_since(instant: Instant) -> i64 {
+    i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn stamp(
     now: Timestamp,
     head: Timestamp,
-    database: i64,
+    database: RangeInclusive<i64>,
     expected: i64,
 ) -> Result<Timestamp, ClockSuspect> {
     let tolerance = TOLERANCE.as_millis() as i64;
@@ -84,8 +113,9 @@ fn stamp(
     if head.unix_millis() - now_millis > tolerance {
         return Err(ClockSuspect::BehindHead { head, now });
     }
-    if off(database) > tolerance.unsigned_abs() {
-        return Err(ClockSuspect::DiffersFromDatabase(off(database)));
+    let nearest = now_millis.clamp(*database.start(), *database.end());
+    if off(nearest) > tolerance.unsigned_abs() {
+        return Err(ClockSuspect::DiffersFromDatabase(off(nearest)));
     }
     let after_head = head.unix_millis() + 1;
     Timestamp::from_unix_millis(now_millis.max(after_head)).map_err(|_| ClockSuspect::OutOfRange)
@@ -109,16 +139,28 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_of_the_databases_clock_ages() {
+        let asked = Instant::now() - Duration::from_secs(30);
+        let answered = asked + Duration::from_secs(4);
+        let now = DatabaseClock { millis: 0, asked, answered }.now();
+        assert!(*now.start() >= 26_000 && *now.end() - *now.start() >= 4000, "{now:?}");
+    }
+
+    #[test]
     fn events_are_stamped_only_when_all_clocks_agree() {
         let base = 1_700_000_000_000;
         let stamp = |now, head, database: i64, expected: i64| {
-            stamp(at(now), at(head), base + database, base + expected)
+            // The answer took a second.
+            let database = base + database - 1000..=base + database;
+            stamp(at(now), at(head), database, base + expected)
         };
         assert_eq!(stamp(0, -5000, 1999, -1999), Ok(at(0)));
         assert_eq!(stamp(0, 0, 0, 0), Ok(at(1)), "two events within a millisecond");
         assert_eq!(stamp(0, 1500, 0, 0), Ok(at(1501)), "a head a little ahead");
         assert!(matches!(stamp(0, 2001, 0, 0), Err(ClockSuspect::BehindHead { .. })));
-        assert_eq!(stamp(0, -5, 2001, 0), Err(ClockSuspect::DiffersFromDatabase(2001)));
+        assert_eq!(stamp(0, -5, 2999, 0), Ok(at(0)));
+        assert_eq!(stamp(0, -5, 3001, 0), Err(ClockSuspect::DiffersFromDatabase(2001)));
+        assert_eq!(stamp(0, -5, -2000, 0), Ok(at(0)));
         assert_eq!(stamp(0, -5, -2001, 0), Err(ClockSuspect::DiffersFromDatabase(2001)));
         assert_eq!(stamp(0, -5, 0, -2001), Err(ClockSuspect::WasSet(2001)));
     }

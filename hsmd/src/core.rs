@@ -265,17 +265,17 @@ impl Core {
         if self.signer.gate().lock_is_proved() { Ok(()) } else { Err(CoreError::LockRanOut) }
     }
 
-    /// Changes something on a token, under the same condition, which is looked at when the token's
-    /// thread gets to it.
+    /// Changes something on a token, under the same condition, at which the slot looks before each call
+    /// that changes anything.
     pub(crate) async fn on_token<T: Send + 'static>(
         &self,
         token: usize,
         work: impl FnOnce(&mut Slot) -> Result<T, TokenError> + Send + 'static,
     ) -> Result<T, CoreError> {
-        let gate = Arc::clone(self.signer.gate());
-        let work = move |slot: &mut Slot| gate.lock_is_proved().then(|| work(slot));
-        let done = self.signer.workers()[token].run(work).await?;
-        Ok(done.ok_or(CoreError::LockRanOut)??)
+        match self.signer.workers()[token].run(work).await? {
+            Err(TokenError::LockRanOut) => Err(CoreError::LockRanOut),
+            done => Ok(done?),
+        }
     }
 
     /// Whether the private key of an earlier generation has to go.

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hsmd_chain::KeyLog;
+use sha2::{Digest, Sha256};
+
 use crate::config::Config;
 use crate::core::{Core, CoreError, parse_rows};
 use crate::keylog::{KeylogError, Writer, chain};
@@ -12,6 +15,9 @@ use crate::state::{DatabaseReport, Phase, Shared};
 
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How often all rows are compared with the log that we verified.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts up and looks after the daemon until it is dropped.
 ///
@@ -37,13 +43,48 @@ pub async fn run(
     };
     *shared.core.lock().await = Some(core);
     shared.set_phase(Phase::Serving);
+    let mut compared = Instant::now();
     loop {
         tokio::time::sleep(PERIOD).await;
         let mut guard = shared.core.lock().await;
         if let Some(core) = guard.as_mut() {
+            if compared.elapsed() >= COMPARE_EVERY {
+                compare(core, shared).await;
+                compared = Instant::now();
+            }
             look_after(core, config, shared).await?;
         }
     }
+}
+
+/// Looks whether somebody has changed the table behind our back. If so, the connection is given up:
+/// none is used again before the rows are those that we know, and an import may have the lock.
+async fn compare(core: &mut Core, shared: &Shared) {
+    if let Err(error) = compare_rows(core).await {
+        tracing::error!(error = chain(&error), "the key log in the database");
+        shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
+        core.disconnect();
+    }
+}
+
+async fn compare_rows(core: &mut Core) -> Result<(), CoreError> {
+    let Some(writer) = &mut core.writer else { return Ok(()) };
+    if writer.digest().await? == digest(&core.log) {
+        return Ok(());
+    }
+    let events = parse_rows(&writer.read(0).await?)?;
+    let found = core.log.clone().catch_up(events, core.clock.now()?, core.skew);
+    // An event that is not ours was written without the lock: the way back decides about it.
+    if found.map_err(CoreError::Diverged)? > 0 { Err(CoreError::Disconnected) } else { Ok(()) }
+}
+
+/// As [`Writer::digest`], of what the rows should be.
+fn digest(log: &KeyLog) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for event in log.events() {
+        digest.update(format!("{}\n{}\n", event.text(), event.signature()));
+    }
+    digest.finalize().to_vec()
 }
 
 async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result<(), StartError> {

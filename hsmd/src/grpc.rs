@@ -17,6 +17,7 @@ mod status;
 mod tls;
 mod trace;
 
+pub use convert::document;
 pub use listen::{Listeners, ServeError, bind, serve};
 pub use tls::TlsError;
 

@@ -7,7 +7,7 @@
 use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
 
 use crate::authz::AdminPermit;
-use crate::clock::ClockSuspect;
+use crate::clock::{ClockSuspect, DatabaseClock};
 use crate::core::{Core, CoreError};
 use crate::journal::{Entries, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, KeylogError};
@@ -256,10 +256,10 @@ impl Core {
             .ok_or(RotationError::NextKeyMissing)
     }
 
-    async fn database_clock(&mut self) -> Result<i64, CoreError> {
+    async fn database_clock(&mut self) -> Result<DatabaseClock, CoreError> {
         self.prove_lock().await?;
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
-        writer.clock_millis().await.map_err(|error: KeylogError| {
+        writer.clock().await.map_err(|error: KeylogError| {
             if error.is_transient() {
                 self.disconnect();
             }

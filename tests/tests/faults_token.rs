@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hsmd_fault::{Code, Control, Scope, Times};
 use hsmd_tests::{Daemon, Hsmd, Refusal, for_each_case, until, within};
+use tokio::net::UnixDatagram;
 
 const DOCUMENT: &str = r#"{"purpose":"document","text":"ü"}"#;
 
@@ -101,6 +102,19 @@ async fn one_lost_session_is_not_even_noticed() {
 }
 
 #[tokio::test]
+async fn what_the_token_can_not_do_is_said_and_ends_with_its_cause() {
+    let (hsmd, faults) = with_faults().await;
+    let mut daemon = hsmd.serve().await;
+    let no_mechanism = code("CKR_MECHANISM_INVALID");
+    faults.fail(function("C_SignInit"), no_mechanism, Times::always(), false).unwrap();
+    assert_eq!(daemon.sign(DOCUMENT).await.unwrap_err().reason, "TOKEN_UNAVAILABLE");
+    daemon.problem("CKR_MECHANISM_INVALID").await;
+    not_serving(&daemon, TRUTH).await;
+    faults.clear(Scope::All).unwrap();
+    daemon.ready().await;
+}
+
+#[tokio::test]
 async fn a_slow_token_is_served_slowly() {
     let (hsmd, faults) = with_faults().await;
     let daemon = hsmd.serve().await;
@@ -130,6 +144,35 @@ async fn a_hanging_call_turns_health_within_a_second() {
     daemon.ready().await;
     daemon.sign(DOCUMENT).await.unwrap();
     assert!(daemon.is_alive());
+}
+
+#[tokio::test]
+async fn a_call_that_never_returns_ends_the_process() {
+    let (hsmd, faults) = with_faults().await;
+    let socket = hsmd.path("notify");
+    let supervisor = UnixDatagram::bind(&socket).unwrap();
+    let hsmd = hsmd
+        .set("token.0.hang_limit", "2s")
+        .env("NOTIFY_SOCKET", socket)
+        .env("WATCHDOG_USEC", "400000");
+    let daemon = hsmd.serve().await;
+    let mut message = [0; 256];
+    until("the supervisor hears of a live daemon", async || {
+        let length = supervisor.recv(&mut message).await.unwrap();
+        message[..length].starts_with(b"WATCHDOG=1").then_some(())
+    })
+    .await;
+    // From here on nobody listens to the supervisor's socket: that holds up no end.
+    faults.hang(function("C_Sign"), Times::always()).unwrap();
+    let begun = Instant::now();
+    let (status, log) = daemon.ended().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("a call to the token hangs"), "{log}");
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    // The supervisor starts it again, and it serves as soon as the token does.
+    drop(supervisor);
+    faults.release().unwrap();
+    hsmd.serve().await.sign(DOCUMENT).await.unwrap();
 }
 
 #[tokio::test]
@@ -203,6 +246,8 @@ async fn wrong_signatures_are_found_out() {
         }
     })
     .await;
+    // The refusal comes before health turns: without this, `ready` would see the health of before.
+    not_serving(&daemon, TRUTH).await;
     faults.clear(Scope::All).unwrap();
     daemon.ready().await;
     daemon.sign(DOCUMENT).await.unwrap().verify(&log, hsmd_tests::now(), window).unwrap();
@@ -212,7 +257,7 @@ async fn wrong_signatures_are_found_out() {
 async fn a_refused_pin_is_one_login_and_a_failed_login_is_tried_again() {
     let (hsmd, faults) = with_faults().await;
     let login = function("C_Login");
-    faults.fail(login, code("CKR_PIN_INCORRECT"), Times::always(), false).unwrap();
+    hsmd.write_pin("13579-wrong");
     faults.reset_counters();
     for _ in 0..3 {
         let daemon = hsmd.launch(&[]);

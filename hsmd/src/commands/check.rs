@@ -1,10 +1,13 @@
 //! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing but
 //! that it makes the state folder, without which no PIN may be used.
 
+mod situation;
+
 use std::sync::Arc;
 
 use hsmd_chain::KeyLog;
 
+use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,11 +15,14 @@ use crate::core::{CoreError, Pending, pending, verify_rows};
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
 use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::start::read_journal;
 use crate::startup::{Known, Plan, Verdict, decide};
 use crate::telemetry::print;
-use crate::token::Modules;
+use crate::token::{Inventory, Modules};
 
-/// Prints a line for each thing looked at, and fails if any is wrong.
+/// Prints a line for each thing looked at and one for the situation that they make, and fails if
+/// anything is wrong.
 ///
 /// # Errors
 /// Something is wrong; the lines say what.
@@ -29,15 +35,53 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
         Err(error) => report.bad("state folder", &chain(&error)),
     }
     let clock = Clock::start();
-    let log = check_log(config, &clock, &mut report).await;
-    let journal = log.as_ref().and_then(|log| check_journal(config, log, &clock, &mut report));
-    check_token(config, &clock, log, journal, &mut report).await;
+    let rows = check_log(config, &clock, &mut report).await;
+    let modules = Arc::new(Modules::default());
+    let signer = signer(config, &clock, &modules, &Metrics::default())?;
+    let tokens = check_tokens(&signer, &mut report).await;
+    let journal = match &rows {
+        Rows::Log(log) => {
+            let copies = tokens.as_ref().map(|_| &signer);
+            Some(check_journal(config, log, copies, &clock, &mut report).await)
+        }
+        _ => None,
+    };
+    let verdict = match &tokens {
+        Some(found) => check_keys(config, found, &rows, &journal, &mut report),
+        None => None,
+    };
+    stop_signer(&signer, &modules);
+    let found = match (&rows, &journal) {
+        (Rows::Unreadable, _) => LogFound::Unreadable,
+        (Rows::Broken(error), _) => LogFound::Broken(error),
+        (Rows::Log(_), Some(journal)) => {
+            LogFound::Log(journal.as_ref().map(|journal| &journal.pending))
+        }
+        _ => LogFound::Empty { identity_known: config.identity.is_some() },
+    };
+    report.situation(Situation::of(&found, verdict.as_ref()));
     print(&report.text).map_err(CommandError::Output)?;
     if report.bad == 0 {
         Ok(())
     } else {
         Err(CommandError::Refused(format!("{} of these are wrong", report.bad)))
     }
+}
+
+/// What the database holds.
+enum Rows {
+    Unreadable,
+    Broken(CoreError),
+    Empty,
+    Log(KeyLog),
+}
+
+/// A journal that fits the log.
+struct JournalFound {
+    journal: Journal,
+    pending: Pending,
+    /// The log, with the journal's event where it lacks that.
+    log: KeyLog,
 }
 
 #[derive(Default)]
@@ -60,6 +104,10 @@ impl Report {
         self.line("-  ", what, finding);
     }
 
+    fn situation(&mut self, situation: Situation) {
+        self.line("=> ", "situation", situation.text());
+    }
+
     fn line(&mut self, mark: &str, what: &str, finding: &str) {
         self.text.push_str(&format!("{mark}  {what:<14} {finding}\n"));
     }
@@ -78,19 +126,19 @@ fn check_callers(config: &Config, report: &mut Report) {
     }
 }
 
-async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Option<KeyLog> {
+async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Rows {
     let mut reader = match Reader::connect(&config.database).await {
         Ok(reader) => reader,
         Err(error) => {
             report.bad("database", &chain(&error));
-            return None;
+            return Rows::Unreadable;
         }
     };
     let rows = match reader.read(0).await {
         Ok(rows) => rows,
         Err(error) => {
             report.bad("database", &chain(&error));
-            return None;
+            return Rows::Unreadable;
         }
     };
     report.good("database", &format!("reached, schema {}", config.database.schema));
@@ -108,81 +156,91 @@ async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Optio
                 "key log",
                 &format!("{} events verified, the head is {}", rows.len(), log.position()),
             );
-            Some(log)
+            Rows::Log(log)
         }
         Ok(None) => {
             report.note("key log", "is empty");
-            None
+            Rows::Empty
         }
         Err(error) => {
             report.bad("key log", &chain(&error));
+            Rows::Broken(error)
+        }
+    }
+}
+
+/// The journal: with the tokens' copies, as the start has it, where the tokens are open.
+async fn check_journal(
+    config: &Config,
+    log: &KeyLog,
+    tokens: Option<&Signer>,
+    clock: &Clock,
+    report: &mut Report,
+) -> Result<JournalFound, CoreError> {
+    let journal = match tokens {
+        Some(signer) => read_journal(config, signer, log).await,
+        None => Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from),
+    };
+    let compared = journal.and_then(|journal| {
+        let mut log = log.clone();
+        let pending = pending(&journal, &mut log, clock, config.clock_skew)?;
+        Ok(JournalFound { journal, pending, log })
+    });
+    match &compared {
+        Ok(JournalFound { pending: Pending::Nothing, .. }) => {
+            report.good("journal", "holds nothing that the log lacks");
+        }
+        Ok(JournalFound { pending: Pending::Event(event), .. }) => {
+            let number = event.event().sequence_number();
+            let finding = format!("holds event {number}, which the next start appends to the log");
+            report.note("journal", &finding);
+        }
+        Err(error) => report.bad("journal", &chain(error)),
+    }
+    compared
+}
+
+/// Opens every token and lists our keys.
+async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Inventory>> {
+    match inventories(signer).await {
+        Ok(found) => {
+            let pairs: usize = found.iter().map(|inventory| inventory.pairs.len()).sum();
+            report.good("token", &format!("opened, {pairs} key pairs of ours"));
+            Some(found)
+        }
+        Err(error) => {
+            report.bad("token", &chain(&error));
             None
         }
     }
 }
 
-fn check_journal(
+fn check_keys(
     config: &Config,
-    log: &KeyLog,
-    clock: &Clock,
+    found: &[Inventory],
+    rows: &Rows,
+    journal: &Option<Result<JournalFound, CoreError>>,
     report: &mut Report,
-) -> Option<(Journal, KeyLog)> {
-    let journal = match Journal::open(&config.state_dir, &log.identity()) {
-        Ok(journal) => journal,
-        Err(error) => {
-            report.bad("journal", &chain(&error));
-            return None;
+) -> Option<Verdict> {
+    let (known, log) = match (rows, journal) {
+        // Without a log that verifies there is nothing to compare the keys with.
+        (Rows::Unreadable | Rows::Broken(_), _) => return None,
+        (_, Some(Ok(JournalFound { journal, log, .. }))) => {
+            (Known { init_intent: false, begun: journal.entries().begun }, Some(log))
         }
-    };
-    let mut extended = log.clone();
-    match pending(&journal, &mut extended, clock, config.clock_skew) {
-        Ok(Pending::Nothing) => report.good("journal", "holds nothing that the log lacks"),
-        Ok(Pending::Event(event)) => report.note(
-            "journal",
-            &format!(
-                "holds event {}, which the next start appends to the log",
-                event.event().sequence_number()
-            ),
-        ),
-        Err(error) => {
-            report.bad("journal", &chain(&error));
-            return None;
-        }
-    }
-    Some((journal, extended))
-}
-
-async fn check_token(
-    config: &Config,
-    clock: &Clock,
-    log: Option<KeyLog>,
-    journal: Option<(Journal, KeyLog)>,
-    report: &mut Report,
-) {
-    let modules = Arc::new(Modules::default());
-    let signer = match signer(config, clock, &modules, &Metrics::default()) {
-        Ok(signer) => signer,
-        Err(error) => return report.bad("token", &chain(&error)),
-    };
-    let found = inventories(&signer).await;
-    stop_signer(&signer, &modules);
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => return report.bad("token", &chain(&error)),
-    };
-    let pairs: usize = found.iter().map(|inventory| inventory.pairs.len()).sum();
-    report.good("token", &format!("opened, {pairs} key pairs of ours"));
-    let known = match &journal {
-        Some((journal, _)) => Known { init_intent: false, begun: journal.entries().begun },
-        None => match Journal::intent(&config.state_dir).map_err(CoreError::from) {
-            Ok(intent) => Known { init_intent: intent.is_some(), begun: None },
-            Err(error) => return report.bad("journal", &chain(&error)),
+        (Rows::Log(log), _) => (Known::default(), Some(log)),
+        (Rows::Empty, _) => match Journal::intent(&config.state_dir) {
+            Ok(intent) => (Known { init_intent: intent.is_some(), begun: None }, None),
+            Err(error) => {
+                report.bad("journal", &chain(&error));
+                return None;
+            }
         },
     };
-    let log = journal.map(|(_, log)| log).or(log);
-    let verdict = decide(log.as_ref().map(|log| log.head().event()), &found, known);
+    let verdict = decide(log.map(|log| log.head().event()), found, known);
     match &verdict {
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         verdict => report.bad("log and token", verdict.advice()),
     }
+    Some(verdict)
 }

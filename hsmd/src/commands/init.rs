@@ -102,7 +102,7 @@ async fn sign_first(
     let second = worker.run(|slot| slot.find_or_generate(1)).await??;
     crate::crash_point!("init::key-1");
     let long_ago = Timestamp::from_unix_millis(0).map_err(|_| refused_clock())?;
-    let database_clock = writer.clock_millis().await?;
+    let database_clock = writer.clock().await?;
     let created_at = clock.stamp(long_ago, database_clock).map_err(CoreError::from)?;
     let event = Event::inception(first, second.digest(), created_at);
     let signed = worker.run(move |slot| slot.sign_event(event, &keys::id(0))).await??;

@@ -48,7 +48,11 @@ pub(super) fn public_key(text: &str) -> Result<PublicKey, Status> {
 }
 
 /// A document with its purpose. Whether the caller may have it signed is the policy's question.
-pub(super) fn document(bytes: Bytes) -> Result<(Payload, String), Status> {
+///
+/// # Errors
+/// INVALID_ARGUMENT, with the reason: too large, not a payload, one that could pass for an endorsement,
+/// or without a purpose.
+pub fn document(bytes: Bytes) -> Result<(Payload, String), Status> {
     let bad = |message: String| invalid("MALFORMED_PAYLOAD", message);
     if bytes.len() > MAX_PAYLOAD {
         return Err(invalid(

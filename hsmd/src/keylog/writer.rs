@@ -1,6 +1,8 @@
 //! The one dedicated connection: it holds the advisory lock and makes every write, so that a write
 //! can't happen without the lock.
 
+use std::time::Instant;
+
 use hsmd_chain::SignedEvent;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row as _};
@@ -9,6 +11,7 @@ use super::KeylogError;
 use super::connect::{connect, options, timed};
 use super::reader::{Row, read};
 use super::record::AdminRecord;
+use crate::clock::DatabaseClock;
 use crate::config::DatabaseConfig;
 
 const DECODING: &str = "decoding the server's answer";
@@ -151,18 +154,39 @@ impl Writer {
         read(&mut self.connection, &self.schema, from).await
     }
 
-    /// The server's clock, in milliseconds since 1970.
+    /// The SHA-256 of all rows as they stand in the table: each text and each signature, each followed
+    /// by a line feed. So the server reads them all and sends next to nothing.
     ///
     /// # Errors
     /// The server.
-    pub async fn clock_millis(&mut self) -> Result<i64, KeylogError> {
-        timed("reading the database's clock", async {
+    pub async fn digest(&mut self) -> Result<Vec<u8>, KeylogError> {
+        timed("comparing the key log", async {
+            sqlx::query_scalar(
+                "SELECT sha256(convert_to(coalesce(string_agg(\
+                   event_text || E'\\n' || signature || E'\\n', '' ORDER BY sequence_number\
+                 ), ''), 'UTF8')) FROM event",
+            )
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("comparing the key log"))
+        })
+        .await
+    }
+
+    /// The server's clock.
+    ///
+    /// # Errors
+    /// The server.
+    pub async fn clock(&mut self) -> Result<DatabaseClock, KeylogError> {
+        let asked = Instant::now();
+        let millis = timed("reading the database's clock", async {
             sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
                 .fetch_one(&mut self.connection)
                 .await
                 .map_err(KeylogError::statement("reading the database's clock"))
         })
-        .await
+        .await?;
+        Ok(DatabaseClock::read(millis, asked))
     }
 
     /// Appends events and the record of the action that made them, in one transaction.

@@ -161,7 +161,7 @@ impl Slot {
             return Ok(found);
         }
         self.destroy(&id)?;
-        self.in_session(|session| session.generate(sequence_number))
+        self.in_session_if_ours(|session| session.generate(sequence_number))
     }
 
     /// The public keys with this CKA_ID.
@@ -177,7 +177,7 @@ impl Slot {
     /// # Errors
     /// The token.
     pub fn destroy(&mut self, id: &[u8]) -> Result<(), TokenError> {
-        self.with_session(|session| session.destroy(id))
+        self.with_session_if_ours(|session| session.destroy(id))
     }
 
     /// Signs an event with the key that it reveals, which has this CKA_ID, and verifies what the token
@@ -188,7 +188,9 @@ impl Slot {
     pub fn sign_event(&mut self, event: Event, id: &[u8]) -> Result<SignedEvent, TokenError> {
         let (text, input) = (event.text(), event.signing_input());
         let signed = self.timed(false, |slot| {
-            slot.with_session(|session| session.sign_as(id, event.public_key(), &input, &text))
+            slot.with_session_if_ours(|session| {
+                session.sign_as(id, event.public_key(), &input, &text)
+            })
         });
         Ok(SignedEvent::new(event, signed?.1))
     }
@@ -208,7 +210,7 @@ impl Slot {
     /// The token; many hold no data objects.
     pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
         let label = self.journal_label();
-        self.with_session(|session| session.write_data(&label, value))
+        self.with_session_if_ours(|session| session.write_data(&label, value))
     }
 
     /// Makes this generation the one that signs here, after its key, which has this CKA_ID, has been

@@ -60,15 +60,18 @@ pub enum TokenError {
         #[source]
         source: std::io::Error,
     },
-    /// The token refused this PIN before; another try with the same file is never made.
+    /// The token refused this PIN before; another try with the same PIN is never made.
     #[error(
-        "the token {serial} refused the PIN in {path}: correct the file, it is tried when it has changed"
+        "the token {serial} refused the PIN in {path}: correct the file, another PIN is tried at once \
+         and this one never again (should the token's own PIN have become this one: remove {marker})"
     )]
     PinRefused {
         /// The token's serial number.
         serial: String,
         /// The PIN file.
         path: PathBuf,
+        /// The marker that forbids it.
+        marker: PathBuf,
     },
     /// The next wrong PIN would lock the token, or it is locked already.
     #[error("the token's user PIN is {state}: log in by hand with the right PIN first")]
@@ -91,6 +94,9 @@ pub enum TokenError {
         /// Its CKA_ID.
         id: String,
     },
+    /// In a standby pair: the other daemon may be the one that writes. The token is as it was.
+    #[error("the newest proof that this daemon holds the writer lock has run out")]
+    LockRanOut,
     /// The module was finalised on another token's behalf.
     #[error("the session ended when the PKCS#11 module was reinitialised for another token")]
     Finalised,
@@ -121,6 +127,7 @@ impl TokenError {
             | Self::PinRefused { .. }
             | Self::PinEndangered { .. }
             | Self::Ambiguous { .. } => Class::Fatal,
+            Self::LockRanOut => Class::Caller,
             Self::KeyMissing { .. }
             | Self::NotDestroyed { .. }
             | Self::Finalised
@@ -141,6 +148,7 @@ impl TokenError {
             Self::Nonsense(_) => "nonsense".into(),
             Self::KeyMissing { .. } => "key_missing".into(),
             Self::NotDestroyed { .. } => "not_destroyed".into(),
+            Self::LockRanOut => "lock_ran_out".into(),
             Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),
         }

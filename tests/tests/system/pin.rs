@@ -1,5 +1,7 @@
 //! The PIN rule: a wrong PIN means exactly one C_Login, also across restarts, and no death.
 
+use std::os::unix::fs::PermissionsExt;
+
 use hsmd_proto::v1::ServingState;
 use hsmd_tests::{Daemon, Hsmd, until};
 
@@ -74,16 +76,40 @@ async fn a_death_before_the_answer_forbids_another_try_only_if_the_pin_was_wrong
     hsmd.run(&["check"]).await.refused("refused the PIN");
     hsmd.token.objects();
     hsmd.launch(&[]).problem("refused the PIN").await;
-    let refused_by_the_token = std::fs::read_dir(hsmd.state_dir())
+    assert!(hsmd.token.info().user_pin_count_low, "with the flag down, a crash forbids no try");
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_the_pin_and_not_its_file() {
+    let hsmd = Hsmd::initialised().await;
+    let is_tried = async |pin: &str| {
+        hsmd.write_pin(pin);
+        hsmd.run(&["check"]).await.refused("refused the PIN");
+        let tried = hsmd.token.info().user_pin_count_low;
+        // A good login takes the flag down.
+        hsmd.token.objects();
+        tried
+    };
+    assert!(is_tried("13579-wrong").await);
+    // A credential of systemd is a new file at each start: other times, another inode, the same PIN.
+    assert!(!is_tried("13579-wrong").await);
+    assert!(is_tried("also wrong").await);
+    assert!(!is_tried("13579-wrong").await, "the first is remembered beside the second");
+    let (path, marker) = std::fs::read_dir(hsmd.state_dir())
         .unwrap()
-        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
-        .any(|text| text.contains(r#""refused":true"#));
-    assert!(refused_by_the_token, "with the flag down, a marker of a crash does not forbid a try");
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("pin-"))
+        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+        .unwrap();
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!marker.contains("wrong"), "{marker}");
+    hsmd.correct_pin();
+    hsmd.run(&["check"]).await.good();
+    assert!(is_tried("13579-wrong").await, "a good login forgets, as the token's own count does");
 }
 
 #[tokio::test]
 async fn a_pin_that_others_can_read_is_not_used() {
-    use std::os::unix::fs::PermissionsExt;
     let hsmd = Hsmd::initialised().await;
     let admit = |mode| std::fs::set_permissions(hsmd.path("pin"), PermissionsExt::from_mode(mode));
     admit(0o644).unwrap();

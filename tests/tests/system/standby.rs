@@ -1,15 +1,20 @@
 //! Two daemons on one database and token: one serves, the other waits or refuses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hsmd_fault::Times;
 use hsmd_proto::v1::ServingState;
+use hsmd_softhsm::Class;
 use hsmd_tests::{Daemon, Hsmd, now, until, within};
 use nix::sys::signal::Signal;
 use tonic::Code;
 
 use crate::{DOCUMENT, WINDOW};
 
-/// `lock_grace` (3 s), the second that is added to it, and a start on a loaded machine.
+/// The default of `lock_grace`.
+const LOCK_GRACE: Duration = Duration::from_secs(3);
+
+/// `lock_grace`, the second that is added to it, and a start on a loaded machine.
 const TAKE_OVER: Duration = Duration::from_secs(15);
 
 /// Passed only by a daemon that may have had another before it.
@@ -141,4 +146,39 @@ async fn a_restart_does_not_wait_for_a_person() {
         daemon.kill().await;
     }
     assert_eq!(hsmd.history().await.events().len(), 4);
+}
+
+#[tokio::test]
+async fn what_took_long_asks_for_the_lock_again_before_it_destroys() {
+    let hsmd = Hsmd::initialised().await.set("standby", true);
+    let (hsmd, faults) = hsmd.with_faults();
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await.event().id();
+    hsmd.token.generate(2);
+    hsmd.token.destroy_half(2, Class::Private);
+    let halves = || {
+        let objects = hsmd.token.objects();
+        objects.iter().filter(|object| object.id.as_deref() == Some("00000002")).count()
+    };
+
+    // The third search of a rotation is for the private half; while it hangs, the proof runs out.
+    faults.hang("C_FindObjectsInit".parse().unwrap(), Times::next(1).after(2)).unwrap();
+    let rotating = tokio::spawn({
+        let (rpc, zero) = (hsmd.rpc(), zero.to_string());
+        async move { rpc.rotate(&zero).await }
+    });
+    until("it looks for the key", async || {
+        (faults.status().function("C_FindObjectsInit").hung == 1).then_some(())
+    })
+    .await;
+    let since = Instant::now();
+    until("the proof has run out", async || (since.elapsed() > LOCK_GRACE).then_some(())).await;
+    faults.release().unwrap();
+    let refusal = rotating.await.unwrap().unwrap_err();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unavailable, "LOCK_LOST"));
+    assert_eq!(halves(), 1, "the other daemon may be at it");
+
+    until("it has the proof again", async || daemon.rotate(zero.as_str()).await.ok()).await;
+    assert_eq!((hsmd.token.private_keys(), halves()), (vec![1, 2], 2));
+    assert_eq!(hsmd.history().await.events().len(), 2);
 }

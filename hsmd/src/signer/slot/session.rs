@@ -1,8 +1,9 @@
 //! Losing a session and opening it again: when, after which errors, and with how much patience.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{RETRY_AT_MOST, RETRY_FIRST, Slot};
+use super::{Gate, RETRY_AT_MOST, RETRY_FIRST, Slot};
 use crate::keylog::chain;
 use crate::token::{Class, OpenToken, TokenError};
 
@@ -17,6 +18,25 @@ impl Slot {
             Err(error) if self.reopen_after(&error) => self.in_session(&work),
             result => result,
         }
+    }
+
+    /// As [`with_session`](Self::with_session), for what a standby pair shares: before each attempt it
+    /// is asked whether the lock is ours, since looking for keys and opening a session take their time.
+    pub(super) fn with_session_if_ours<T>(
+        &mut self,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let gate = Arc::clone(&self.gate);
+        self.with_session(|session| if_ours(&gate, session, &work))
+    }
+
+    /// As [`with_session_if_ours`](Self::with_session_if_ours), once only.
+    pub(super) fn in_session_if_ours<T>(
+        &mut self,
+        work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let gate = Arc::clone(&self.gate);
+        self.in_session(|session| if_ours(&gate, session, &work))
     }
 
     /// As [`with_session`](Self::with_session), once only.
@@ -122,4 +142,12 @@ impl Slot {
             problem: self.report.lock().problem.clone(),
         }
     }
+}
+
+fn if_ours<T>(
+    gate: &Gate,
+    session: &OpenToken,
+    work: impl Fn(&OpenToken) -> Result<T, TokenError>,
+) -> Result<T, TokenError> {
+    if gate.lock_is_proved() { work(session) } else { Err(TokenError::LockRanOut) }
 }

@@ -1,0 +1,163 @@
+//! The PIN marker: which PINs a token refused, and which one is being tried. No PIN stands in it, but
+//! hashes that are slow to guess from: Argon2id, with a salt of the file's own.
+
+use std::path::{Path, PathBuf};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+
+/// As OWASP recommends: some 20 ms, which a session that is opened again can spare.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+
+/// The hash of a PIN under a marker's salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PinHash([u8; 32]);
+
+/// What the marker file holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Marker {
+    salt: [u8; 16],
+    /// Refused by the token.
+    refused: Vec<PinHash>,
+    /// About to be tried, or tried with an outcome that nobody heard.
+    trying: Option<PinHash>,
+    /// Whether the file could not be understood: any PIN may have been tried.
+    #[serde(skip)]
+    damaged: bool,
+}
+
+impl Marker {
+    /// Reads a marker; a new one where there is none.
+    pub(super) fn read(path: &Path) -> std::io::Result<Self> {
+        match std::fs::read(path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(marker) => Ok(marker),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "the PIN marker is damaged");
+                    Ok(Self { damaged: true, ..Self::new()? })
+                }
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::new(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new() -> std::io::Result<Self> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(Self { salt, refused: Vec::new(), trying: None, damaged: false })
+    }
+
+    /// A PIN's hash, to be compared with this marker's.
+    pub(super) fn hash(&self, pin: &[u8]) -> std::io::Result<PinHash> {
+        let mut hash = [0; 32];
+        let params = Params::new(MEMORY_KIB, PASSES, 1, Some(hash.len()));
+        params
+            .and_then(|params| {
+                let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                argon2.hash_password_into(pin, &self.salt, &mut hash)
+            })
+            .map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(PinHash(hash))
+    }
+
+    /// Whether this PIN is not to be tried; `wrong_since`: whether the token says that a wrong PIN was
+    /// entered since the last good one.
+    pub(super) fn forbids(&self, hash: &PinHash, wrong_since: bool) -> bool {
+        let unheard = self.damaged || self.trying.as_ref() == Some(hash);
+        self.refused.contains(hash) || (unheard && wrong_since)
+    }
+
+    /// Notes that this PIN is about to be tried.
+    pub(super) fn note_try(&mut self, hash: PinHash) {
+        self.trying = Some(hash);
+    }
+
+    /// Notes that the token refused the PIN that was tried.
+    pub(super) fn note_refusal(&mut self) {
+        self.refused.extend(self.trying.take());
+    }
+
+    /// Writes it durably, for its owner alone.
+    pub(super) fn write(&self, path: &Path) -> std::io::Result<()> {
+        durable::write(path, &serde_json::to_vec(self)?)
+    }
+}
+
+/// Where the marker of a token is.
+pub(super) fn path(state_dir: &Path, serial: &str) -> PathBuf {
+    let name: String =
+        serial.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    state_dir.join(format!("pin-{name}.json"))
+}
+
+/// Forgets every try: the token has accepted a PIN.
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
+    durable::remove(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn marker(path: &Path, tries: &[&str]) -> Marker {
+        let mut marker = Marker::read(path).unwrap();
+        for pin in tries {
+            marker.note_try(marker.hash(pin.as_bytes()).unwrap());
+            marker.note_refusal();
+        }
+        marker
+    }
+
+    #[test]
+    fn no_refused_pin_is_forgotten_and_another_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), "0a/..");
+        assert_eq!(path, folder.path().join("pin-0a___.json"));
+        marker(&path, &["1111", "2222"]).write(&path).unwrap();
+        let read = Marker::read(&path).unwrap();
+        for (pin, forbidden) in [("1111", true), ("2222", true), ("3333", false)] {
+            let hash = read.hash(pin.as_bytes()).unwrap();
+            assert_eq!(read.forbids(&hash, false), forbidden, "{pin}");
+            assert_eq!(read.forbids(&hash, true), forbidden, "{pin}");
+        }
+    }
+
+    #[test]
+    fn an_unheard_try_is_forbidden_by_the_tokens_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), "0");
+        let mut trying = Marker::read(&path).unwrap();
+        let [tried, other] = [b"1111", b"2222"].map(|pin| trying.hash(pin).unwrap());
+        trying.note_try(tried);
+        trying.write(&path).unwrap();
+        let read = Marker::read(&path).unwrap();
+        assert!(read.forbids(&tried, true) && !read.forbids(&tried, false));
+        assert!(!read.forbids(&other, true));
+
+        std::fs::write(&path, b"{").unwrap();
+        let read = Marker::read(&path).unwrap();
+        let any = read.hash(b"1111").unwrap();
+        assert!(read.forbids(&any, true) && !read.forbids(&any, false));
+    }
+
+    #[test]
+    fn the_file_tells_nobody_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["1", "2"].map(|serial| path(folder.path(), serial));
+        for path in [&one, &two] {
+            marker(path, &["1111"]).write(path).unwrap();
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(!std::fs::read_to_string(path).unwrap().contains("1111"));
+        }
+        let [one, two] = [one, two].map(|path| Marker::read(&path).unwrap());
+        assert_ne!(one.refused, two.refused, "each has a salt of its own");
+    }
+}

@@ -1,0 +1,102 @@
+//! The daemon's parsers against the seed corpus of their fuzz targets, and against what becomes of the
+//! seeds when pieces of them are cut out, doubled, exchanged and changed.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "../fuzz/oracle.rs"]
+mod oracle;
+
+/// Mutants tried per oracle. A fixed seed: a failure is found again.
+const ROUNDS: u64 = 5_000;
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn the_seed_corpus_keeps_every_rule() {
+    for (target, oracle) in oracle::ORACLES {
+        let seeds = corpus(target);
+        assert!(seeds.len() >= 4, "{target} has lost its seeds");
+        seeds.iter().for_each(|seed| oracle(seed));
+    }
+}
+
+#[test]
+fn some_seeds_are_accepted_and_some_refused() {
+    let config = |seed: &[u8]| {
+        let text = std::str::from_utf8(seed).ok();
+        text.is_some_and(|text| hsmd::config::Config::parse(text, Path::new("seed")).is_ok())
+    };
+    let journal = |seed: &[u8]| hsmd::journal::decode(seed).is_ok();
+    let document = |seed: &[u8]| hsmd::grpc::document(seed.to_vec().into()).is_ok();
+    let parsers: [(&str, &dyn Fn(&[u8]) -> bool); 3] =
+        [("config", &config), ("journal", &journal), ("document", &document)];
+    for (target, accepts) in parsers {
+        let seeds = corpus(target);
+        let accepted = seeds.iter().filter(|seed| accepts(seed)).count();
+        assert!((1..seeds.len()).contains(&accepted), "{target}: {accepted} of {}", seeds.len());
+    }
+}
+
+#[test]
+fn random_mutations_keep_every_rule() {
+    for (target, oracle) in oracle::ORACLES {
+        let seeds = corpus(target);
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..ROUNDS {
+            let mut bytes = random.pick(&seeds).clone();
+            for _ in 0..=random.below(3) {
+                mutate(&mut bytes, random.pick(&seeds).clone(), &mut random);
+            }
+            oracle(&bytes);
+        }
+    }
+}
+
+fn mutate(bytes: &mut Vec<u8>, other: Vec<u8>, random: &mut Random) {
+    let at = random.below(bytes.len() + 1);
+    let end = (at + random.below(60)).min(bytes.len());
+    let piece = bytes[at..end].to_vec();
+    match random.below(6) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+        1 => bytes.truncate(at),
+        2 => drop(bytes.splice(at..at, piece)),
+        3 => drop(bytes.drain(at..end)),
+        4 => {
+            let digit = random.below(10).to_string();
+            bytes.splice(at..end.min(at + 1), digit.into_bytes());
+        }
+        _ => {
+            let from = random.below(other.len() + 1);
+            let to = (from + random.below(80)).min(other.len());
+            bytes.splice(at..end, other[from..to].iter().copied());
+        }
+    }
+}
+
+/// Marsaglia's xorshift64: enough to shake parsers, and the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
