@@ -178,7 +178,7 @@ async fn no_record_holds_a_piece_of_a_payload() {
         format!(r#"{{"purpose":"document","publicKey":"{SECRET}"}}"#),
         format!(r#"{{"purpose":"document","a":"{SECRET}"#),
         format!(r#"{{"purpose":"access","a":"{SECRET}"}}"#),
-        format!(r#"{SECRET}"#),
+        SECRET.to_owned(),
     ];
     for payload in &refused {
         let refusal = daemon.sign(payload).await.unwrap_err();

@@ -109,7 +109,7 @@ async fn errors_tell_no_secret() {
         format!("postgresql://nobody:{PASSWORD}@127.0.0.1:1/nowhere"),
         format!("postgresql://nobody:{PASSWORD}@127.0.0.1:a/nowhere"),
         format!("postgresql://nobody:{PASSWORD}"),
-        format!("{PASSWORD}"),
+        PASSWORD.to_owned(),
         format!("host=127.0.0.1 password={PASSWORD}"),
         good.replace("host=", "hust="),
     ] {
