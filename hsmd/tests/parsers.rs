@@ -30,18 +30,19 @@ fn the_seed_corpus_keeps_every_rule() {
 
 #[test]
 fn some_seeds_are_accepted_and_some_refused() {
-    let config = |seed: &[u8]| {
-        let text = std::str::from_utf8(seed).ok();
-        text.is_some_and(|text| hsmd::config::Config::parse(text, Path::new("seed")).is_ok())
-    };
-    let journal = |seed: &[u8]| hsmd::journal::decode(seed).is_ok();
-    let document = |seed: &[u8]| hsmd::grpc::document(seed.to_vec().into()).is_ok();
-    let parsers: [(&str, &dyn Fn(&[u8]) -> bool); 3] =
-        [("config", &config), ("journal", &journal), ("document", &document)];
-    for (target, accepts) in parsers {
+    for target in ["config", "journal", "document"] {
         let seeds = corpus(target);
-        let accepted = seeds.iter().filter(|seed| accepts(seed)).count();
+        let accepted = seeds.iter().filter(|seed| accepts(target, seed)).count();
         assert!((1..seeds.len()).contains(&accepted), "{target}: {accepted} of {}", seeds.len());
+    }
+}
+
+fn accepts(target: &str, seed: &[u8]) -> bool {
+    match (target, std::str::from_utf8(seed)) {
+        ("config", Ok(text)) => hsmd::config::Config::parse(text, Path::new("seed")).is_ok(),
+        ("journal", _) => hsmd::journal::decode(seed).is_ok(),
+        ("document", _) => hsmd::grpc::document(seed.to_vec().into()).is_ok(),
+        _ => false,
     }
 }
 

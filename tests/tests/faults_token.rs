@@ -257,7 +257,9 @@ async fn wrong_signatures_are_found_out() {
 async fn a_refused_pin_is_one_login_and_a_failed_login_is_tried_again() {
     let (hsmd, faults) = with_faults().await;
     let login = function("C_Login");
+    // Refused by the fault module: to the token itself nothing wrong was ever said.
     hsmd.write_pin("13579-wrong");
+    faults.fail(login, code("CKR_PIN_INCORRECT"), Times::always(), false).unwrap();
     faults.reset_counters();
     for _ in 0..3 {
         let daemon = hsmd.launch(&[]);
