@@ -41,7 +41,8 @@ process_current() {
 process_start() {
     local name=$1
     shift
-    setsid "$@" </dev/null >>"$DEV/$name.log" 2>&1 &
+    # Without target.sh's channel: whoever reads that would wait for the process.
+    setsid "$@" </dev/null >>"$DEV/$name.log" 2>&1 3>&- &
     echo $! >"$DEV/$name.pid"
 }
 
