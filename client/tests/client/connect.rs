@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_chain::{PublicKey, SignedBody};
@@ -94,9 +94,8 @@ async fn a_missing_daemon_is_waited_for_within_the_deadline() {
     peer.stop().await;
     let deadline = Duration::from_millis(200);
     let client = Client::connect(&ConnectOptions::new(&endpoint).deadline(deadline));
-    let begin = Instant::now();
-    let failed = client.expect("a client").head().await.expect_err("nobody there");
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    let client = client.expect("a client");
+    let failed = soon(client.head()).await.expect_err("nobody there");
     assert!(matches!(failed, CallError::Connection { .. }), "{failed:?}");
     assert_eq!(failed.code(), Code::Unavailable);
     assert!(failed.to_string().contains(&endpoint), "{failed}");

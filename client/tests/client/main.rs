@@ -13,7 +13,7 @@ use hsmd_client::{Client, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use peer::Peer;
 
 /// Long enough for anything that works, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that must come.
 async fn soon<T>(what: impl Future<Output = T>) -> T {

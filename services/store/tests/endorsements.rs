@@ -125,22 +125,22 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
 }
 
 async fn noticed(condition: impl Fn() -> bool) {
-    timeout(Duration::from_secs(5), async {
+    timeout(Duration::from_secs(60), async {
         while !condition() {
             tokio::task::yield_now().await;
         }
     })
     .await
-    .expect("noticed within five seconds");
+    .expect("noticed");
 }
 
 async fn until(endorsements: &hsmd_store::Endorsements<hsmd_store::Response>, text: &str) {
-    timeout(Duration::from_secs(5), async {
+    timeout(Duration::from_secs(60), async {
         while endorsements.find(&key("a")).await.ok().flatten().as_deref() != Some(text.as_bytes())
         {
             tokio::task::yield_now().await;
         }
     })
     .await
-    .expect("published within five seconds");
+    .expect("published");
 }

@@ -85,7 +85,7 @@ impl Stack {
         let config = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"12s\"\n\
-             [redis]\nurl = \"{}\"\n[access]\nclock_skew = \"{}ms\"\nmax_body = 20000\n",
+             [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n[access]\nclock_skew = \"{}ms\"\nmax_body = 20000\n",
             self.hsm.identity,
             self.hsm.endpoint("service"),
             self.redis.url(),

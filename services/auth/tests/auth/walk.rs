@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     lossy::LossyProxy,
-    stack::{Service, Stack},
+    stack::{Service, Stack, wait_for},
 };
 
 /// A person's device and the services it talks to.
@@ -109,13 +109,17 @@ fn a_device_walks_the_protocol() {
     laptop.refused(&recover(&recovery), "401");
     laptop.run(&recover(&next));
     tablet.refused(&["session"], "403");
+    tablet.refused(&access, "device revoked");
     laptop.run(&["session"]);
     laptop.run(&["unlink"]);
     laptop.refused(&["session"], "403");
 
     let other = Device::new(&stack, "other", &url, &keys);
     other.run(&["create", "--recovery", &other.file("recovery-4")]);
+    other.run(&["session"]);
+    other.run(&access);
     other.run(&["delete"]);
+    other.refused(&access, "device revoked");
     other.refused(&["session"], "401");
 }
 
@@ -177,7 +181,7 @@ fn a_device_believes_nobody_whom_its_hsm_does_not_endorse() {
     // The account was created all the same: the keys are kept, and the next run finds out.
     phone.run(&create);
     stack.taint();
-    phone.run(&["session"]);
+    wait_for("a session after the taint", || phone.try_run(&["session"], &stack.hsm.identity).ok());
     // The head that was seen is remembered: a log without it is a rollback.
     let state = std::fs::read_to_string(&phone.state).expect("the state");
     assert!(state.contains(&format!("{}@1:", stack.hsm.identity)), "the head after the taint");

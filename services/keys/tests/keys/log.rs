@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
+use hsmd_service::testing::PATIENCE;
 
 use crate::support::{Service, at};
 
@@ -86,6 +87,6 @@ async fn until_mirrored(service: &Service, log: &LogBuilder) {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), found).await.expect("mirrored within 5 s");
+        tokio::time::timeout(PATIENCE, found).await.expect("mirrored");
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hsmd_chain::{Anchor, Digest, PublicKey, Timestamp, testing::LogBuilder};
 use hsmd_client::{Clock, HttpLog, LogOptions, LogSource, VerifiedLog};
 use hsmd_keys::Keys;
-use hsmd_service::{ServeOptions, Shutdown, Trigger, serve};
+use hsmd_service::{ServeOptions, Shutdown, Trigger, serve, testing::PATIENCE};
 use hsmd_store::{Store, testing::RedisServer};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -82,7 +82,7 @@ impl Service {
     }
 
     pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-        timeout(Duration::from_secs(10), async {
+        timeout(PATIENCE, async {
             loop {
                 let answer = self.get(path).await;
                 if wanted(&answer) {

@@ -1,7 +1,8 @@
 //! The little of the WebDriver protocol that the page's test needs: JSON over HTTP to chromedriver.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio};
 
+use hsmd_service::testing::PATIENCE;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -78,11 +79,9 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub(crate) async fn until(&self, expression: &str) {
-        timeout(Duration::from_secs(20), async {
-            while self.evaluate(expression).await != json!(true) {}
-        })
-        .await
-        .unwrap_or_else(|_| panic!("never true: {expression}"));
+        timeout(PATIENCE, async { while self.evaluate(expression).await != json!(true) {} })
+            .await
+            .unwrap_or_else(|_| panic!("never true: {expression}"));
     }
 
     /// Shows the page in the reader's dark or light.
