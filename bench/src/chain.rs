@@ -5,10 +5,36 @@ use std::time::{Duration, Instant};
 use hsmd_chain::testing::LogBuilder;
 use hsmd_chain::{Anchor, KeyLog, SignedEvent, Timestamp};
 
-use crate::raw::Sample;
+use crate::Plan;
+use crate::report::{Report, Row};
+use crate::sample::{Sample, median};
+
+/// Verifies logs of 100 and 10,000 events, and extends them by one.
+pub(crate) fn measure(plan: &Plan, report: &mut Report) {
+    let (short, long) = (Log::of_length(100), Log::of_length(10_000));
+    let times = |log: &Log, work: fn(&Log, u64) -> Sample| -> Vec<Sample> {
+        (0..plan.rounds).map(|_| work(log, plan.millis)).collect()
+    };
+    let one = times(&short, Log::measure_signature);
+    let rows = [
+        ("verify one signature", one.clone()),
+        ("verify a log of 100 events", times(&short, Log::measure)),
+        ("verify a log of 10,000 events", times(&long, Log::measure)),
+        ("extend a log of 100 events", times(&short, Log::measure_extension)),
+        ("extend a log of 10,000 events", times(&long, Log::measure_extension)),
+    ];
+    let p50 = |samples: &[Sample]| median(samples.iter().map(|sample| sample.p50));
+    let rate = 1e4 * 1e6 / p50(&rows[2].1);
+    let core = 1e6 / p50(&one);
+    report.at_least("events a second of a long log / signatures of one core", 1.7, rate / core);
+    let grown = p50(&rows[4].1) / p50(&rows[3].1);
+    report.at_most("an extension of 10,000 events / of 100", 1.1, grown);
+    let rows = rows.iter().map(|(name, samples)| Row::of(name, samples, None));
+    report.table("Verification", rows.collect());
+}
 
 /// A log of so many events, to be verified again and again.
-pub(crate) struct Log {
+struct Log {
     events: Vec<SignedEvent>,
     json: String,
     anchor: Anchor,
@@ -19,7 +45,7 @@ const SKEW: Duration = Duration::from_secs(5);
 
 impl Log {
     /// Signs the log in software.
-    pub(crate) fn of_length(length: usize) -> Self {
+    fn of_length(length: usize) -> Self {
         let builder = LogBuilder::of_length("bench", length);
         let events = builder.events().to_vec();
         let now = events.last().expect("an event").event().created_at();
@@ -35,15 +61,24 @@ impl Log {
     }
 
     /// Verifies the whole published log, at least once and for so long.
-    pub(crate) fn measure(&self, millis: u64) -> Sample {
+    fn measure(&self, millis: u64) -> Sample {
         self.repeat(millis, || {
             KeyLog::verify_json(self.json.as_bytes(), &self.anchor, self.now, SKEW)
                 .expect("a log that verifies");
         })
     }
 
+    /// Verifies the signature of the last event, on one core.
+    fn measure_signature(&self, millis: u64) -> Sample {
+        let last = self.events.last().expect("an event");
+        let key = last.event().public_key();
+        self.repeat(millis, || {
+            key.verify(last.text().as_bytes(), last.signature()).expect("a good signature");
+        })
+    }
+
     /// Extends the log by its last event.
-    pub(crate) fn measure_extension(&self, millis: u64) -> Sample {
+    fn measure_extension(&self, millis: u64) -> Sample {
         let all_but_one = self.verified(self.events.len() - 1);
         let last = self.events.last().expect("an event");
         self.repeat(millis, || {

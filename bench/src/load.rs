@@ -1,4 +1,4 @@
-//! Callers: plain gRPC clients on the Unix socket, each with one call under way at a time.
+//! Callers: plain gRPC clients, each with one call under way at a time.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,13 +10,15 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::raw::Sample;
+use crate::sample::Sample;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// One document.
     Sign,
+    /// One document, and no matter if it is refused, as while a taint runs.
+    SignIfPossible,
     /// One endorsement.
     Endorse,
     /// 64 documents in a call; counted as 64.
@@ -40,6 +42,13 @@ pub(crate) async fn connect(socket: &Path) -> Channel {
         .connect_with_connector(connector)
         .await
         .expect("a connection to hsmd")
+}
+
+/// Lets so many callers sign until it is dropped.
+pub(crate) fn press(channel: &Channel, callers: usize) -> JoinSet<Vec<Duration>> {
+    let began = Instant::now();
+    let caller = |_| caller(channel.clone(), Ask::SignIfPossible, began, Duration::MAX);
+    (0..callers).map(caller).collect()
 }
 
 /// Lets so many callers ask for so long. They share one connection, as the tasks of one service do.
@@ -70,6 +79,10 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
             Ask::Sign => {
                 let request = v1::SignRequest { payload: DOCUMENT.into() };
                 signer.sign(request).await.expect("a signature");
+            }
+            Ask::SignIfPossible => {
+                let request = v1::SignRequest { payload: DOCUMENT.into() };
+                drop(signer.sign(request).await);
             }
             Ask::Endorse => {
                 let request = v1::EndorseRequest {

@@ -7,16 +7,24 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a measuring program prints its table, and stops when it can't measure"
+    reason = "a measuring program prints its tables, and stops when it can't measure"
 )]
 
+mod admin;
 mod chain;
+mod cpu;
+mod life;
 mod load;
+mod paths;
 mod raw;
 mod report;
-mod rounds;
+mod sample;
+mod tls;
+mod tokens;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use report::Report;
 
 /// Measures hsmd against the raw PKCS#11 session.
 #[derive(Debug, Parser)]
@@ -27,37 +35,92 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure everything and print a Markdown table, or JSON.
-    Run {
-        /// How many rounds.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// How long each row is measured in each round, in milliseconds.
-        #[arg(long, default_value_t = 1000)]
-        millis: u64,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Measure, and print Markdown tables, or JSON.
+    Run(Plan),
     /// The raw session, in a process of its own: a PKCS#11 module is process-wide.
     #[command(hide = true)]
     Raw(raw::Arguments),
 }
 
+/// What is measured, and how long.
+#[derive(Debug, clap::Args)]
+struct Plan {
+    /// How many rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each row is measured in each round, in milliseconds.
+    #[arg(long, default_value_t = 1000)]
+    millis: u64,
+    /// Measure only these parts.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Of these parts, measure only rows that contain this.
+    #[arg(long, default_value = "")]
+    row: String,
+    /// Write the same as JSON to this file.
+    #[arg(long)]
+    json: Option<std::path::PathBuf>,
+}
+
+/// A part of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Sign, Endorse and SignBatch over the Unix socket and over mutual TLS.
+    Paths,
+    /// The same with a session-object copy of the key.
+    Copy,
+    /// Slower devices.
+    Latency,
+    /// Tokens that hold many keys.
+    Keys,
+    /// Rotations and taints.
+    Admin,
+    /// Verification.
+    Chain,
+    /// A long log and a long life.
+    Life,
+}
+
 fn main() {
     match Arguments::parse().command {
         Command::Raw(arguments) => raw::serve(&arguments),
-        Command::Run { rounds, millis, json } => {
+        Command::Run(plan) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("an async runtime");
-            let table = runtime.block_on(rounds::run(rounds, millis));
-            if json {
-                println!("{}", report::json(&table));
-            } else {
-                print!("{}", report::markdown(&table));
+            let report = runtime.block_on(run(&plan));
+            print!("{}", report.markdown());
+            if let Some(path) = &plan.json {
+                std::fs::write(path, report.json()).expect("a file for the JSON");
             }
         }
     }
+}
+
+async fn run(plan: &Plan) -> Report {
+    let mut report = Report::default();
+    let wanted = |part| plan.only.is_empty() || plan.only.contains(&part);
+    if wanted(Part::Paths) {
+        paths::plain(plan, &mut report).await;
+    }
+    if wanted(Part::Copy) {
+        paths::copied(plan, &mut report).await;
+    }
+    if wanted(Part::Latency) {
+        tokens::slow(plan, &mut report).await;
+    }
+    if wanted(Part::Keys) {
+        tokens::crowded(plan, &mut report).await;
+    }
+    if wanted(Part::Admin) {
+        admin::measure(plan, &mut report).await;
+    }
+    if wanted(Part::Chain) {
+        chain::measure(plan, &mut report);
+    }
+    if wanted(Part::Life) {
+        life::measure(&mut report).await;
+    }
+    report
 }

@@ -158,6 +158,13 @@ impl Config {
             return Err("lock_grace is less than 500ms".into());
         }
         token::check(&self.token)?;
+        if self.standby && self.token.iter().any(|token| token.session_copy) {
+            return Err(
+                "session_copy does not go with standby: the other daemon could not destroy \
+                        the copy of a tainted key"
+                    .into(),
+            );
+        }
         self.purposes.check()?;
         policy::check(&self.purposes, &self.caller, &self.admin)
     }
@@ -223,6 +230,9 @@ mod tests {
             ("/run/hsmd/admin.sock", "/run/hsmd/service.sock", "share a path"),
             ("identity = \"EK62", "identity = \"EK6", "identity"),
             ("queue_length = 1024", "queue_length = 0", "queue_length"),
+            ("connection_age = \"1h\"", "connection_age = \"2h\"", "connection_age is 1s to 1h"),
+            ("bytes_in_flight = 5", "bytes_in_flight = ", "bytes_in_flight"),
+            ("per_caller = 134217728", "per_caller = 4194304", "bytes_in_flight_per_caller"),
         ];
         for (from, to, expected) in cases {
             assert!(EXAMPLE.contains(from), "{from}");
@@ -230,6 +240,12 @@ mod tests {
             assert!(error.contains(expected), "{to}: {error}");
         }
     }
-            ("bytes_in_flight = 5", "bytes_in_flight = ", "bytes_in_flight"),
-            ("per_caller = 134217728", "per_caller = 4194304", "bytes_in_flight_per_caller"),
+
+    #[test]
+    fn a_session_copy_does_not_go_with_standby() {
+        let copied = EXAMPLE.replacen("session_copy = false", "session_copy = true", 1);
+        assert!(parse(&copied).is_ok());
+        let error = parse(&copied.replacen("standby = false", "standby = true", 1)).unwrap_err();
+        assert!(error.to_string().contains("session_copy does not go with standby"), "{error}");
+    }
 }

@@ -9,6 +9,11 @@ use hsmd::config::Config;
 use hsmd::keylog::chain;
 use hsmd::telemetry;
 
+/// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
+/// (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code for bad usage or configuration, as in sysexits.h.
 const USAGE: u8 = 64;
 
@@ -35,7 +40,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), CommandError> {
     let config = Config::load(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // One: the token's thread is the other that works, and each reply that crosses to a third
+        // thread costs a wake-up (docs/performance.md).
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(CommandError::Runtime)?;

@@ -12,8 +12,11 @@ use crate::PATIENCE;
 
 /// The path of a program that was built beside this test.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let folder = test.ancestors().nth(2).expect("target/debug above target/debug/deps");
+    let test = std::env::current_exe().expect("the path of this program");
+    let mut folder = test.parent().expect("the folder of this program");
+    if folder.ends_with("deps") {
+        folder = folder.parent().expect("target/debug above target/debug/deps");
+    }
     let path = folder.join(name);
     assert!(
         path.exists(),

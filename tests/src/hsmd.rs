@@ -92,6 +92,13 @@ impl Hsmd {
         self
     }
 
+    /// The same hsmd with one more entry of `caller`, `admin` or `token`.
+    #[must_use]
+    pub fn push(mut self, array: &str, entry: toml::Table) -> Self {
+        self.settings = self.settings.push(array, entry);
+        self
+    }
+
     /// The same hsmd without a setting of the top level.
     #[must_use]
     pub fn unset(mut self, key: &str) -> Self {

@@ -36,6 +36,14 @@ impl Settings {
         self
     }
 
+    /// Adds a table to an array of tables of the top level, like `caller`.
+    #[must_use]
+    pub(crate) fn push(mut self, array: &str, table: Table) -> Self {
+        let array = self.0.entry(array).or_insert_with(|| Value::Array(Vec::new()));
+        array.as_array_mut().expect("an array of tables").push(table.into());
+        self
+    }
+
     /// Removes a key of the top level.
     #[must_use]
     pub(crate) fn unset(mut self, key: &str) -> Self {

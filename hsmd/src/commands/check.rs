@@ -5,7 +5,7 @@ mod situation;
 
 use std::sync::Arc;
 
-use hsmd_chain::KeyLog;
+use hsmd_chain::{Event, KeyLog};
 
 use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
@@ -15,7 +15,7 @@ use crate::core::{CoreError, Pending, pending, verify_rows};
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
 use crate::metrics::Metrics;
-use crate::signer::Signer;
+use crate::signer::{Generation, Signer, TokenWorker};
 use crate::start::read_journal;
 use crate::startup::{Known, Plan, Verdict, decide};
 use crate::telemetry::print;
@@ -47,7 +47,7 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
         _ => None,
     };
     let verdict = match &tokens {
-        Some(found) => check_keys(config, found, &rows, &journal, &mut report),
+        Some(found) => check_keys(config, &signer, found, &rows, &journal, &mut report).await,
         None => None,
     };
     stop_signer(&signer, &modules);
@@ -215,8 +215,9 @@ async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Invent
     }
 }
 
-fn check_keys(
+async fn check_keys(
     config: &Config,
+    signer: &Signer,
     found: &[Inventory],
     rows: &Rows,
     journal: &Option<Result<JournalFound, CoreError>>,
@@ -242,5 +243,28 @@ fn check_keys(
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         verdict => report.bad("log and token", verdict.advice()),
     }
+    if let (Verdict::Serve(Plan { active, .. }), Some(log)) = (&verdict, log)
+        && config.token[active.token].session_copy
+    {
+        check_copy(&signer.workers()[active.token], log.head().event(), &active.id, report).await;
+    }
     Some(verdict)
+}
+
+/// Says whether the active key can be copied to a session, by doing it.
+async fn check_copy(worker: &TokenWorker, head: &Event, id: &[u8], report: &mut Report) {
+    let (generation, id) = (Arc::new(Generation::of(head)), id.to_vec());
+    let copied = worker
+        .run(move |slot| slot.activate(generation, id).map(|()| slot.signs_with_a_copy()))
+        .await;
+    match copied {
+        Ok(Ok(true)) => report.good("session copy", "is made of the active key"),
+        Ok(Ok(false)) => report.note(
+            "session copy",
+            "can't be made of the active key, which signs itself until it is rotated: only keys that \
+             were generated with session_copy = true can be copied, and not by every token",
+        ),
+        Ok(Err(error)) => report.bad("session copy", &chain(&error)),
+        Err(error) => report.bad("session copy", &chain(&error)),
+    }
 }

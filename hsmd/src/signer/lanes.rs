@@ -1,6 +1,7 @@
 //! The lanes before a token: admin work ahead, signing requests in turn, bounded.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -53,12 +54,12 @@ impl Queued {
     }
 
     /// How long it has waited, for a batch since its last turn.
-    pub(super) fn waited(&self) -> Duration {
-        self.since.elapsed()
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 
-    pub(super) fn is_expired(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     pub(super) fn refuse(self, error: SignError) {
@@ -105,12 +106,19 @@ impl State {
 pub(super) struct Lanes {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether anything has been changed since the thread last looked.
+    news: AtomicBool,
     capacity: usize,
 }
 
 impl Lanes {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            news: AtomicBool::new(false),
+            capacity,
+        }
     }
 
     pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
@@ -123,8 +131,21 @@ impl Lanes {
         }
         state.jobs.push_back(job);
         drop(state);
-        self.changed.notify_one();
+        self.tell();
         Ok(())
+    }
+
+    fn tell(&self) {
+        self.news.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Looks out for news for a moment, without going to sleep.
+    pub(super) fn look(&self, time: Duration) {
+        let begun = Instant::now();
+        while !self.news.swap(false, Ordering::Acquire) && begun.elapsed() < time {
+            std::hint::spin_loop();
+        }
     }
 
     /// Puts work before everything but earlier work; false when the thread has stopped.
@@ -135,7 +156,7 @@ impl Lanes {
         }
         state.work.push_back(work);
         drop(state);
-        self.changed.notify_one();
+        self.tell();
         true
     }
 
@@ -154,7 +175,7 @@ impl Lanes {
     /// Holds signing requests back, or lets them go on.
     pub(super) fn hold(&self, held: bool) {
         self.state.lock().held = held;
-        self.changed.notify_one();
+        self.tell();
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -170,7 +191,14 @@ impl Lanes {
         state.stopping = true;
         state.held = false;
         drop(state);
-        self.changed.notify_one();
+        self.tell();
+    }
+
+    /// The next signing request, when nothing else is to be done before it and nothing to wait for.
+    pub(super) fn next_queued(&self) -> Option<Queued> {
+        let mut state = self.state.lock();
+        let in_turn = state.work.is_empty() && !state.held && state.reserved().is_none();
+        if in_turn { state.jobs.pop_front() } else { None }
     }
 
     /// Waits for something to do, at most for `patience`.

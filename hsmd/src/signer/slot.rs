@@ -3,6 +3,7 @@
 //! Nothing else opens a session. A session that is lost is opened again here, its keys found again and
 //! bound again by a verified signature, with backoff and without a restart.
 
+mod binding;
 mod session;
 
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use super::pulse::Pulse;
 use super::{Document, Gate, Generation, SignError, Signed};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
-use crate::token::{self, Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
+use crate::token::{self, Class, Inventory, Modules, OpenToken, TokenError};
+use binding::{Bound, bind};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_AT_MOST: Duration = Duration::from_secs(2);
@@ -58,7 +60,7 @@ struct Active {
     generation: Arc<Generation>,
     /// CKA_ID of its key.
     id: Vec<u8>,
-    key: Option<KeyHandle>,
+    key: Option<Bound>,
 }
 
 impl Slot {
@@ -223,14 +225,16 @@ impl Slot {
         let key = self.timed(true, |slot| {
             slot.with_session(|session| bind(session, &generation, &id, &clock))
         })?;
-        self.active = Some(Active { generation, id, key: Some(key) });
+        let before = self.active.replace(Active { generation, id, key: Some(key) });
         self.verified_at = Some(Instant::now());
+        self.release(before.and_then(|before| before.key));
         Ok(())
     }
 
     /// Makes no generation sign here.
     pub fn deactivate(&mut self) {
-        self.active = None;
+        let before = self.active.take();
+        self.release(before.and_then(|before| before.key));
     }
 
     /// The generation that signs here.
@@ -296,7 +300,7 @@ impl Slot {
         // Under load nobody asks for health signatures: then a caller's is looked at as often.
         let due = self.verified_at.is_none_or(|at| at.elapsed() >= self.config.health_interval);
         let public_key = active.generation.public_key();
-        let result = session.sign(key, input).and_then(|signature| {
+        let result = session.sign(key.handle(), input).and_then(|signature| {
             if due && public_key.verify(body.text().as_bytes(), &signature).is_err() {
                 return Err(TokenError::Nonsense("a signature that does not verify"));
             }
@@ -325,18 +329,4 @@ impl Slot {
     fn journal_label(&self) -> String {
         format!("hsmd-journal:{}", self.config.key_label)
     }
-}
-
-/// The key that signs for a generation, shown by a health body.
-fn bind(
-    session: &OpenToken,
-    generation: &Generation,
-    id: &[u8],
-    clock: &Clock,
-) -> Result<KeyHandle, TokenError> {
-    let now = clock.now().map_err(|_| TokenError::Nonsense("no usable clock"))?;
-    let body = generation.health_body(now);
-    let (key, _) =
-        session.sign_as(id, generation.public_key(), &body.signing_input(), body.text())?;
-    Ok(key)
 }

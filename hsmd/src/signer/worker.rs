@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::lanes::{Job, Lanes, Next, Queued};
 use super::pulse::Pulse;
 use super::slot::TokenReport;
-use super::{Gate, SignError, Slot};
+use super::{Gate, SignError, Signed, Slot};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
 use crate::metrics::TokenMetrics;
@@ -20,6 +20,19 @@ use crate::token::Modules;
 
 /// How often the thread looks after a lost session when nothing else comes.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long the thread looks for the next request without going to sleep: to be woken takes longer than
+/// a signature of a quick token.
+const AWAKE: Duration = Duration::from_micros(100);
+
+/// How many replies are handed over together under load.
+const TOGETHER: usize = 8;
+
+/// A device that takes longer for a signature is not worth the wait for others.
+const QUICK: Duration = Duration::from_micros(100);
+
+/// A reply that is ready, and who waits for it.
+type Reply = (oneshot::Sender<Result<Signed, SignError>>, Result<Signed, SignError>);
 
 /// A token and its thread.
 pub struct TokenWorker {
@@ -160,8 +173,15 @@ impl fmt::Debug for TokenWorker {
 }
 
 fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
+    let mut followed = false;
     loop {
+        let begun = Instant::now();
+        // Where requests follow each other at once, the thread stays awake for the next.
+        if followed {
+            lanes.look(AWAKE);
+        }
         let next = lanes.next(PATIENCE);
+        followed = matches!(next, Next::Sign(_)) && begun.elapsed() < 2 * AWAKE;
         pulse.turn();
         let mut slot = slot.lock();
         match next {
@@ -170,7 +190,7 @@ fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
                 work(&mut slot);
                 pulse.end_work();
             }
-            Next::Sign(job) => sign(lanes, &mut slot, pulse, job),
+            Next::Sign(first) => sign_all(lanes, &mut slot, pulse, first),
             Next::Refuse(job, error) => job.refuse(error),
             Next::Idle => {
                 pulse.begin_work();
@@ -185,21 +205,49 @@ fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
     }
 }
 
+/// Signs what is queued, as long as nothing goes before it. Replies are handed over together, for each
+/// handing over may wake a sleeping thread, unless the device is so slow that this is nothing to it.
+fn sign_all(lanes: &Lanes, slot: &mut Slot, pulse: &Pulse, first: Queued) {
+    let mut replies = Vec::with_capacity(TOGETHER);
+    let mut next = Some(first);
+    while let Some(queued) = next {
+        pulse.turn();
+        let begun = Instant::now();
+        sign(lanes, slot, pulse, queued, begun, &mut replies);
+        if replies.len() == TOGETHER || begun.elapsed() > QUICK {
+            hand_over(&mut replies);
+        }
+        next = lanes.next_queued();
+    }
+    hand_over(&mut replies);
+}
+
+fn hand_over(replies: &mut Vec<Reply>) {
+    for (reply, result) in replies.drain(..) {
+        // A caller who has left does not mind.
+        drop(reply.send(result));
+    }
+}
+
 /// Signs one document of a job. A batch goes back into the lane for the next, so that neither admin
 /// work nor other callers wait for all of it.
-fn sign(lanes: &Lanes, slot: &mut Slot, pulse: &Pulse, mut queued: Queued) {
+fn sign(
+    lanes: &Lanes,
+    slot: &mut Slot,
+    pulse: &Pulse,
+    mut queued: Queued,
+    now: Instant,
+    replies: &mut Vec<Reply>,
+) {
     if queued.is_given_up() {
         return;
     }
-    if queued.is_expired() {
+    if queued.is_expired(now) {
         return queued.refuse(SignError::Expired);
     }
-    pulse.waited(queued.waited());
+    pulse.waited(queued.waited(now));
     match queued.job {
-        Job::One { document, reply } => {
-            // A caller who has left does not mind.
-            drop(reply.send(slot.sign(&document)));
-        }
+        Job::One { document, reply } => replies.push((reply, slot.sign(&document))),
         Job::Batch { ref mut rest, ref mut signed, .. } => {
             let result = rest.next().map(|document| slot.sign(&document));
             match result {

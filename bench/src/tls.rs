@@ -1,0 +1,66 @@
+//! The daemon's TCP listener with mutual TLS, and a connection to it.
+
+use hsmd_tests::Hsmd;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+const SERVER: &str = "hsmd.bench";
+const CALLER: &str = "caller.bench";
+
+/// An authority, and what a caller of its needs.
+pub(crate) struct Tls {
+    authority: String,
+    caller: (String, String),
+    address: std::net::SocketAddr,
+}
+
+impl Tls {
+    /// Lets the daemon listen for a caller who may do what the one on the Unix socket may.
+    pub(crate) fn configure(hsmd: Hsmd) -> (Hsmd, Self) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let authority = params.self_signed(&key).expect("an authority").pem();
+        let issuer = Issuer::new(params, key);
+        let issue = |name: &str| {
+            let key = KeyPair::generate().expect("a key");
+            let params = CertificateParams::new([name.to_owned()]).expect("a name");
+            let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+            (certificate.pem(), key.serialize_pem())
+        };
+        let (certificate, key) = issue(SERVER);
+        hsmd_tests::write_private(&hsmd.path("tls.crt"), &certificate);
+        hsmd_tests::write_private(&hsmd.path("tls.key"), &key);
+        hsmd_tests::write_private(&hsmd.path("ca.crt"), &authority);
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = free.local_addr().expect("its address");
+        let caller = toml::toml! {
+            name = "remote"
+            san = "caller.bench"
+            endorse = ["access"]
+            sign = ["document"]
+            max_ttl = "24h"
+        };
+        let hsmd = hsmd
+            .set("listen.tls.address", address.to_string())
+            .set("listen.tls.certificate", "@/tls.crt")
+            .set("listen.tls.key", "@/tls.key")
+            .set("listen.tls.client_ca", "@/ca.crt")
+            .push("caller", caller);
+        (hsmd, Self { authority, caller: issue(CALLER), address })
+    }
+
+    /// A connection as that caller.
+    pub(crate) async fn connect(&self) -> Channel {
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.authority))
+            .identity(Identity::from_pem(&self.caller.0, &self.caller.1))
+            .domain_name(SERVER);
+        Endpoint::from_shared(format!("https://{}", self.address))
+            .and_then(|endpoint| endpoint.tls_config(config))
+            .expect("an endpoint")
+            .connect()
+            .await
+            .expect("a connection to hsmd")
+    }
+}
