@@ -16,8 +16,9 @@ const HOLD_AT_MOST: Duration = Duration::from_secs(2);
 pub(super) type Work = Box<dyn FnOnce(&mut Slot) + Send>;
 
 /// How long the token stays free for the next piece of admin work after one: without it, a rotation of
-/// several pieces would wait for a whole signature of a slow device before each.
-const BETWEEN_PIECES: Duration = Duration::from_millis(20);
+/// several pieces would wait for a whole signature of a slow device before each. It covers a COMMIT, so
+/// that a rotation waits once; a database that takes longer does not stop signing.
+const BETWEEN_PIECES: Duration = Duration::from_millis(50);
 
 /// What a caller waits for.
 #[derive(Debug)]
