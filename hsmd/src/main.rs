@@ -10,7 +10,9 @@ use hsmd::keylog::chain;
 use hsmd::telemetry;
 
 /// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
-/// (docs/performance.md).
+/// (docs/performance.md). Not where tests kill the daemon and set its clock: libfaketime asks for memory
+/// before this allocator can give any, and both die of it.
+#[cfg(not(feature = "failpoints"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
