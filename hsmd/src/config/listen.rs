@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+use super::duration;
 
 /// The listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -84,6 +87,9 @@ pub struct LimitsConfig {
     pub connections_per_caller: usize,
     /// Calls at once on one connection.
     pub streams_per_connection: u32,
+    /// How long a connection lives: then its caller has to show its certificate again.
+    #[serde(deserialize_with = "duration")]
+    pub connection_age: Duration,
     /// Bytes of service calls in flight, requests and replies, over all service listeners.
     pub bytes_in_flight: usize,
     /// Those of one user, or from one address.
@@ -96,6 +102,7 @@ impl Default for LimitsConfig {
             connections: 4096,
             connections_per_caller: 512,
             streams_per_connection: 256,
+            connection_age: Duration::from_secs(3600),
             bytes_in_flight: 512 * 1024 * 1024,
             bytes_in_flight_per_caller: 128 * 1024 * 1024,
         }
@@ -136,6 +143,9 @@ impl LimitsConfig {
         }
         if self.streams_per_connection == 0 {
             return Err("limits: streams_per_connection is 0".into());
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.connection_age) {
+            return Err("limits: connection_age is 1s to 1h".into());
         }
         if self.bytes_in_flight_per_caller < LARGEST_CALL
             || self.bytes_in_flight < self.bytes_in_flight_per_caller

@@ -28,9 +28,11 @@ type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Connection {
     stream: Stream,
     arrived: Arrived,
-    /// Done when the connection must close: the preface did not come, or authorities changed.
+    /// Done when the connection must close: the preface did not come, authorities changed, or its time
+    /// is over.
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
+    old: Closing,
     /// Why it is closed.
     closed: Option<&'static str>,
     received: usize,
@@ -63,6 +65,7 @@ impl Connection {
             arrived: Arrived { peer: Arc::new(peer), share: slot.share().clone() },
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
             revoked,
+            old: Box::pin(tokio::time::sleep(slot.lifetime())),
             closed: None,
             received: 0,
             _slot: slot,
@@ -85,6 +88,9 @@ impl Connection {
         {
             self.revoked = None;
             self.closed = Some("the client authorities have changed");
+        }
+        if self.closed.is_none() && self.old.as_mut().poll(cx).is_ready() {
+            self.closed = Some("the connection has lived long enough");
         }
         match self.closed {
             None => Ok(()),

@@ -4,11 +4,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::share::{Purse, Share};
 use crate::config::LimitsConfig;
+
+/// How long calls on a connection that has lived long enough may go on: as long again, a minute at the
+/// most.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +50,7 @@ struct Account {
 pub(super) struct Slot {
     origin: Origin,
     share: Share,
+    lifetime: Duration,
     open: Arc<Mutex<Open>>,
 }
 
@@ -70,7 +76,8 @@ impl Limit {
         account.connections += 1;
         let share = Share::new(Arc::clone(&self.bytes), Arc::clone(&account.bytes));
         open.all += 1;
-        Some(Slot { origin, share, open: Arc::clone(&self.open) })
+        let age = self.limits.connection_age;
+        Some(Slot { origin, share, lifetime: age + age.min(GRACE), open: Arc::clone(&self.open) })
     }
 }
 
@@ -78,6 +85,11 @@ impl Slot {
     /// What calls on this connection take from.
     pub(super) fn share(&self) -> &Share {
         &self.share
+    }
+
+    /// After which time the connection is closed, whatever goes on on it.
+    pub(super) fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 }
 

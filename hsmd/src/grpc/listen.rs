@@ -35,10 +35,6 @@ use crate::state::{Phase, Shared};
 /// Accepted connections that wait for the server.
 const BACKLOG: usize = 64;
 
-/// A connection lives this long at the most, so that a caller's certificate is asked for again.
-const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3600);
-const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(60);
-
 /// Bound sockets, not yet served. The socket files that we made go when it is dropped.
 #[derive(Debug)]
 pub struct Listeners {
@@ -193,8 +189,9 @@ fn server(limits: &LimitsConfig) -> Server {
         .http2_max_pending_accept_reset_streams(Some(20))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_connection_age(MAX_CONNECTION_AGE)
-        .max_connection_age_grace(CONNECTION_AGE_GRACE)
+        // With a grace of its own the server would not tell the client, only cut it off after both: here
+        // the connection does that.
+        .max_connection_age(limits.connection_age)
 }
 
 fn reflection() -> Result<

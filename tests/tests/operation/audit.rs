@@ -218,6 +218,21 @@ async fn a_call_without_a_fit_id_gets_one() {
 }
 
 #[tokio::test]
+async fn records_go_to_standard_error_by_default() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let request = called(v1::SignRequest { payload: "{".into() }, "told-in-the-journal");
+    daemon.signer.clone().sign(request).await.unwrap_err();
+    let record = until("the record", async || {
+        let log = daemon.log_text();
+        let mut records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        records.find(|record| record["request_id"] == "told-in-the-journal")
+    })
+    .await;
+    assert_eq!([text(&record, "caller"), text(&record, "outcome")], ["tester", "InvalidArgument"]);
+}
+
+#[tokio::test]
 async fn a_full_file_is_turned_over_and_a_restart_goes_on() {
     let hsmd =
         with_records(Hsmd::initialised().await).set("audit.max_bytes", 4000).set("audit.keep", 2);

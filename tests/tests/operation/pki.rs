@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
@@ -123,6 +122,3 @@ fn replace(path: &Path, text: &str) {
     std::fs::write(&draft, text).unwrap();
     std::fs::rename(draft, path).unwrap();
 }
-
-/// The daemon looks at its files once a second, and the promise is three.
-pub(crate) const RELOADED_WITHIN: Duration = Duration::from_secs(3);

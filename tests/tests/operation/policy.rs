@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, Refusal, Rpc, within};
+use hsmd_tests::{Daemon, Hsmd, Refusal, Rpc, until};
 use tonic::Code;
 
 use crate::{DOCUMENT, HOUR, Tls, assert_refused, hang_up, head, reload, service_key};
@@ -222,10 +222,7 @@ async fn new_rights_hold_at_once_on_open_connections() {
     reload(&hsmd, &daemon, |table| drop(table["caller"].as_array_mut().unwrap().remove(2))).await;
     assert_refused(rpc.sign(OTHER).await, Code::PermissionDenied, "CALLER_UNKNOWN");
     // An open watch is judged again at its next heartbeat.
-    let end = within(std::time::Duration::from_secs(10), "the watch ends", async || {
-        watch.message().await.err()
-    })
-    .await;
+    let end = until("the watch ends", async || watch.message().await.err()).await;
     assert_refused::<()>(Err(end.into()), Code::PermissionDenied, "CALLER_UNKNOWN");
     assert_eq!(remote.connections(), 1);
 }

@@ -77,7 +77,8 @@ async fn a_daemon_at_work_tells_no_secret() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
 
-    // A token that goes, and comes back with another PIN in the file.
+    // A token that goes, and comes back with another PIN in the file; after the taint is heard of.
+    daemon.ready().await;
     let unplugged = hsmd.token.unplug();
     until("not ready", async || (!daemon.is_serving("").await).then_some(())).await;
     hsmd.write_pin(WRONG_PIN);

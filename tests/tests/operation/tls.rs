@@ -1,7 +1,7 @@
 //! Who gets in over mutual TLS, and as whom.
 
 use hsmd_proto::v1;
-use hsmd_tests::Hsmd;
+use hsmd_tests::{Hsmd, PATIENCE, until};
 use tonic::Code;
 
 use crate::pki::{Authority, in_seconds};
@@ -132,4 +132,24 @@ async fn tls_1_2_is_spoken_where_configured() {
     let config = tls.servers.client_of(None, &rustls::version::TLS12);
     let refused = Dial::tls(tls.address, config).refused().await;
     assert!(refused.contains("CertificateRequired") || refused.contains("HandshakeFailure"));
+}
+
+/// So that a certificate that was revoked by other means is asked for again.
+#[tokio::test]
+async fn a_connection_lives_as_long_as_configured() {
+    let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLERS));
+    let hsmd = hsmd.set("limits.connection_age", "1s");
+    let _daemon = hsmd.serve().await;
+    let remote = tls.dial(&[URI]).remote(&hsmd);
+    until("the third connection", async || {
+        head(&remote.rpc).await.expect("each call finds a connection");
+        (remote.connections() >= 3).then_some(())
+    })
+    .await;
+    // A call without end does not keep its connection.
+    let request = v1::WatchEventsRequest { from_sequence: 0 };
+    let mut watch = remote.rpc.key_log.clone().watch_events(request).await.unwrap().into_inner();
+    let ended = async { while let Ok(Some(_)) = watch.message().await {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
+    hsmd.set("limits.connection_age", "2h").run(&["check"]).await.ended(64, "1s to 1h");
 }

@@ -4,13 +4,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, Refusal, until, within};
+use hsmd_tests::{Daemon, Hsmd, PATIENCE, Refusal, until};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tonic::Code;
 
 use crate::errors::assert_documented;
-use crate::pki::{Authority, Credentials, Files, RELOADED_WITHIN, in_seconds};
+use crate::pki::{Authority, Credentials, Files, in_seconds};
 use crate::remote::Dial;
 use crate::{DOCUMENT, Tls, assert_refused, head, with_callers};
 
@@ -44,10 +44,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     for _ in 0..2 {
         let renewed = tls.server();
         Files(&hsmd).write(&renewed, &tls.clients.pem);
-        within(RELOADED_WITHIN, "the new certificate", async || {
-            shows(&dial, &renewed).await.then_some(())
-        })
-        .await;
+        until("the new certificate", async || shows(&dial, &renewed).await.then_some(())).await;
     }
     head(&open.rpc).await.unwrap();
     assert_eq!(open.connections(), 1, "the same authorities: an open connection goes on");
@@ -73,10 +70,7 @@ async fn half_replaced_files_leave_the_old_ones_in_force() {
     head(&dial.remote(&hsmd).rpc).await.unwrap();
 
     Files(&hsmd).write_client_ca(&tls.clients.pem);
-    within(RELOADED_WITHIN, "the rest of the files", async || {
-        shows(&dial, &renewed).await.then_some(())
-    })
-    .await;
+    until("the rest of the files", async || shows(&dial, &renewed).await.then_some(())).await;
 }
 
 #[tokio::test]
@@ -129,7 +123,7 @@ async fn a_new_client_authority_closes_what_the_old_one_let_in() {
         while let Ok(Some(_)) = watch.message().await {}
         idle.closed().await;
     };
-    tokio::time::timeout(RELOADED_WITHIN, closed).await.expect("open connections are closed");
+    tokio::time::timeout(PATIENCE, closed).await.expect("open connections are closed");
     head(&remote.rpc).await.expect("the old certificate is still good");
     assert_eq!(remote.connections(), 2);
     let new = tls.dial_with(&next.issue(&[NAME])).remote(&hsmd);
@@ -137,7 +131,7 @@ async fn a_new_client_authority_closes_what_the_old_one_let_in() {
 
     let idle = old.greeted().await.unwrap();
     Files(&hsmd).write_client_ca(&next.pem);
-    tokio::time::timeout(RELOADED_WITHIN, idle.closed()).await.expect("closed");
+    tokio::time::timeout(PATIENCE, idle.closed()).await.expect("closed");
     let refused = old.refused().await;
     assert!(refused.contains("UnknownCA"), "{refused}");
     assert_eq!(head(&remote.rpc).await.unwrap_err().reason, "", "there is no connection");
@@ -148,7 +142,7 @@ async fn a_new_client_authority_closes_what_the_old_one_let_in() {
 #[tokio::test]
 async fn a_certificate_that_ends_is_refused_on_its_open_connection() {
     let (hsmd, tls, _daemon) = serving().await;
-    let short = tls.clients.issue_until(&[NAME], in_seconds(4));
+    let short = tls.clients.issue_until(&[NAME], in_seconds(8));
     let remote = tls.dial_with(&short).remote(&hsmd);
     let request = v1::WatchEventsRequest { from_sequence: 0 };
     let mut watch = remote.rpc.key_log.clone().watch_events(request).await.unwrap().into_inner();

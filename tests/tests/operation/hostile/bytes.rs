@@ -9,7 +9,6 @@ use super::frames::{
     headers, message, next,
 };
 use super::{Arena, for_ever};
-use crate::DOCUMENT;
 use crate::errors::assert_documented;
 use crate::remote::Wire;
 
@@ -19,12 +18,12 @@ const MOST: i64 = 8 * 1024 * 1024;
 /// Calls on one connection, each with this body in one frame.
 const CALLS: u32 = 200;
 
-async fn arena() -> Arena {
-    Arena::with(|hsmd| hsmd.set("limits.bytes_in_flight_per_caller", MOST)).await
-}
+/// What the hostile caller does: calls with settings of their connection, a path, and a frame's flags
+/// and payload as their body.
+type Calls<'a> = (&'a [u8], &'a str, u8, &'a [u8]);
 
 /// Many calls on one connection; what of them the daemon refuses stays unread.
-async fn calls(arena: &Arena, settings: &[u8], path: &str, flags: u8, body: &[u8]) -> Wire {
+async fn make(arena: &Arena, (settings, path, flags, body): Calls<'_>) -> Wire {
     let mut wire = begin(&arena.hostile(), settings).await;
     next(&mut wire, SETTINGS).await.unwrap();
     wire.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap();
@@ -36,38 +35,36 @@ async fn calls(arena: &Arena, settings: &[u8], path: &str, flags: u8, body: &[u8
     wire
 }
 
-/// The hostile caller has had its share, nobody else notices, and it gets it back when it lets go.
-async fn has_had_its_share(arena: Arena, held: Vec<Wire>) {
+/// The hostile caller takes its share, nobody else notices, and it gets it back when it lets go.
+async fn a_share_and_no_more(calls: Calls<'_>) {
+    let arena = Arena::with(|hsmd| hsmd.set("limits.bytes_in_flight_per_caller", MOST)).await;
     let hostile = arena.hostile().remote(&arena.hsmd).rpc;
-    let refusal = until("it has had its share", async || hostile.sign(DOCUMENT).await.err()).await;
+    // Larger than each of the calls: where it fits, another of them does.
+    let large = format!(r#"{{"purpose":"document","text":"{}"}}"#, "a".repeat(8_000));
+    let mut held = Vec::new();
+    let refusal = until("it has had its share", async || {
+        held.push(make(&arena, calls).await);
+        hostile.sign(&large).await.err()
+    })
+    .await;
     assert!(refusal.message.contains(&MOST.to_string()), "{refusal:?}");
     assert_documented::<()>("BYTES_IN_FLIGHT", Err(refusal));
     arena.is_served().await;
-    let held_by_the_daemon = arena.daemon.resident_kib();
+    let resident = arena.daemon.resident_kib();
+    assert!(resident < 256 * 1024, "{resident} KiB");
     drop(held);
-    until("its share again", async || hostile.sign(DOCUMENT).await.ok()).await;
-    assert!(held_by_the_daemon < 256 * 1024, "{held_by_the_daemon} KiB");
+    until("its share again", async || hostile.sign(&large).await.ok()).await;
     arena.survives(for_ever(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_are_never_finished_take_a_callers_share_and_no_more() {
-    let arena = arena().await;
-    let mut held = Vec::new();
     // What one connection may send before the daemon has read it is less than a mebibyte.
     let part = &message(&[0; 60_000])[..4_000];
-    for _ in 0..4 {
-        held.push(calls(&arena, &[], SIGN, 0, part).await);
-    }
-    has_had_its_share(arena, held).await;
+    a_share_and_no_more((&[], SIGN, 0, part)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_that_are_never_taken_take_a_callers_share_and_no_more() {
-    let arena = arena().await;
-    let mut held = Vec::new();
-    for _ in 0..4 {
-        held.push(calls(&arena, &NO_WINDOW, LIST, END_STREAM, &message(&[])).await);
-    }
-    has_had_its_share(arena, held).await;
+    a_share_and_no_more((&NO_WINDOW, LIST, END_STREAM, &message(&[]))).await;
 }

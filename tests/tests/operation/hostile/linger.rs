@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_tests::within;
+use hsmd_tests::{PATIENCE, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -10,10 +10,6 @@ use tokio::task::JoinSet;
 use super::frames::{DATA, END_STREAM, NO_WINDOW, SIGN, WATCH, half_a_call, message, next};
 use super::{Arena, ELSEWHERE, for_ever};
 use crate::remote::{Dial, PREFACE};
-
-/// Who trickles the preface, or nothing, is closed after ten seconds; who trickles a handshake after
-/// five.
-const CLOSED_WITHIN: Duration = Duration::from_secs(13);
 
 /// Writes a byte a second; returns when the daemon closes the connection.
 async fn trickle(wire: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: &[u8]) {
@@ -26,7 +22,8 @@ async fn trickle(wire: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: 
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) => {}
             Err(_) => {
-                assert!(began.elapsed() < CLOSED_WITHIN, "a slow loris is still connected");
+                // The daemon's patience is ten seconds; a loaded machine's scheduler takes its time.
+                assert!(began.elapsed() < PATIENCE, "a slow loris is still connected");
                 let Some(byte) = rest.next() else { continue };
                 if wire.write_all(&[*byte]).await.is_err() {
                     break;
@@ -36,7 +33,12 @@ async fn trickle(wire: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: 
     }
 }
 
+/// Both take their time, so they take it together.
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_next_to_nothing_is_closed() {
+    tokio::join!(slow_lorises_are_closed(), half_open_watches_are_closed());
+}
+
 async fn slow_lorises_are_closed() {
     let arena = Arena::new().await;
     let (address, socket) = (arena.tls.address, arena.hsmd.path("service.sock"));
@@ -77,9 +79,8 @@ async fn calls_that_never_end_hold_up_nobody() {
 }
 
 /// Watchers that are there and read nothing: some let the daemon send nothing (a window of 0), some
-/// do not answer its pings.
-#[tokio::test(flavor = "multi_thread")]
-async fn half_open_watches_are_closed_and_slow_readers_hold_up_nobody() {
+/// do not answer its pings. They hold up nobody.
+async fn half_open_watches_are_closed() {
     let arena = Arena::new().await;
     let hostile = arena.hostile();
     // from_sequence 0 is the empty message.
@@ -93,7 +94,7 @@ async fn half_open_watches_are_closed_and_slow_readers_hold_up_nobody() {
     arena.is_served().await;
     // A proper watcher still gets every event at once; all this while nobody answers a ping.
     arena.daemon.rotate_head().await;
-    within(Duration::from_secs(50), "half-open watches are closed", async || {
+    within(3 * PATIENCE, "half-open watches are closed", async || {
         let mut seen = [0; 4096];
         let read = tokio::time::timeout(Duration::from_millis(100), half_open.read(&mut seen));
         matches!(read.await, Ok(Ok(0) | Err(_))).then_some(())
