@@ -133,7 +133,7 @@ impl Default for LimitsConfig {
             body: 16 * 1024,
             challenges_per_minute: 600,
             requests_per_second: 1000,
-            requests_per_second_per_address: 200,
+            requests_per_second_per_address: 500,
             trusted_proxies: Vec::new(),
         }
     }

@@ -22,17 +22,32 @@ fn only(answers: &[Answer], asked: &[Asked], allowed: &[Outcome]) {
     }
 }
 
+/// Asks with a revoked device until it is refused as that, which Redis has forgotten: it is never served.
+async fn stays_revoked(user: &User, fleet: &Fleet) {
+    let revoked = Outcome::Refused(403, String::new());
+    until("Redis holds the revocation again", async || {
+        let outcome = user.access(&fleet.face).await;
+        assert_ne!(outcome, Outcome::Accepted, "a revoked device is served");
+        (outcome == revoked).then_some(())
+    })
+    .await;
+}
+
 const AUTH: [Asked; 2] = [Asked::Auth(0), Asked::Auth(1)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_flushed() {
     let mut fleet = Fleet::start().await;
+    let revoked = User::revoked(&fleet.face).await;
     let (used, _) = User::enrol(&fleet.face).await.request();
     let app = fleet.face.app.clone();
     assert_eq!(app.post("/foo/bar", used.clone()).await.0, 200);
     let (answers, _) = under_load("Redis flushed", &mut fleet, async |fleet, _| {
         fleet.redis.flush().await.unwrap();
+        let over = Instant::now();
         assert_ne!(app.post("/foo/bar", used.clone()).await.0, 200, "its nonce is forgotten");
+        stays_revoked(&revoked, fleet).await;
+        over
     })
     .await;
     // A server notices within a second that its key is not published any more; until then users find
@@ -46,12 +61,16 @@ async fn redis_is_flushed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_down_and_comes_back() {
     let mut fleet = Fleet::start().await;
+    let revoked = User::revoked(&fleet.face).await;
     let (answers, _) = under_load("Redis down and back", &mut fleet, async |fleet, answers| {
         fleet.redis.kill().await.unwrap();
         for asked in ALL {
             saw(answers, asked, &unavailable()).await;
         }
         fleet.redis.restart().await.unwrap();
+        let over = Instant::now();
+        stays_revoked(&revoked, fleet).await;
+        over
     })
     .await;
     let unknown_token = Outcome::Refused(401, "BA000".into());
@@ -71,6 +90,7 @@ async fn postgres_is_restarted() {
         }
         fleet.accounts.start_server();
         fleet.hsmd.database.start_server();
+        Instant::now()
     })
     .await;
     only(&answers, &[Asked::App], &[]);
@@ -88,6 +108,7 @@ async fn hsmd_is_down_and_comes_back() {
         fleet.daemon.take().unwrap().kill().await;
         accepted_again(answers, Instant::now()).await;
         fleet.daemon = Some(fleet.hsmd.serve().await);
+        Instant::now()
     })
     .await;
     only(&answers, &ALL, &[]);
@@ -101,6 +122,7 @@ async fn hsmd_is_tainted_under_load() {
     let mut fleet = Fleet::start().await;
     let (answers, endorsed) = under_load("hsmd tainted", &mut fleet, async |fleet, _| {
         fleet.daemon().taint_head().await;
+        Instant::now()
     })
     .await;
     let dead_token = Outcome::Refused(401, "BA000".into());

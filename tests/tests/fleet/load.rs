@@ -33,13 +33,13 @@ pub(crate) type Answers = Arc<Mutex<Vec<Answer>>>;
 /// Everybody who can be asked.
 pub(crate) const ALL: [Asked; 3] = [Asked::App, Asked::Auth(0), Asked::Auth(1)];
 
-/// Lets one user keep asking each service while `fault` runs, from before it until each has accepted
-/// again, and prints what the user saw. The answers come back, and since when every key was published
-/// and endorsed again: from then on nobody may see a reply that nobody vouches for.
+/// Lets one user keep asking each service while `fault` runs, which says when it was over, until each
+/// has accepted again, and prints what the user saw. The answers come back, and since when every key was
+/// published and endorsed again: from then on nobody may see a reply that nobody vouches for.
 pub(crate) async fn under_load(
     name: &str,
     fleet: &mut Fleet,
-    fault: impl AsyncFnOnce(&mut Fleet, &Answers),
+    fault: impl AsyncFnOnce(&mut Fleet, &Answers) -> Instant,
 ) -> (Vec<Answer>, Instant) {
     let answers = Answers::default();
     let user = User::enrol(&fleet.face).await;
@@ -47,8 +47,7 @@ pub(crate) async fn under_load(
     let begun = Instant::now();
     accepted_again(&answers, begun).await;
     let fault_begun = Instant::now();
-    fault(fleet, &answers).await;
-    let over = Instant::now();
+    let over = fault(fleet, &answers).await;
     fleet.endorsed().await;
     let endorsed = Instant::now();
     accepted_again(&answers, endorsed).await;

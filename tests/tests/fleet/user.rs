@@ -4,7 +4,9 @@ use hsmd_chain::{Digest, SignedBody};
 use hsmd_client::{CheckError, Clock, VerifiedLog};
 use hsmd_protocol::access::AccessMembers;
 use hsmd_protocol::client::{self, ErrorReply, KeyChain, Outgoing};
-use hsmd_protocol::{CreateAccount, Operation, PrivateKey, Reply, key_hash};
+use hsmd_protocol::{
+    CreateAccount, DeviceReference, Operation, PrivateKey, Reply, UnlinkDevice, key_hash,
+};
 use hsmd_service::random;
 use http_body_util::BodyExt;
 use hyper_util::{client::legacy, client::legacy::connect::HttpConnector, rt::TokioExecutor};
@@ -71,8 +73,23 @@ impl Http {
 impl User {
     /// Makes an account and a session; everything must go well.
     pub(crate) async fn enrol(fleet: &Face) -> Self {
+        Self::enrol_device(fleet).await.0
+    }
+
+    /// The same, and then unlinks the device.
+    pub(crate) async fn revoked(fleet: &Face) -> Self {
+        let (user, device, keys) = Self::enrol_device(fleet).await;
+        let reveal = keys.reveal(1).unwrap();
+        let authentication = client::rotation(user.identity, device, &reveal);
+        let unlink = UnlinkDevice { authentication, link: DeviceReference { device } };
+        let unlink = Outgoing::signed(&unlink, random::nonce(), reveal.key);
+        send(&fleet.auth[0], &unlink).await;
+        user
+    }
+
+    async fn enrol_device(fleet: &Face) -> (Self, Digest, KeyChain) {
         let auth = &fleet.auth[0];
-        let chain = || KeyChain::from_keys([random::key(), random::key()]).unwrap();
+        let chain = || KeyChain::from_keys(std::iter::repeat_with(random::key).take(3)).unwrap();
         let (keys, session) = (chain(), chain());
         let new = client::new_account(&keys, key_hash(random::key().public_key()));
         let (identity, device) = (new.identity, new.device);
@@ -83,7 +100,7 @@ impl User {
         let answer =
             Outgoing::create_session(device, challenge, &session, random::nonce(), keys.current());
         let token = send(auth, &answer).await.access.token;
-        Self { identity, session, token }
+        (Self { identity, session, token }, device, keys)
     }
 
     /// A request to the app, with its nonce.
