@@ -29,7 +29,9 @@ class Supervisor:
             listener.bind(str(self.folder / f"{name}.sock"))
             listener.listen()
             self.sockets[name] = listener
-        (self.folder / "writer.url").write_text(f"postgresql://nobody@/none?host={folder}")
+        url = self.folder / "writer.url"
+        url.touch(mode=0o600)
+        url.write_text(f"postgresql://nobody@/none?host={folder}")
         text = (ROOT / "packaging/hsmd.toml.in").read_text()
         for key, value in {
             "/run/credentials/hsmd.service/pin": folder + "/pin",
