@@ -142,7 +142,7 @@ impl Auth {
         })))
     }
 
-    /// All routes.
+    /// All routes, for [`serve`], which says of each request where it is from.
     pub fn router(&self) -> axum::Router {
         routes::router(self.clone())
     }
@@ -190,40 +190,12 @@ impl Auth {
         Issuer { key: &self.0.access.private, lifetimes: self.0.lifetimes }
     }
 
-    fn response_key(&self) -> &PrivateKey {
-        &self.0.response.private
-    }
-
-    fn servers(&self) -> &EndorsedServers {
-        &self.0.servers
-    }
-
-    fn database(&self) -> &Database {
-        &self.0.database
-    }
-
-    fn copies(&self) -> &Copies {
-        &self.0.copies
-    }
-
-    fn limits(&self) -> &LimitsConfig {
-        &self.0.limits
-    }
-
-    fn challenge_limit(&self) -> &RateLimit {
-        &self.0.challenge_limit
-    }
-
     /// Whether one more request from this client is accepted now. One address can't use up what is
     /// there for all.
     fn accepts_from(&self, client: IpAddr) -> bool {
         let now = Instant::now();
         let Inner { address_limit, request_limit, .. } = &*self.0;
         address_limit.accept(subscriber(client), now) && request_limit.accept((), now)
-    }
-
-    fn tasks(&self) -> &TaskTracker {
-        &self.0.tasks
     }
 
     fn now(&self) -> Timestamp {

@@ -21,7 +21,7 @@ pub(crate) async fn perform<O: Perform>(
     request: &Received<'_, O>,
     now: Timestamp,
 ) -> Result<O::Response, Error> {
-    let mut transaction = auth.database().begin().await.map_err(unavailable)?;
+    let mut transaction = auth.0.database.begin().await.map_err(unavailable)?;
     let done = match O::rule(auth, &mut transaction, request, now).await {
         Ok(done) => done,
         Err(refusal) => {
@@ -32,7 +32,7 @@ pub(crate) async fn perform<O: Perform>(
         }
     };
     // See `copies` for the order.
-    let copies = auth.copies();
+    let copies = &auth.0.copies;
     copies.revoke(&done.revoked).await.map_err(|error| Error::Unavailable(error.into()))?;
     transaction.commit().await.map_err(unavailable)?;
     copies.revoked(&done.revoked).await;
@@ -118,7 +118,7 @@ impl Perform for RequestSession {
     /// Anybody may ask for a challenge for anybody, so each identity gets only so many.
     fn accepted(auth: &Auth, request: &Received<'_, Self>) -> bool {
         let identity = request.request.authentication.identity;
-        auth.challenge_limit().accept(identity, Instant::now())
+        auth.0.challenge_limit.accept(identity, Instant::now())
     }
 
     async fn rule(
@@ -157,7 +157,7 @@ impl Perform for RefreshSession {
         request: &Received<'_, Self>,
         now: Timestamp,
     ) -> Result<Done<SessionReply>, Error> {
-        let (servers, issuer) = (auth.servers(), auth.issuer());
+        let (servers, issuer) = (&auth.0.servers, auth.issuer());
         let refreshed = server::refresh_session(transaction, servers, request, issuer, now).await?;
         let response = SessionReply { access: Token { token: refreshed.token } };
         Ok(Done { response, revoked: Vec::new(), used: Some(refreshed.used_hash) })

@@ -40,7 +40,7 @@ pub(crate) fn router(auth: Auth) -> Router {
         .merge(operation::<RequestSession>())
         .merge(operation::<CreateSession>())
         .merge(operation::<RefreshSession>())
-        .layer(DefaultBodyLimit::max(auth.limits().body))
+        .layer(DefaultBodyLimit::max(auth.0.limits.body))
         .with_state(auth)
         .merge(health)
         .fallback(async || refusal(StatusCode::NOT_FOUND, "there is no such operation"))
@@ -60,7 +60,7 @@ async fn answer<O: Perform + 'static>(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if !auth.accepts_from(client(peer.ip(), &headers, &auth.limits().trusted_proxies)) {
+    if !auth.accepts_from(client(peer.ip(), &headers, &auth.0.limits.trusted_proxies)) {
         return too_many();
     }
     if !auth.has_endorsed_keys() {
@@ -71,7 +71,7 @@ async fn answer<O: Perform + 'static>(
         Err(rejection) => return refusal(rejection.status(), "the request can't be read"),
     };
     // In a task of its own: a caller who leaves must not part a commit from what follows it.
-    let task = auth.tasks().spawn(perform::<O>(auth.clone(), body));
+    let task = auth.0.tasks.spawn(perform::<O>(auth.clone(), body));
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, operation = O::ROUTE, "an operation did not come to its end");
         refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
@@ -88,7 +88,9 @@ async fn perform<O: Perform>(auth: Auth, body: Bytes) -> Response {
     }
     let nonce = request.nonce;
     match operations::perform(&auth, &request, auth.now()).await {
-        Ok(response) => json(StatusCode::OK, sign_reply(nonce, &response, auth.response_key())),
+        Ok(response) => {
+            json(StatusCode::OK, sign_reply(nonce, &response, &auth.0.response.private))
+        }
         Err(error) => refused(O::ROUTE, &error),
     }
 }
