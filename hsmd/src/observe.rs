@@ -29,7 +29,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const CONNECTIONS: usize = 64;
 
 /// How long a connection has for its request and the answer.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;

@@ -187,7 +187,7 @@ fn server(limits: &LimitsConfig) -> Server {
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_max_header_list_size(16 * 1024)
         .http2_max_pending_accept_reset_streams(Some(20))
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         // With a grace of its own the server would not tell the client, only cut it off after both: here
         // the connection does that.

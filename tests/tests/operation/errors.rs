@@ -303,7 +303,7 @@ async fn a_queue_is_full() {
 /// The taint takes much longer than a call waits for it.
 async fn a_taint_is_in_progress() {
     let hsmd = Hsmd::initialised().await;
-    let mut daemon = hsmd.launch_until("rotation::journaled=1*sleep(8000)");
+    let mut daemon = hsmd.launch_until("rotation::journaled=1*sleep(5000)");
     daemon.ready().await;
     let (rpc, zero) = (hsmd.rpc(), daemon.head().await.event().id().to_string());
     let taint = tokio::spawn(async move { rpc.taint(&zero).await });

@@ -97,6 +97,8 @@ async fn a_call_is_a_span_with_its_method_caller_and_outcome() {
     let daemon = hsmd.serve().await;
     sign(&daemon, DOCUMENT, "signed", Some(TRACED)).await.unwrap();
     sign(&daemon, r#"{"purpose":"access"}"#, "refused", None).await.unwrap_err();
+    // A stop sends what is left.
+    daemon.stop().await;
 
     for (id, outcome) in [("signed", "Ok"), ("refused", "InvalidArgument")] {
         let (service, span) = collector.span(id).await;
@@ -126,7 +128,6 @@ async fn the_caller_decides_what_is_traced_and_the_ratio_where_it_does_not() {
     sign(&daemon, DOCUMENT, "of-the-ratio", None).await.unwrap();
     sign(&daemon, DOCUMENT, "not-traced", Some(UNTRACED)).await.unwrap();
     sign(&daemon, DOCUMENT, "traced", Some(TRACED)).await.unwrap();
-    // A stop sends what is left.
     daemon.stop().await;
     collector.span("traced").await;
     assert_eq!(collector.spans.lock().len(), 1, "nothing else: {:?}", collector.spans.lock());

@@ -204,11 +204,11 @@ async fn a_strangers_messages_take_no_memory() {
     arena.survives(for_ever(held)).await;
 }
 
-/// How many connections: 10,000 in the long form of the tests, 1,000 otherwise.
+/// How many connections: 10,000 in the long form of the tests, 500 otherwise.
 fn many() -> usize {
     #[expect(clippy::disallowed_methods, reason = "scripts/test --long says so in the environment")]
     let long = std::env::var_os("HSMD_LONG").is_some();
-    if long { 10_000 } else { 1_000 }
+    if long { 10_000 } else { 500 }
 }
 
 /// Room for descriptors: this process has an end of each connection.
