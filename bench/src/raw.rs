@@ -51,7 +51,7 @@ pub(crate) fn serve(arguments: &Arguments) {
         let sample = match order {
             "sign" => sign(&session, &arguments.key_label, count),
             "generate" => generate(&session, count),
-            _ => panic!("an order: {order}"),
+            _ => unreachable!("an order of ours: {order}"),
         };
         println!("{}", serde_json::to_string(&sample).expect("numbers"));
     }

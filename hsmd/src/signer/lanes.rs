@@ -122,7 +122,8 @@ impl Lanes {
         }
     }
 
-    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
+    /// Queues a job; whether it is the only one.
+    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
         let mut state = self.state.lock();
         if state.stopping {
             return Err(SignError::NotActive("the daemon is stopping"));
@@ -130,10 +131,11 @@ impl Lanes {
         if state.jobs.len() >= self.capacity {
             return Err(SignError::QueueFull(self.capacity));
         }
+        let alone = state.jobs.is_empty() && !state.held;
         state.jobs.push_back(job);
         drop(state);
         self.tell();
-        Ok(())
+        Ok(alone)
     }
 
     fn tell(&self) {

@@ -114,8 +114,10 @@ impl TokenWorker {
         self.lanes.is_held()
     }
 
-    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
-        self.lanes.submit(job)
+    /// Queues a job; whether its answer will be there in a moment.
+    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
+        let alone = self.lanes.submit(job)?;
+        Ok(alone && self.pulse.last_took() < QUICK)
     }
 
     /// Does something with the token, ahead of all signing requests, which give way for a moment

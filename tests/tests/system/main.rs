@@ -21,6 +21,7 @@ mod retries;
 mod standby;
 mod startup_table;
 mod transfer;
+mod work;
 
 use std::time::Duration;
 
