@@ -16,6 +16,10 @@ use crate::state::{DatabaseReport, Phase, Shared};
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// How long somebody else may hold the lock before this daemon ends: as long as an import takes, which
+/// needs the lock beside a daemon that has lost its log.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often all rows are compared with the log that we verified.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,7 @@ pub async fn run(
     *shared.core.lock().await = Some(core);
     shared.set_phase(Phase::Serving);
     let mut compared = Instant::now();
+    let mut locked_out = None;
     loop {
         tokio::time::sleep(PERIOD).await;
         let mut guard = shared.core.lock().await;
@@ -52,7 +57,7 @@ pub async fn run(
                 compare(core, shared).await;
                 compared = Instant::now();
             }
-            look_after(core, config, shared).await?;
+            look_after(core, config, shared, &mut locked_out).await?;
         }
     }
 }
@@ -87,28 +92,47 @@ fn digest(log: &KeyLog) -> Vec<u8> {
     digest.finalize().to_vec()
 }
 
-async fn look_after(core: &mut Core, config: &Config, shared: &Shared) -> Result<(), StartError> {
+/// `locked_out`: since when somebody else holds the lock.
+async fn look_after(
+    core: &mut Core,
+    config: &Config,
+    shared: &Shared,
+    locked_out: &mut Option<Instant>,
+) -> Result<(), StartError> {
     if let Err(error) = core.prove_lock().await {
         shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
     }
     if core.writer.is_none() {
         match reconnect(core, config).await {
             Ok(true) => {}
-            // The log that we publish may not be the newest any more, and a frozen feed would hide a
-            // taint: only a fresh start follows it, or refuses.
+            // From here on nothing is signed. If it is another daemon, the log that we publish may not be
+            // the newest any more, and a frozen feed would hide a taint: only a fresh start follows it,
+            // or refuses.
             Ok(false) => {
                 core.signer.gate().set_revoked(true);
-                return Err(StartError::AnotherWriter);
+                if locked_out.get_or_insert_with(Instant::now).elapsed() >= LOCK_PATIENCE {
+                    return Err(StartError::AnotherWriter);
+                }
+                let problem = "somebody else holds the writer lock".into();
+                shared.set_database(DatabaseReport { problem, ..Default::default() });
+                return Ok(());
             }
             // The other daemon has moved the key on and gone.
             Err(Reconnect::MovedOn) => return Err(StartError::AnotherWriter),
             Err(Reconnect::Failed(error)) => {
+                // The lock was ours for a look: it is the rows that are not, and that does not stop
+                // signing.
+                if matches!(error, CoreError::Diverged(_) | CoreError::Row { .. }) {
+                    *locked_out = None;
+                    core.signer.gate().set_revoked(false);
+                }
                 shared
                     .set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
                 return Ok(());
             }
         }
     }
+    *locked_out = None;
     core.signer.gate().set_revoked(false);
     shared.set_database(DatabaseReport { connected: true, lock_held: true, ..Default::default() });
 

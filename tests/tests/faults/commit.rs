@@ -4,7 +4,7 @@
 use hsmd_tests::{Daemon, Hsmd, Toll, until};
 
 use crate::database::behind_a_proxy;
-use crate::seen::SOON;
+use crate::seen::{SOON, is_not_ready, is_ready};
 use crate::{Fault, Seen, fault};
 
 pub(crate) const FAULTS: [Fault; 6] = [
@@ -63,11 +63,11 @@ async fn loses(toll: Toll, taint: bool) -> Seen {
     if taint {
         seen.refuses_to_taint(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
         seen.refuses_to_sign(&daemon, "TAINT_IN_PROGRESS").await;
-        assert!(!daemon.is_serving("").await, "it does not sign, so it is not ready");
+        is_not_ready(&daemon).await;
     } else {
         seen.refuses_to_rotate(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
         seen.signs(&daemon).await;
-        assert!(daemon.is_serving("").await);
+        is_ready(&daemon).await;
     }
     assert_eq!(proxy.taken(), 1);
     proxy.take(Toll::Nothing);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use hsmd_proto::v1::ServingState;
-use hsmd_tests::{Database, Hsmd, Proxy, SmallDisk, Toll, until};
+use hsmd_tests::{Database, Hsmd, Pooler, Proxy, SmallDisk, Toll, until};
 
-use crate::seen::SOON;
+use crate::seen::{SOON, is_ready};
 use crate::{Fault, Seen, fault};
 
-pub(crate) const FAULTS: [Fault; 7] = [
+pub(crate) const FAULTS: [Fault; 8] = [
     fault!(stopped, "Postgres is stopped and started", "starts it"),
     fault!(down_at_start, "Postgres is down when the daemon starts", "starts it"),
     fault!(restarted, "Postgres is restarted", "nothing"),
@@ -18,6 +18,7 @@ pub(crate) const FAULTS: [Fault; 7] = [
         "Postgres neither answers nor closes (a broken switch)",
         "repairs the way to it"
     ),
+    fault!(pooled, "a transaction pooler stands before Postgres", "connects to Postgres directly"),
     fault!(disk_full, "Postgres's disk is full", "makes room"),
     fault!(read_only, "Postgres is read-only (a demoted primary)", "makes it writable"),
 ];
@@ -39,7 +40,7 @@ async fn stopped() -> Seen {
     seen.refuses_to_rotate(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
     seen.refuses_to_taint(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
     seen.signs(&daemon).await;
-    assert!(daemon.is_serving("").await, "it signs, so it is ready");
+    is_ready(&daemon).await;
     hsmd.database.start_server();
     seen.rotates_within(SOON, &daemon, zero.as_str()).await;
     seen.signs(&daemon).await;
@@ -105,6 +106,24 @@ async fn unreachable() -> Seen {
     proxy.take(Toll::Nothing);
     seen.rotates_within(Duration::from_secs(15), &daemon, zero.as_str()).await;
     seen.signs(&daemon).await;
+    seen.nothing_lost(&hsmd, 2).await
+}
+
+async fn pooled() -> Seen {
+    let (hsmd, mut seen) = (Hsmd::initialised().await, Seen::default());
+    let pooler = Pooler::before(hsmd.database.socket_folder());
+    let url = hsmd.database.writer_url_by(pooler.folder());
+    let (own, file) = (hsmd.path("writer.url"), pooler.folder().join("writer.url"));
+    hsmd_tests::write_private(&file, &url);
+    let hsmd = hsmd.set("database.writer_url_file", file.display().to_string());
+    let words = "the database is behind a transaction pooler";
+    hsmd.launch(&[]).refused(words).await;
+    seen.said("exit", words);
+    let hsmd = hsmd.set("database.writer_url_file", own.display().to_string());
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    daemon.rotate_head().await;
+    seen.takes_a_person();
     seen.nothing_lost(&hsmd, 2).await
 }
 

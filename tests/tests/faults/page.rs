@@ -61,6 +61,7 @@ async fn every_fault_is_as_the_page_says() {
             play(cases, &rows).await;
         }
     }
+    assert!(count > 0, "no fault has {only:?} in its name");
     assert_eq!(rows.lock().len(), count, "faults that are not as they should be");
     let longest = rows.lock().values().map(|(healed, _)| *healed).max().unwrap_or_default();
     let replies = REPLIES.load(Ordering::Relaxed);

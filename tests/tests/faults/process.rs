@@ -4,7 +4,7 @@ use hsmd_tests::{Hsmd, SmallDisk, Toll, until};
 use nix::sys::signal::Signal;
 
 use crate::database::behind_a_proxy;
-use crate::seen::{LOCK_PASSES, SOON};
+use crate::seen::{LOCK_PASSES, SOON, is_not_ready};
 use crate::{Fault, Seen, fault};
 
 pub(crate) const FAULTS: [Fault; 9] = [
@@ -133,7 +133,7 @@ async fn lease_lost() -> Seen {
     })
     .await;
     seen.refuses_to_sign(&daemon, "LOCK_LOST").await;
-    assert!(!daemon.is_serving("").await, "it does not sign, so it is not ready");
+    is_not_ready(&daemon).await;
     proxy.take(Toll::Nothing);
     seen.signs_within(LOCK_PASSES, &daemon).await;
     daemon.rotate_head().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hsmd_chain::{SignedBody, SignedEvent};
-use hsmd_tests::{Hsmd, Refusal, Rpc, now, within};
+use hsmd_tests::{Hsmd, Refusal, Rpc, now, until, within};
 
 use crate::{DOCUMENT, WINDOW};
 
@@ -26,6 +26,16 @@ pub(crate) struct Seen {
     /// How long it took this time.
     pub(crate) healed_after: Duration,
     pub(crate) kept: String,
+}
+
+/// Health says that it does not sign; it may say so a moment later than a caller hears it.
+pub(crate) async fn is_not_ready(rpc: &Rpc) {
+    until("it says that it is not ready", async || (!rpc.is_serving("").await).then_some(())).await;
+}
+
+/// Health says that it signs.
+pub(crate) async fn is_ready(rpc: &Rpc) {
+    rpc.ready().await;
 }
 
 impl Seen {

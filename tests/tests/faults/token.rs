@@ -5,7 +5,7 @@ use std::time::Duration;
 use hsmd_fault::{Control, Times};
 use hsmd_tests::{Daemon, Hsmd, within};
 
-use crate::seen::{SOON, TOKEN_HEALS};
+use crate::seen::{SOON, TOKEN_HEALS, is_ready};
 use crate::{Fault, Seen, fault};
 
 pub(crate) const FAULTS: [Fault; 18] = [
@@ -113,7 +113,7 @@ async fn slow() -> Seen {
     control.delay("C_Sign".parse().unwrap(), Duration::from_millis(70), Duration::ZERO).unwrap();
     for _ in 0..5 {
         seen.signs(&daemon).await;
-        assert!(daemon.is_serving("").await);
+        is_ready(&daemon).await;
     }
     daemon.rotate_head().await;
     seen.signs(&daemon).await;
