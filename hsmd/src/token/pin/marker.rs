@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 
-/// As OWASP recommends: some 20 ms, which a session that is opened again can spare.
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
+/// As OWASP recommends where memory is dear: some 20 ms, which a session that is opened again can spare.
+const MEMORY_KIB: u32 = 7 * 1024;
+const PASSES: u32 = 5;
 
 /// The hash of a PIN under a marker's salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
