@@ -21,6 +21,7 @@ pub use serve::serve;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::core::CoreError;
+use crate::daemon::try_lock_patiently;
 use crate::grpc::ServeError;
 use crate::journal::JournalError;
 use crate::keylog::{AppendError, KeylogError, Writer};
@@ -28,6 +29,9 @@ use crate::metrics::Metrics;
 use crate::signer::{Gate, Signer, TokenWorker, WorkerGone};
 use crate::start::StartError;
 use crate::token::{Inventory, Modules, TokenError};
+
+/// Of half a second each.
+const LOCK_ATTEMPTS: usize = 4;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -179,10 +183,16 @@ fn prepare_state_dir(config: &Config) -> Result<(), CommandError> {
     crate::durable::remove(&probe).map_err(error)
 }
 
-/// The writer's connection with the lock, for a command that changes something.
+/// The writer's connection with the lock, for a command that changes something. Postgres may still be
+/// about to notice the end of a daemon that was stopped for it.
 async fn locked_writer(config: &Config) -> Result<Writer, CommandError> {
     let mut writer = Writer::connect(&config.database).await?;
-    if writer.try_lock().await? { Ok(writer) } else { Err(StartError::AnotherWriter.into()) }
+    for _ in 0..LOCK_ATTEMPTS {
+        if try_lock_patiently(&mut writer).await? {
+            return Ok(writer);
+        }
+    }
+    Err(StartError::AnotherWriter.into())
 }
 
 /// The user who runs a command, for the record.

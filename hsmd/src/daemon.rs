@@ -205,7 +205,7 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
 }
 
 /// A server process that was told to end holds its lock for a moment longer.
-async fn try_lock_patiently(writer: &mut Writer) -> Result<bool, KeylogError> {
+pub(crate) async fn try_lock_patiently(writer: &mut Writer) -> Result<bool, KeylogError> {
     for _ in 0..10 {
         if writer.try_lock().await? {
             return Ok(true);
