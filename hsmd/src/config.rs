@@ -231,8 +231,8 @@ mod tests {
             ("identity = \"EK62", "identity = \"EK6", "identity"),
             ("queue_length = 1024", "queue_length = 0", "queue_length"),
             ("connection_age = \"1h\"", "connection_age = \"2h\"", "connection_age is 1s to 1h"),
-            ("bytes_in_flight = 5", "bytes_in_flight = ", "bytes_in_flight"),
-            ("per_caller = 134217728", "per_caller = 4194304", "bytes_in_flight_per_caller"),
+            ("bytes_in_flight = 1", "bytes_in_flight = ", "bytes_in_flight"),
+            ("per_caller = 67108864", "per_caller = 4194304", "bytes_in_flight_per_caller"),
         ];
         for (from, to, expected) in cases {
             assert!(EXAMPLE.contains(from), "{from}");

@@ -19,7 +19,7 @@ mod trace;
 
 pub use convert::document;
 pub use listen::{Listeners, ServeError, bind, serve};
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_tls};
 
 /// The largest request: a batch of 256 documents of 16 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;

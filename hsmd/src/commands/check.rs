@@ -12,6 +12,7 @@ use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{CoreError, Pending, pending, verify_rows};
+use crate::grpc;
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
         Err(error) => report.bad("state folder", &chain(&error)),
     }
     let clock = Clock::start();
+    check_tls(config, &clock, &mut report);
     let rows = check_log(config, &clock, &mut report).await;
     let modules = Arc::new(Modules::default());
     let signer = signer(config, &clock, &modules, &Metrics::default())?;
@@ -123,6 +125,17 @@ fn check_callers(config: &Config, report: &mut Report) {
     if config.identity.is_none() {
         report
             .note("identity", "is not configured: any valid log is accepted; set it after `init`");
+    }
+}
+
+fn check_tls(config: &Config, clock: &Clock, report: &mut Report) {
+    let Some(files) = &config.listen.tls else { return };
+    match grpc::check_tls(files) {
+        Ok(expiry) if clock.now().is_ok_and(|now| now > expiry) => {
+            report.bad("TLS", &format!("the certificate has ended at {expiry}: renew it"));
+        }
+        Ok(expiry) => report.good("TLS", &format!("the certificate is valid until {expiry}")),
+        Err(error) => report.bad("TLS", &chain(&error)),
     }
 }
 

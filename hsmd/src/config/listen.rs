@@ -103,8 +103,8 @@ impl Default for LimitsConfig {
             connections_per_caller: 512,
             streams_per_connection: 256,
             connection_age: Duration::from_secs(3600),
-            bytes_in_flight: 512 * 1024 * 1024,
-            bytes_in_flight_per_caller: 128 * 1024 * 1024,
+            bytes_in_flight: 128 * 1024 * 1024,
+            bytes_in_flight_per_caller: 64 * 1024 * 1024,
         }
     }
 }

@@ -118,6 +118,14 @@ impl Tls {
     }
 }
 
+/// Whether the files make a TLS configuration, and until when the certificate is valid.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check(files: &TlsListenConfig) -> Result<Timestamp, TlsError> {
+    load(files).map(|(_, expiry)| expiry)
+}
+
 fn state(files: &TlsListenConfig) -> State {
     [&files.certificate, &files.key, &files.client_ca].map(|path| {
         let metadata = std::fs::metadata(path).ok()?;

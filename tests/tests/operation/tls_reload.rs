@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use tonic::Code;
 
 use crate::errors::assert_documented;
-use crate::pki::{Authority, Credentials, Files, in_seconds};
+use crate::pki::{Authority, Credentials, Files, SERVER, in_seconds};
 use crate::remote::Dial;
 use crate::{DOCUMENT, Tls, assert_refused, head, with_callers};
 
@@ -78,6 +78,10 @@ async fn a_start_with_half_replaced_files_is_refused() {
     let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLER));
     Files(&hsmd).write_key(&tls.server());
     hsmd.launch(&[]).refused("listen.tls").await;
+    hsmd.run(&["check"]).await.refused("do not make a TLS configuration");
+    let ended = tls.servers.issue_until(&[SERVER], in_seconds(-1));
+    Files(&hsmd).write(&ended, &tls.clients.pem);
+    hsmd.run(&["check"]).await.refused("the certificate has ended at");
     std::fs::remove_file(hsmd.path("tls.key")).unwrap();
     hsmd.launch(&[]).refused("tls.key").await;
 }
@@ -89,9 +93,12 @@ async fn a_private_key_that_others_can_read_is_refused() {
     let mode = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
     for open in [0o604, 0o644, 0o660] {
         mode(open);
+        hsmd.run(&["check"]).await.refused("admits others: use 0400, 0440 or 0600");
         hsmd.launch(&[]).refused("admits others: use 0400, 0440 or 0600").await;
     }
     mode(0o440);
+    let checked = hsmd.run(&["check"]).await.good();
+    assert!(checked.contains("the certificate is valid until 2"), "{checked}");
     let daemon = hsmd.serve().await;
     let dial = tls.dial(&[NAME]);
     let old = dial.greeted().await.unwrap().server_certificate();
