@@ -10,8 +10,8 @@ use tokio::net::UnixDatagram;
 
 const DOCUMENT: &str = r#"{"purpose":"document","text":"ü"}"#;
 
-/// What health is allowed to take, and a little for a loaded machine to ask.
-const TRUTH: Duration = Duration::from_millis(1500);
+/// What health is allowed to take, a second, and what a loaded machine needs to say and to ask.
+const TRUTH: Duration = Duration::from_secs(4);
 
 async fn with_faults() -> (Hsmd, Control) {
     Hsmd::initialised().await.with_faults()
