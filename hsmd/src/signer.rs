@@ -6,7 +6,6 @@
 //! body is built, hashed and signed there: a signature always names the key that made it. The
 //! [`gate`] keeps what a tainted generation signed from leaving.
 
-mod answer;
 pub mod gate;
 pub mod generation;
 pub mod lanes;
@@ -123,9 +122,8 @@ impl Signer {
         deadline: Option<Instant>,
     ) -> Result<Signed, SignError> {
         let (reply, answer) = oneshot::channel();
-        let soon = self.submit(Job::One { document, reply }, deadline)?;
-        let signed = answer::answer(answer, soon).await;
-        self.leave(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
+        self.submit(Job::One { document, reply }, deadline)?;
+        self.leave(answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
     }
 
     /// Signs several documents, in order; none of the signatures is handed out unless all are made.
@@ -145,8 +143,7 @@ impl Signer {
         signed.into_iter().map(|signed| self.leave(signed)).collect()
     }
 
-    /// Queues a job; whether its answer will be there in a moment.
-    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<bool, SignError> {
+    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<(), SignError> {
         self.active().submit(Queued::new(job, deadline))
     }
 

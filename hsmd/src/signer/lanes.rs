@@ -1,7 +1,6 @@
 //! The lanes before a token: admin work ahead, signing requests in turn, bounded.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -107,23 +106,15 @@ impl State {
 pub(super) struct Lanes {
     state: Mutex<State>,
     changed: Condvar,
-    /// Whether anything has been changed since the thread last looked.
-    news: AtomicBool,
     capacity: usize,
 }
 
 impl Lanes {
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            news: AtomicBool::new(false),
-            capacity,
-        }
+        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
     }
 
-    /// Queues a job; whether it is the only one.
-    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
+    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
         let mut state = self.state.lock();
         if state.stopping {
             return Err(SignError::NotActive("the daemon is stopping"));
@@ -131,24 +122,10 @@ impl Lanes {
         if state.jobs.len() >= self.capacity {
             return Err(SignError::QueueFull(self.capacity));
         }
-        let alone = state.jobs.is_empty() && !state.held;
         state.jobs.push_back(job);
         drop(state);
-        self.tell();
-        Ok(alone)
-    }
-
-    fn tell(&self) {
-        self.news.store(true, Ordering::Release);
         self.changed.notify_one();
-    }
-
-    /// Looks out for news for a moment, without going to sleep.
-    pub(super) fn look(&self, time: Duration) {
-        let begun = Instant::now();
-        while !self.news.swap(false, Ordering::Acquire) && begun.elapsed() < time {
-            std::hint::spin_loop();
-        }
+        Ok(())
     }
 
     /// Puts work before everything but earlier work; false when the thread has stopped.
@@ -159,7 +136,7 @@ impl Lanes {
         }
         state.work.push_back(work);
         drop(state);
-        self.tell();
+        self.changed.notify_one();
         true
     }
 
@@ -178,7 +155,7 @@ impl Lanes {
     /// Holds signing requests back, or lets them go on.
     pub(super) fn hold(&self, held: bool) {
         self.state.lock().held = held;
-        self.tell();
+        self.changed.notify_one();
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -194,7 +171,7 @@ impl Lanes {
         state.stopping = true;
         state.held = false;
         drop(state);
-        self.tell();
+        self.changed.notify_one();
     }
 
     /// The next signing request, when nothing else is to be done before it and nothing to wait for.
