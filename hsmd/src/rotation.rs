@@ -101,6 +101,19 @@ impl Core {
         permit: &AdminPermit,
         request: Request,
     ) -> Result<Outcome, RotationError> {
+        let outcome = self.steps(permit, request).await;
+        // Whoever rotates in a loop must not keep everybody else from signing.
+        for worker in self.signer.workers() {
+            worker.release();
+        }
+        outcome
+    }
+
+    async fn steps(
+        &mut self,
+        permit: &AdminPermit,
+        request: Request,
+    ) -> Result<Outcome, RotationError> {
         self.finish_earlier().await?;
         // Step 1: a retry after a lost reply must not rotate twice.
         if let Some(event) = self.replaced_already(&request)? {

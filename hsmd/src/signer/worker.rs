@@ -132,6 +132,11 @@ impl TokenWorker {
         .await
     }
 
+    /// Lets signing requests go on at once, after the last of several pieces.
+    pub fn release(&self) {
+        self.lanes.release();
+    }
+
     /// Does something with the token, ahead of all signing requests, and nothing after it.
     ///
     /// # Errors
