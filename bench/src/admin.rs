@@ -24,6 +24,9 @@ pub(crate) async fn measure(plan: &Plan, report: &mut Report) {
     let mut raw = Raw::start(&hsmd);
     let mut samples: [Vec<Sample>; 6] = Default::default();
     let first = rotations(&daemon, EACH).await;
+    eprintln!("{ROTATIONS} rotations");
+    rotations(&daemon, ROTATIONS).await;
+    let last = rotations(&daemon, EACH).await;
     for round in 1..=plan.rounds {
         eprintln!("rotations and taints, round {round} of {}", plan.rounds);
         let [commit, generate, rotate, rotate_loaded, taint, taint_loaded] = &mut samples;
@@ -36,9 +39,6 @@ pub(crate) async fn measure(plan: &Plan, report: &mut Report) {
         taint_loaded.push(taints(&daemon, EACH).await);
         drop(pressing);
     }
-    eprintln!("{ROTATIONS} rotations");
-    rotations(&daemon, ROTATIONS).await;
-    let last = rotations(&daemon, EACH).await;
     let names = [
         "a transaction with one INSERT",
         "C_GenerateKeyPair, raw",

@@ -6,6 +6,7 @@
 //! body is built, hashed and signed there: a signature always names the key that made it. The
 //! [`gate`] keeps what a tainted generation signed from leaving.
 
+mod answer;
 pub mod gate;
 pub mod generation;
 pub mod lanes;
@@ -122,8 +123,9 @@ impl Signer {
         deadline: Option<Instant>,
     ) -> Result<Signed, SignError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::One { document, reply }, deadline)?;
-        self.leave(answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
+        let soon = self.submit(Job::One { document, reply }, deadline)?;
+        let signed = answer::answer(answer, soon).await;
+        self.leave(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
     }
 
     /// Signs several documents, in order; none of the signatures is handed out unless all are made.
@@ -143,7 +145,8 @@ impl Signer {
         signed.into_iter().map(|signed| self.leave(signed)).collect()
     }
 
-    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<(), SignError> {
+    /// Queues a job; whether its answer will be there in a moment.
+    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<bool, SignError> {
         self.active().submit(Queued::new(job, deadline))
     }
 

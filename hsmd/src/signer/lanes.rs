@@ -1,6 +1,7 @@
 //! The lanes before a token: admin work ahead, signing requests in turn, bounded.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -106,15 +107,23 @@ impl State {
 pub(super) struct Lanes {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether anything has been changed since the thread last looked.
+    news: AtomicBool,
     capacity: usize,
 }
 
 impl Lanes {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            news: AtomicBool::new(false),
+            capacity,
+        }
     }
 
-    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
+    /// Queues a job; whether it is the only one.
+    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
         let mut state = self.state.lock();
         if state.stopping {
             return Err(SignError::NotActive("the daemon is stopping"));
@@ -122,10 +131,31 @@ impl Lanes {
         if state.jobs.len() >= self.capacity {
             return Err(SignError::QueueFull(self.capacity));
         }
+        let alone = state.jobs.is_empty() && !state.held;
         state.jobs.push_back(job);
         drop(state);
+        self.tell();
+        Ok(alone)
+    }
+
+    fn tell(&self) {
+        self.news.store(true, Ordering::Release);
         self.changed.notify_one();
-        Ok(())
+    }
+
+    /// Looks out for something to do for a moment, without going to sleep.
+    pub(super) fn look(&self, time: Duration) {
+        let begun = Instant::now();
+        // Before the look at the lanes: what comes after it is news.
+        self.news.store(false, Ordering::Release);
+        let state = self.state.lock();
+        if !state.jobs.is_empty() || !state.work.is_empty() || state.stopping {
+            return;
+        }
+        drop(state);
+        while !self.news.load(Ordering::Acquire) && begun.elapsed() < time {
+            std::hint::spin_loop();
+        }
     }
 
     /// Puts work before everything but earlier work; false when the thread has stopped.
@@ -136,7 +166,7 @@ impl Lanes {
         }
         state.work.push_back(work);
         drop(state);
-        self.changed.notify_one();
+        self.tell();
         true
     }
 
@@ -149,7 +179,7 @@ impl Lanes {
     /// Lets signing requests go on at once: no more admin work follows.
     pub(super) fn release(&self) {
         self.state.lock().reserved_until = None;
-        self.changed.notify_one();
+        self.tell();
     }
 
     /// Puts a batch back behind those who wait, or straight to the front when nobody does.
@@ -161,7 +191,7 @@ impl Lanes {
     /// Holds signing requests back, or lets them go on.
     pub(super) fn hold(&self, held: bool) {
         self.state.lock().held = held;
-        self.changed.notify_one();
+        self.tell();
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -177,7 +207,7 @@ impl Lanes {
         state.stopping = true;
         state.held = false;
         drop(state);
-        self.changed.notify_one();
+        self.tell();
     }
 
     /// The next signing request, when nothing else is to be done before it and nothing to wait for.

@@ -16,6 +16,8 @@ pub struct Pulse {
     /// When the running call began, likewise; 0 is none.
     signing_since: AtomicU64,
     working_since: AtomicU64,
+    /// How many microseconds the last good signature took.
+    last_took: AtomicU64,
     /// When the token's thread last came by.
     turned: AtomicU64,
 }
@@ -28,6 +30,7 @@ impl Pulse {
             last_good: AtomicU64::new(0),
             signing_since: AtomicU64::new(0),
             working_since: AtomicU64::new(0),
+            last_took: AtomicU64::new(u64::MAX),
             turned: AtomicU64::new(1),
         }
     }
@@ -35,6 +38,11 @@ impl Pulse {
     /// How long ago the last good signature was made.
     pub fn last_good(&self) -> Option<Duration> {
         self.since(&self.last_good)
+    }
+
+    /// How long the last good signature took; very long when there was none.
+    pub(super) fn last_took(&self) -> Duration {
+        Duration::from_micros(self.last_took.load(Ordering::Relaxed))
     }
 
     /// How long the running signature has taken so far.
@@ -68,6 +76,7 @@ impl Pulse {
             self.last_good.store(now, Ordering::Release);
             if since > 0 {
                 let took = Duration::from_micros(now.saturating_sub(since));
+                self.last_took.store(now.saturating_sub(since), Ordering::Relaxed);
                 self.metrics.hsm_seconds.observe(took.as_secs_f64());
             }
         }

@@ -21,6 +21,10 @@ use crate::token::Modules;
 /// How often the thread looks after a lost session when nothing else comes.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long the thread looks for the next request without going to sleep: to be woken takes as long as
+/// a signature of a quick token.
+const AWAKE: Duration = Duration::from_micros(200);
+
 /// How many replies are handed over together under load.
 const TOGETHER: usize = 8;
 
@@ -110,8 +114,10 @@ impl TokenWorker {
         self.lanes.is_held()
     }
 
-    pub(super) fn submit(&self, job: Queued) -> Result<(), SignError> {
-        self.lanes.submit(job)
+    /// Queues a job; whether its answer will be there in a moment.
+    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
+        let alone = self.lanes.submit(job)?;
+        Ok(alone && self.pulse.last_took() < QUICK)
     }
 
     /// Does something with the token, ahead of all signing requests, which give way for a moment
@@ -174,8 +180,15 @@ impl fmt::Debug for TokenWorker {
 }
 
 fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
+    let mut followed = false;
     loop {
+        let begun = Instant::now();
+        // Where requests follow each other at once, the thread stays awake for the next.
+        if followed {
+            lanes.look(AWAKE);
+        }
         let next = lanes.next(PATIENCE);
+        followed = matches!(next, Next::Sign(_)) && begun.elapsed() < 2 * AWAKE;
         pulse.turn();
         let mut slot = slot.lock();
         match next {
