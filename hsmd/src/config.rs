@@ -26,7 +26,7 @@ pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
 pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig, TraceConfig};
-pub use secret::{check_mode, read_private, read_secret};
+pub use secret::{read_private, read_secret};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.

@@ -39,10 +39,7 @@ pub fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A secret that others can read is none. The group may read it: so Kubernetes mounts secrets.
-///
-/// # Errors
-/// The mode admits others.
-pub fn check_mode(metadata: &Metadata) -> io::Result<()> {
+fn check_mode(metadata: &Metadata) -> io::Result<()> {
     if metadata.mode() & 0o037 != 0 {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

@@ -18,7 +18,7 @@ use cryptoki::types::AuthPin;
 use self::marker::Marker;
 use super::class::{Class, classify};
 use super::error::TokenError;
-use crate::config::{check_mode, read_secret};
+use crate::config::read_secret;
 
 /// Logs the session in as the user, unless that could bring the token closer to being locked.
 ///
@@ -32,8 +32,6 @@ pub fn login(
 ) -> Result<(), TokenError> {
     let serial = info.serial_number().to_owned();
     let pin_error = |source| TokenError::PinFile { path: pin_file.into(), source };
-    let metadata = std::fs::metadata(pin_file).map_err(pin_error)?;
-    check_mode(&metadata).map_err(pin_error)?;
     let pin = read_secret(pin_file).map_err(pin_error)?;
 
     let path = marker::path(state_dir, &serial);

@@ -46,18 +46,21 @@ pub(super) fn bind(
     Ok(Bound { key, copy })
 }
 
-/// The copy, if it signs as the key does; else it is destroyed.
+/// The copy, if it signs as the key does; else it is destroyed, and whatever kept it from signing is no
+/// reason for the key not to.
 fn shown(
     session: &OpenToken,
     generation: &Generation,
     body: &Body,
     copy: KeyHandle,
 ) -> Result<Option<KeyHandle>, TokenError> {
-    let signature = session.sign(copy, &body.signing_input())?;
-    if generation.public_key().verify(body.text().as_bytes(), &signature).is_ok() {
+    let verified = session.sign(copy, &body.signing_input()).map(|signature| {
+        generation.public_key().verify(body.text().as_bytes(), &signature).is_ok()
+    });
+    if matches!(verified, Ok(true)) {
         return Ok(Some(copy));
     }
-    tracing::warn!("the key signs itself: its copy in the session does not sign for it");
+    tracing::warn!(?verified, "the key signs itself: its copy in the session does not sign for it");
     session.destroy_copy(copy)?;
     Ok(None)
 }
