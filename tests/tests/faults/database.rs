@@ -120,11 +120,7 @@ async fn pooled() -> Seen {
     hsmd.launch(&[]).refused(words).await;
     seen.said("exit", words);
     let hsmd = hsmd.set("database.writer_url_file", own.display().to_string());
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 2).await
+    seen.goes_on_by_a_person(&hsmd, 2).await
 }
 
 async fn disk_full() -> Seen {

@@ -143,7 +143,7 @@ async fn lease_lost() -> Seen {
 }
 
 async fn killed_in_init() -> Seen {
-    let (hsmd, mut seen) = (Hsmd::fresh().await, Seen::default());
+    let (hsmd, seen) = (Hsmd::fresh().await, Seen::default());
     hsmd.migrate().await;
     for point in [
         "init::intent",
@@ -160,11 +160,7 @@ async fn killed_in_init() -> Seen {
     }
     let identity = hsmd.init().await;
     assert_eq!(hsmd.history().await.identity().to_string(), identity);
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 2).await
+    seen.goes_on_by_a_person(&hsmd, 2).await
 }
 
 async fn journal_damaged() -> Seen {

@@ -58,11 +58,7 @@ async fn another_database() -> Seen {
     seen.said("exit", "the log is that of E…, not of E…");
     hsmd.database = own;
     hsmd.run(&["check"]).await.good();
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 3).await
+    seen.goes_on_by_a_person(&hsmd, 3).await
 }
 
 async fn database_lost() -> Seen {
@@ -81,11 +77,7 @@ async fn database_lost() -> Seen {
     seen.said("exit", words);
     hsmd.run(&["import", &copy(&hsmd, &published)]).await.good();
     hsmd.run(&["check"]).await.good();
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 4).await
+    seen.goes_on_by_a_person(&hsmd, 4).await
 }
 
 async fn token_older() -> Seen {
@@ -106,11 +98,7 @@ async fn token_older() -> Seen {
     seen.said("exit", words);
     hsmd.token.restore(&new);
     hsmd.run(&["check"]).await.good();
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 5).await
+    seen.goes_on_by_a_person(&hsmd, 5).await
 }
 
 async fn database_older() -> Seen {
@@ -130,11 +118,7 @@ async fn database_older() -> Seen {
     seen.said("exit", words);
     hsmd.run(&["import", &copy(&hsmd, &published)]).await.good();
     hsmd.run(&["check"]).await.good();
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 4).await
+    seen.goes_on_by_a_person(&hsmd, 4).await
 }
 
 async fn both_older() -> Seen {
@@ -165,11 +149,7 @@ async fn both_older() -> Seen {
     hsmd.token.restore(&newest);
     hsmd.run(&["import", &copy(&hsmd, &published)]).await.good();
     hsmd.run(&["check"]).await.good();
-    let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
-    daemon.rotate_head().await;
-    seen.takes_a_person();
-    seen.nothing_lost(&hsmd, 4).await
+    seen.goes_on_by_a_person(&hsmd, 4).await
 }
 
 async fn both_lost() -> Seen {

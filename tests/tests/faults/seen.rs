@@ -145,6 +145,16 @@ impl Seen {
         self
     }
 
+    /// The end of a test in which a person has put right what does not heal by itself: it serves again,
+    /// signs, and moves its key on.
+    pub(crate) async fn goes_on_by_a_person(mut self, hsmd: &Hsmd, events: usize) -> Self {
+        let daemon = hsmd.serve().await;
+        self.signs(&daemon).await;
+        daemon.rotate_head().await;
+        self.takes_a_person();
+        self.nothing_lost(hsmd, events).await
+    }
+
     /// As [`nothing_lost`](Self::nothing_lost), where the number of events says nothing.
     pub(crate) async fn one_history(self, hsmd: &Hsmd) -> Self {
         let events = hsmd.database.events().await.len();
