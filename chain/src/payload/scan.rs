@@ -149,7 +149,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Scans `uXXXX` and returns the UTF-16 code unit.
+    /// Scans `u` with its four hexadecimal digits and returns the UTF-16 code unit.
     fn unit(&mut self) -> Result<u32, PayloadError> {
         self.at += 1;
         let mut unit = 0;
