@@ -1,6 +1,7 @@
 //! The commands: each a straight line over the rooms.
 
 mod check;
+pub mod cli;
 mod export;
 mod import;
 mod init;
@@ -20,14 +21,14 @@ pub use serve::serve;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::CoreError;
+use crate::daemon::core::CoreError;
+use crate::daemon::start::StartError;
 use crate::daemon::try_lock_patiently;
 use crate::grpc::ServeError;
 use crate::journal::JournalError;
 use crate::keylog::{AppendError, KeylogError, Writer};
-use crate::metrics::Metrics;
-use crate::signer::{Gate, Signer, TokenWorker, WorkerGone};
-use crate::start::StartError;
+use crate::observe::metrics::Metrics;
+use crate::signer::{ReleaseCheck, Signer, TokenWorker, WorkerGone};
 use crate::token::{Inventory, Modules, TokenError};
 
 /// Of half a second each.
@@ -135,19 +136,19 @@ fn signer(
     modules: &Arc<Modules>,
     metrics: &Metrics,
 ) -> Result<Signer, CommandError> {
-    let gate = Arc::new(Gate::new(config.standby.then_some(config.lock_grace)));
+    let release_check = Arc::new(ReleaseCheck::new(config.standby.then_some(config.lock_grace)));
     let workers = config.token.iter().map(|token| {
         TokenWorker::start(
             token.clone(),
             config.state_dir.clone(),
             Arc::clone(modules),
             clock.clone(),
-            Arc::clone(&gate),
+            Arc::clone(&release_check),
             metrics.token(),
         )
         .map_err(CommandError::Thread)
     });
-    Ok(Signer::new(workers.collect::<Result<_, _>>()?, gate))
+    Ok(Signer::new(workers.collect::<Result<_, _>>()?, release_check))
 }
 
 /// Ends the tokens' threads and finalises the modules.
@@ -163,9 +164,9 @@ async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CommandError> {
     let mut inventories = Vec::new();
     for worker in signer.workers() {
         let inventory = worker
-            .run(|slot| {
-                slot.open()?;
-                slot.inventory()
+            .run(|token_state| {
+                token_state.open()?;
+                token_state.inventory()
             })
             .await??;
         inventories.push(inventory);

@@ -1,6 +1,13 @@
 //! The life of a serving daemon: proves its lock, comes back when the database does, finishes what was
 //! interrupted, and reports truthfully.
 
+pub mod activation;
+pub mod core;
+pub mod health;
+pub mod start;
+pub mod state;
+pub mod watchdog;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +15,10 @@ use hsmd_chain::KeyLog;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::core::{Core, CoreError, parse_rows};
+use crate::daemon::core::{Core, CoreError, parse_rows};
+use crate::daemon::start::{StartError, read_journal, start, wait_out_grace};
+use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::keylog::{KeylogError, Writer, chain};
-use crate::start::{StartError, outwait, read_journal, start};
-use crate::state::{DatabaseReport, Phase, Shared};
 
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -57,7 +64,7 @@ pub async fn run(
                 compare(core, shared).await;
                 compared = Instant::now();
             }
-            look_after(core, config, shared, &mut locked_out).await?;
+            maintain(core, config, shared, &mut locked_out).await?;
         }
     }
 }
@@ -93,7 +100,7 @@ fn digest(log: &KeyLog) -> Vec<u8> {
 }
 
 /// `locked_out`: since when somebody else holds the lock.
-async fn look_after(
+async fn maintain(
     core: &mut Core,
     config: &Config,
     shared: &Shared,
@@ -109,7 +116,7 @@ async fn look_after(
             // the newest any more, and a frozen feed would hide a taint: only a fresh start follows it,
             // or refuses.
             Ok(false) => {
-                core.signer.gate().set_revoked(true);
+                core.signer.release_check().set_revoked(true);
                 if locked_out.get_or_insert_with(Instant::now).elapsed() >= LOCK_PATIENCE {
                     return Err(StartError::AnotherWriter);
                 }
@@ -124,7 +131,7 @@ async fn look_after(
                 // signing.
                 if matches!(error, CoreError::Diverged(_) | CoreError::Row { .. }) {
                     *locked_out = None;
-                    core.signer.gate().set_revoked(false);
+                    core.signer.release_check().set_revoked(false);
                 }
                 shared
                     .set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
@@ -133,12 +140,12 @@ async fn look_after(
         }
     }
     *locked_out = None;
-    core.signer.gate().set_revoked(false);
+    core.signer.release_check().set_revoked(false);
     shared.set_database(DatabaseReport { connected: true, lock_held: true, ..Default::default() });
 
     if core.has_unfinished_work() {
-        let finished = match core.settle().await {
-            Ok(()) => core.align().await,
+        let finished = match core.append_pending().await {
+            Ok(()) => core.activate_head().await,
             Err(error) => Err(error),
         };
         match finished {
@@ -172,8 +179,9 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     // While our lease ran, nobody who had the lock in between has used it: whoever takes it waits for
     // that. If it has run out, it is our turn to wait for theirs.
     let mut proved = asked;
-    if config.standby && !core.signer.gate().lock_is_proved() {
-        proved = outwait(&mut writer, config.lock_grace).await.map_err(|e| failed(e.into()))?;
+    if config.standby && !core.signer.release_check().lease_is_valid() {
+        proved =
+            wait_out_grace(&mut writer, config.lock_grace).await.map_err(|e| failed(e.into()))?;
     }
     let rows = writer.read(0).await.map_err(|e| failed(e.into()))?;
     let events = parse_rows(&rows).map_err(failed)?;
@@ -184,7 +192,7 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         .map_err(|source| failed(CoreError::Diverged(source)))?;
     if found > 0 {
         // An append of ours whose answer was lost; anything else was another daemon's.
-        let ours = core.unsettled().is_some_and(|event| event.text() == log.head().text());
+        let ours = core.pending_event().is_some_and(|event| event.text() == log.head().text());
         if !ours || found > 1 {
             return Err(Reconnect::MovedOn);
         }
@@ -195,7 +203,7 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     if journal.entries().are_ahead_of(core.journal.entries(), head) {
         return Err(Reconnect::MovedOn);
     }
-    core.signer.gate().lock_proved(proved);
+    core.signer.release_check().renew_lease(proved);
     if found > 0 {
         core.committed(log).map_err(failed)?;
     }

@@ -6,28 +6,19 @@
 //!
 //! This library is the daemon's own; its callers are `main` and the benchmarks.
 
-pub mod activation;
 pub mod audit;
 pub mod authz;
-pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod core;
 pub mod daemon;
 pub mod durable;
 pub mod failpoint;
 pub mod grpc;
-pub mod health;
 pub mod journal;
 pub mod keylog;
-pub mod metrics;
 pub mod observe;
 pub mod rotation;
 pub mod signer;
-pub mod start;
 pub mod startup;
-pub mod state;
-pub mod telemetry;
 pub mod token;
-pub mod watchdog;

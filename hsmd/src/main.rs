@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hsmd::cli::{Arguments, Command};
+use hsmd::commands::cli::{Arguments, Command};
 use hsmd::commands::{self, CommandError};
 use hsmd::config::Config;
 use hsmd::keylog::chain;
-use hsmd::telemetry;
+use hsmd::observe::telemetry;
 
 /// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
 /// (docs/performance.md). Not where tests kill the daemon and set its clock: libfaketime asks for memory

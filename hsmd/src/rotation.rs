@@ -8,7 +8,7 @@ use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
 
 use crate::authz::AdminPermit;
 use crate::clock::{ClockSuspect, DatabaseClock};
-use crate::core::{Core, CoreError};
+use crate::daemon::core::{Core, CoreError};
 use crate::journal::{Entries, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, KeylogError};
 use crate::startup::Place;
@@ -122,7 +122,7 @@ impl Core {
         let head = self.log.head().event().sequence_number();
         if request.taint {
             // From here on nothing that generation n signed leaves, and nobody signs with it.
-            self.signer.gate().close_below(head + 1);
+            self.signer.release_check().close_below(head + 1);
             self.signer.active().hold(true);
         }
         let made = self.make_event(permit, &request).await;
@@ -131,7 +131,7 @@ impl Core {
             Err(error) => {
                 // What is on the token may yet be appended, by whoever finds it there.
                 if request.taint && !matches!(error, RotationError::Unsettled { .. }) {
-                    self.signer.gate().reopen_from(head);
+                    self.signer.release_check().reopen_from(head);
                     self.signer.active().hold(false);
                 }
                 return Err(error);
@@ -144,19 +144,21 @@ impl Core {
             .and_then(|()| self.committed(log))
             .map_err(|source| RotationError::Unsettled { number, source })?;
         // Steps 7 and 8.
-        self.align().await.map_err(|source| RotationError::Unaligned { number, source })?;
+        self.activate_head().await.map_err(|source| RotationError::Unaligned { number, source })?;
         tracing::info!(number, taint = request.taint, id = %event.event().id(), "the key has moved on");
         Ok(Outcome { event, performed: true })
     }
 
     /// Completes what an earlier call had to leave.
     async fn finish_earlier(&mut self) -> Result<(), RotationError> {
-        if let Some(event) = self.unsettled() {
+        if let Some(event) = self.pending_event() {
             let number = event.event().sequence_number();
-            self.settle().await.map_err(|source| RotationError::Unsettled { number, source })?;
+            self.append_pending()
+                .await
+                .map_err(|source| RotationError::Unsettled { number, source })?;
         }
         let number = self.log.head().event().sequence_number();
-        self.align().await.map_err(|source| RotationError::Unaligned { number, source })
+        self.activate_head().await.map_err(|source| RotationError::Unaligned { number, source })
     }
 
     /// The event that replaced the expected generation, if that has been done as wanted.
@@ -191,14 +193,14 @@ impl Core {
 
         // Step 2: note it, then find or make key n+2.
         let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
-        self.check_lock().map_err(not_done)?;
+        self.check_lease().map_err(not_done)?;
         self.journal.replace(begun).map_err(|e| not_done(e.into()))?;
         crate::crash_point!("rotation::begun");
         self.copy_to_token(self.journal.entries()).await;
         crate::crash_point!("rotation::begun-copied");
         let made_on = self.signer.workers().len() - 1;
         let committed = self
-            .on_token(made_on, move |slot| slot.find_or_generate(number + 1))
+            .on_token(made_on, move |token_state| token_state.find_or_generate(number + 1))
             .await
             .map_err(not_done)?;
         crate::crash_point!("rotation::key-made");
@@ -213,7 +215,7 @@ impl Core {
         // Step 4: signed by key n+1; the slot verifies what the token returned.
         let Place { token, id } = next;
         let event = self
-            .on_token(token, move |slot| slot.sign_event(event, &id))
+            .on_token(token, move |token_state| token_state.sign_event(event, &id))
             .await
             .map_err(not_done)?;
         crate::crash_point!("rotation::signed");
@@ -241,7 +243,7 @@ impl Core {
         }
         crate::crash_point!("rotation::copied");
         let written =
-            self.check_lock().and_then(|()| self.journal.replace(entries).map_err(Into::into));
+            self.check_lease().and_then(|()| self.journal.replace(entries).map_err(Into::into));
         match written {
             Ok(()) => {}
             Err(source) if copied => return Err(RotationError::Unsettled { number, source }),
@@ -259,7 +261,7 @@ impl Core {
     ) -> Result<hsmd_chain::PublicKey, RotationError> {
         let Place { token, id } = next.clone();
         let inventory = self.signer.workers()[token]
-            .run(move |slot| slot.public_keys(&id))
+            .run(move |token_state| token_state.public_keys(&id))
             .await
             .map_err(|e| RotationError::NotDone(e.into()))?
             .map_err(|e| RotationError::NotDone(e.into()))?;

@@ -1,17 +1,17 @@
 //! The signer: who holds the token's session, which generation signs, and who waits for it.
 //!
 //! Each token has one named thread, the only place that takes the mutex around its session
-//! ([`slot`]). Requests reach it through bounded lanes ([`lanes`]): admin work goes first, signing
+//! ([`token_state`]). Requests reach it through a bounded queue ([`queue`]): admin work goes first, signing
 //! requests wait their turn. The generation and its key handle live under the same mutex, and the
 //! body is built, hashed and signed there: a signature always names the key that made it. The
-//! [`gate`] keeps what a tainted generation signed from leaving.
+//! [`release_check`] keeps what a tainted generation signed from leaving.
 
 mod answer;
-pub mod gate;
 pub mod generation;
-pub mod lanes;
-pub mod pulse;
-pub mod slot;
+pub mod liveness;
+pub mod queue;
+pub mod release_check;
+pub mod token_state;
 pub mod worker;
 
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use std::time::Instant;
 use hsmd_chain::{EndorsementPayload, Payload, Signature};
 use tokio::sync::oneshot;
 
-pub use gate::Gate;
 pub use generation::Generation;
-pub use slot::Slot;
+pub use release_check::ReleaseCheck;
+pub use token_state::TokenState;
 pub use worker::{TokenWorker, WorkerGone};
 
 use crate::authz::SignPermit;
-use lanes::{Job, Queued};
+use queue::{Job, Queued};
 
 /// What a caller wants signed: never bytes, never a digest.
 #[derive(Debug)]
@@ -77,13 +77,13 @@ pub enum SignError {
 pub struct Signer {
     workers: Vec<TokenWorker>,
     active: AtomicUsize,
-    gate: Arc<Gate>,
+    release_check: Arc<ReleaseCheck>,
 }
 
 impl Signer {
     /// A signer over these tokens, in the order of the configuration.
-    pub fn new(workers: Vec<TokenWorker>, gate: Arc<Gate>) -> Self {
-        Self { workers, active: AtomicUsize::new(0), gate }
+    pub fn new(workers: Vec<TokenWorker>, release_check: Arc<ReleaseCheck>) -> Self {
+        Self { workers, active: AtomicUsize::new(0), release_check }
     }
 
     /// The tokens, in the order of the configuration.
@@ -108,8 +108,8 @@ impl Signer {
     }
 
     /// What may leave.
-    pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+    pub fn release_check(&self) -> &Arc<ReleaseCheck> {
+        &self.release_check
     }
 
     /// Signs one document.
@@ -152,10 +152,10 @@ impl Signer {
 
     /// The last look before a signature goes to the transport, which looks once more.
     fn leave(&self, signed: Signed) -> Result<Signed, SignError> {
-        if !self.gate.admits(signed.generation.sequence_number()) {
+        if !self.release_check.admits(signed.generation.sequence_number()) {
             return Err(SignError::TaintInProgress);
         }
-        if !self.gate.lock_is_proved() {
+        if !self.release_check.lease_is_valid() {
             return Err(SignError::LockLost);
         }
         Ok(signed)

@@ -77,7 +77,7 @@ fn only_the_keylog_room_names_sqlx() {
 
 #[test]
 fn only_the_grpc_room_names_tonic() {
-    let doors = ["hsmd/src/grpc/", "hsmd/src/authz/", "hsmd/src/health.rs"];
+    let doors = ["hsmd/src/grpc/", "hsmd/src/authz/", "hsmd/src/daemon/health.rs"];
     assert_only("tonic", "hsmd/src", &doors);
     assert_only("tonic_types", "hsmd/src", &["hsmd/src/grpc/"]);
     assert_only("hsmd_proto", "hsmd/src", &["hsmd/src/grpc/"]);

@@ -40,7 +40,7 @@ pub enum Step {
     Decide,
 
     /// Back on a new connection with a lease that had run out: `lock_grace` + 1 s go by.
-    Outwait,
+    WaitOutGrace,
 
     /// Step 1: the expectation.
     Check,
@@ -104,7 +104,7 @@ impl Step {
             S::StartInsert,
             S::StartCommit,
             S::Decide,
-            S::Outwait,
+            S::WaitOutGrace,
             S::Check,
             S::Prove,
             S::Begin,
@@ -158,7 +158,7 @@ impl Step {
             Self::DropPrivate | Self::RetirePrivate => "token::between-destroys",
             Self::RetirePublic => "rotation::retired",
             Self::InitLock
-            | Self::Outwait
+            | Self::WaitOutGrace
             | Self::Check
             | Self::Prove
             | Self::FindKey

@@ -11,15 +11,15 @@ use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{CoreError, Pending, pending, verify_rows};
+use crate::daemon::core::{CoreError, Pending, pending, verify_rows};
+use crate::daemon::start::read_journal;
 use crate::grpc;
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::print;
 use crate::signer::{Generation, Signer, TokenWorker};
-use crate::start::read_journal;
 use crate::startup::{Known, Plan, Verdict, decide};
-use crate::telemetry::print;
 use crate::token::{Inventory, Modules};
 
 /// Prints a line for each thing looked at and one for the situation that they make, and fails if
@@ -268,7 +268,9 @@ async fn check_keys(
 async fn check_copy(worker: &TokenWorker, head: &Event, id: &[u8], report: &mut Report) {
     let (generation, id) = (Arc::new(Generation::of(head)), id.to_vec());
     let copied = worker
-        .run(move |slot| slot.activate(generation, id).map(|()| slot.signs_with_a_copy()))
+        .run(move |token_state| {
+            token_state.activate(generation, id).map(|()| token_state.signs_with_a_copy())
+        })
         .await;
     match copied {
         Ok(Ok(true)) => report.good("session copy", "is made of the active key"),

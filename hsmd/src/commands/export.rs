@@ -3,9 +3,9 @@
 use super::CommandError;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::verify_rows;
+use crate::daemon::core::verify_rows;
 use crate::keylog::Reader;
-use crate::telemetry::print;
+use crate::observe::telemetry::print;
 
 /// Writes the log to standard output: the published JSON array, no newline after it.
 ///

@@ -10,12 +10,12 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{CoreError, pending, verify_rows};
+use crate::daemon::core::{CoreError, pending, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::say;
 use crate::startup::{Known, Verdict, decide};
-use crate::telemetry::say;
 use crate::token::Modules;
 
 /// Verifies a copy against the expected identity, our log, the journal and the token, then appends.

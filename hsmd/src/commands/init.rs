@@ -10,13 +10,13 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{CoreError, verify_rows};
+use crate::daemon::core::{CoreError, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, Writer};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::print;
 use crate::signer::TokenWorker;
 use crate::startup::{Known, Verdict, decide};
-use crate::telemetry::print;
 use crate::token::{Modules, keys};
 
 /// Makes the identity and prints it. When there is one already, prints that and changes nothing.
@@ -97,15 +97,16 @@ async fn sign_first(
     clock: &Clock,
     writer: &mut Writer,
 ) -> Result<SignedEvent, CommandError> {
-    let first = worker.run(|slot| slot.find_or_generate(0)).await??;
+    let first = worker.run(|token_state| token_state.find_or_generate(0)).await??;
     crate::crash_point!("init::key-0");
-    let second = worker.run(|slot| slot.find_or_generate(1)).await??;
+    let second = worker.run(|token_state| token_state.find_or_generate(1)).await??;
     crate::crash_point!("init::key-1");
     let long_ago = Timestamp::from_unix_millis(0).map_err(|_| refused_clock())?;
     let database_clock = writer.clock().await?;
     let created_at = clock.stamp(long_ago, database_clock).map_err(CoreError::from)?;
     let event = Event::inception(first, second.digest(), created_at);
-    let signed = worker.run(move |slot| slot.sign_event(event, &keys::id(0))).await??;
+    let signed =
+        worker.run(move |token_state| token_state.sign_event(event, &keys::id(0))).await??;
     crate::crash_point!("init::signed");
     Ok(signed)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
 use crate::config::Config;
+use crate::daemon::state::Shared;
 use crate::keylog::chain;
-use crate::state::Shared;
 
 /// Reads the policy again at each SIGHUP, until dropped.
 pub(super) async fn on_hangup(

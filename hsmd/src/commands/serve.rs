@@ -16,10 +16,11 @@ use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::state::{Phase, Shared};
+use crate::daemon::state::{Phase, Shared};
+use crate::daemon::{activation, watchdog};
+use crate::observe::metrics::Metrics;
 use crate::token::Modules;
-use crate::{activation, daemon, grpc, observe, watchdog};
+use crate::{daemon, grpc, observe};
 
 /// Serves until SIGTERM or SIGINT, then finishes what was accepted. SIGHUP reads the policy again.
 ///
@@ -113,7 +114,7 @@ async fn serve_http(
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Observe { address, source })?;
-    beside.spawn(observe::serve(listener, Arc::clone(shared), stop.clone()));
+    beside.spawn(observe::http::serve(listener, Arc::clone(shared), stop.clone()));
     Ok(())
 }
 

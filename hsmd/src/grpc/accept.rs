@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Connection, Stream};
-use super::limit::{Limit, Origin, Slot};
+use super::limit::{ConnectionGuard, Limit, Origin};
 use super::tls::Tls;
 use crate::authz::{Peer, certificate_peer, unix_peer};
 
@@ -36,11 +36,11 @@ pub(super) async fn unix(
         };
         let admitted = stream.and_then(|stream| {
             let peer = unix_peer(&stream)?;
-            Ok(limit.admit(Origin::Uid(peer.uid)).map(|slot| (stream, Peer::Unix(peer), slot)))
+            Ok(limit.admit(Origin::Uid(peer.uid)).map(|guard| (stream, Peer::Unix(peer), guard)))
         });
         match admitted {
-            Ok(Some((stream, peer, slot))) => {
-                let connection = Connection::new(Stream::Unix(stream), peer, slot, None);
+            Ok(Some((stream, peer, guard))) => {
+                let connection = Connection::new(Stream::Unix(stream), peer, guard, None);
                 if accepted.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -58,8 +58,8 @@ pub(super) async fn plaintext(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, slot)) = tcp(&listener, &limit, &mut stop).await {
-        let connection = Connection::new(Stream::Tcp(stream), Peer::Plaintext, slot, None);
+    while let Some((stream, guard)) = tcp(&listener, &limit, &mut stop).await {
+        let connection = Connection::new(Stream::Tcp(stream), Peer::Plaintext, guard, None);
         if accepted.send(Ok(connection)).await.is_err() {
             return;
         }
@@ -74,10 +74,10 @@ pub(super) async fn tls(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, slot)) = tcp(&listener, &limit, &mut stop).await {
+    while let Some((stream, guard)) = tcp(&listener, &limit, &mut stop).await {
         let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, slot, &tls)).await {
+            match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, guard, &tls)).await {
                 // The server is gone: so is the connection.
                 Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
                 Ok(Err(error)) => tracing::info!(%error, "a TLS handshake failed"),
@@ -87,7 +87,7 @@ pub(super) async fn tls(
     }
 }
 
-async fn handshake(stream: TcpStream, slot: Slot, tls: &Tls) -> io::Result<Connection> {
+async fn handshake(stream: TcpStream, guard: ConnectionGuard, tls: &Tls) -> io::Result<Connection> {
     // Subscribed before the configuration is read: a change in between closes the connection.
     let revoked = tls.authorities_changed();
     let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
@@ -97,7 +97,7 @@ async fn handshake(stream: TcpStream, slot: Slot, tls: &Tls) -> io::Result<Conne
     let peer = certificate_peer(certificate)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let stream = Stream::Tls(Box::new(stream));
-    Ok(Connection::new(stream, Peer::Certificate(peer), slot, Some(Box::pin(revoked))))
+    Ok(Connection::new(stream, Peer::Certificate(peer), guard, Some(Box::pin(revoked))))
 }
 
 /// The next TCP connection that may be; none when it is time to stop.
@@ -105,7 +105,7 @@ async fn tcp(
     listener: &TcpListener,
     limit: &Limit,
     stop: &mut watch::Receiver<bool>,
-) -> Option<(TcpStream, Slot)> {
+) -> Option<(TcpStream, ConnectionGuard)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -116,7 +116,7 @@ async fn tcp(
             Ok((stream, from))
         }) {
             Ok((stream, from)) => match limit.admit(Origin::Address(from.ip())) {
-                Some(slot) => return Some((stream, slot)),
+                Some(guard) => return Some((stream, guard)),
                 None => tracing::debug!(%from, "a connection too many was closed"),
             },
             Err(error) => wait_after(&error).await,

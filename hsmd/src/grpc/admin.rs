@@ -12,10 +12,10 @@ use super::convert;
 use super::status::{database_unavailable, not_rotated, not_serving};
 use crate::authz::AdminPermit;
 use crate::config::AdminAction;
-use crate::health;
+use crate::daemon::health;
+use crate::daemon::state::{Phase, Shared};
 use crate::keylog::{KeylogError, Reader};
 use crate::rotation;
-use crate::state::{Phase, Shared};
 
 /// The service.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl AdminService {
                 problem: database.problem,
             }),
             queue_depth: worker.queue_depth() as u32,
-            last_signature_age_ms: worker.pulse().last_good().map(|age| age.as_millis() as u64),
+            last_signature_age_ms: worker.liveness().last_good().map(|age| age.as_millis() as u64),
             uptime_seconds: shared.clock.uptime().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

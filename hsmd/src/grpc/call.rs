@@ -14,7 +14,7 @@ use super::trace;
 use crate::audit::Record;
 use crate::authz::{Caller, Denied, Peer};
 use crate::config::well_formed;
-use crate::state::Shared;
+use crate::daemon::state::Shared;
 
 /// A call that is being answered.
 pub(super) struct Call<'a> {

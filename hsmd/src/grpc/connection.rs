@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::limit::Slot;
+use super::limit::ConnectionGuard;
 use super::share::Share;
 use crate::authz::Peer;
 
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     /// Why it is closed.
     closed: Option<&'static str>,
     received: usize,
-    _slot: Slot,
+    _guard: ConnectionGuard,
 }
 
 /// What every request on a connection brings along.
@@ -59,16 +59,21 @@ pub(super) enum Stream {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: Peer, slot: Slot, revoked: Option<Closing>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        peer: Peer,
+        guard: ConnectionGuard,
+        revoked: Option<Closing>,
+    ) -> Self {
         Self {
             stream,
-            arrived: Arrived { peer: Arc::new(peer), share: slot.share().clone() },
+            arrived: Arrived { peer: Arc::new(peer), share: guard.share().clone() },
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
             revoked,
-            old: Box::pin(tokio::time::sleep(slot.lifetime())),
+            old: Box::pin(tokio::time::sleep(guard.lifetime())),
             closed: None,
             received: 0,
-            _slot: slot,
+            _guard: guard,
         }
     }
 

@@ -15,7 +15,7 @@ use super::connection::Arrived;
 use super::status::denied;
 use crate::audit::Record;
 use crate::authz::{Denied, Peer};
-use crate::state::Shared;
+use crate::daemon::state::Shared;
 
 /// The header of a call's id, in requests and in answers.
 pub(super) const REQUEST_ID: &str = "x-request-id";

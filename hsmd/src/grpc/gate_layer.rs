@@ -1,4 +1,4 @@
-//! The last door: a reply that carries signatures asks the gate once more at the moment when it is
+//! The last door: a reply that carries signatures asks the release check once more at the moment when it is
 //! handed to the transport. What a tainted generation signed is dropped there, and recorded as refused.
 //! Here, too, a call takes its bytes, and gives them back when its reply has been taken.
 
@@ -17,14 +17,14 @@ use super::connection::Arrived;
 use super::door::Visit;
 use super::share::{Account, Counted};
 use super::status::{bytes_in_flight, not_signed};
-use crate::signer::{Gate, SignError};
+use crate::signer::{ReleaseCheck, SignError};
 
 /// The oldest generation that signed what a reply carries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeavesAs(pub(super) u32);
 
 impl LeavesAs {
-    /// A reply that the gate will look at.
+    /// A reply that the release check will look at.
     pub(super) fn tag<T>(self, message: T) -> Response<T> {
         let mut response = Response::new(message);
         response.extensions_mut().insert(self);
@@ -32,24 +32,24 @@ impl LeavesAs {
     }
 }
 
-/// Puts the gate before the transport.
+/// Puts the release check before the transport.
 #[derive(Clone, Debug)]
 pub(super) struct GateLayer {
-    pub(super) gate: Arc<Gate>,
+    pub(super) release_check: Arc<ReleaseCheck>,
 }
 
-/// A service behind the gate.
+/// A service behind the release check.
 #[derive(Clone, Debug)]
 pub(super) struct Gated<S> {
     inner: S,
-    gate: Arc<Gate>,
+    release_check: Arc<ReleaseCheck>,
 }
 
 impl<S> Layer<S> for GateLayer {
     type Service = Gated<S>;
 
     fn layer(&self, inner: S) -> Gated<S> {
-        Gated { inner, gate: Arc::clone(&self.gate) }
+        Gated { inner, release_check: Arc::clone(&self.release_check) }
     }
 }
 
@@ -75,12 +75,12 @@ where
         request.extensions_mut().insert(Arc::clone(&account));
         let counting = Arc::clone(&account);
         let request = request.map(|inner| Body::new(Counted { inner, account: counting }));
-        let gate = Arc::clone(&self.gate);
+        let release_check = Arc::clone(&self.release_check);
         let reply = self.inner.call(request);
         Box::pin(async move {
             let mut response = reply.await?;
             let seal = response.extensions_mut().remove::<LeavesAs>();
-            let seal = seal.map(|leaves_as| Seal { gate, leaves_as, visit });
+            let seal = seal.map(|leaves_as| Seal { release_check, leaves_as, visit });
             Ok(response
                 .map(|inner| Body::new(Reply { inner, seal, done: false, _account: account })))
         })
@@ -100,7 +100,7 @@ fn admit(request: &http::Request<Body>) -> Result<(Account, Arc<Visit>), Status>
 /// A reply's body, which holds the call's bytes until it has been taken.
 struct Reply {
     inner: Body,
-    /// With signatures in it: the gate looks whenever a piece of it is handed over.
+    /// With signatures in it: the release check looks whenever a piece of it is handed over.
     seal: Option<Seal>,
     done: bool,
     _account: Account,
@@ -108,7 +108,7 @@ struct Reply {
 
 /// What keeps a reply from leaving.
 struct Seal {
-    gate: Arc<Gate>,
+    release_check: Arc<ReleaseCheck>,
     leaves_as: LeavesAs,
     visit: Arc<Visit>,
 }
@@ -127,7 +127,7 @@ impl HttpBody for Reply {
         let this = &mut *self;
         let inner = Pin::new(&mut this.inner);
         let Some(seal) = &this.seal else { return inner.poll_frame(cx) };
-        match seal.gate.pass(seal.leaves_as.0, || inner.poll_frame(cx)) {
+        match seal.release_check.pass(seal.leaves_as.0, || inner.poll_frame(cx)) {
             Some(frame) => frame,
             None => {
                 this.done = true;
@@ -149,7 +149,7 @@ impl Seal {
     /// The trailers of a reply that may not leave. Its handler has recorded the signature that was
     /// made; that nobody got it is a record of its own, with the same id.
     fn refuse(&self) -> HeaderMap {
-        let tainted = !self.gate.admits(self.leaves_as.0);
+        let tainted = !self.release_check.admits(self.leaves_as.0);
         let error = if tainted { SignError::TaintInProgress } else { SignError::LockLost };
         let status = not_signed(&error);
         let mut trailers = HeaderMap::new();
@@ -172,17 +172,17 @@ mod tests {
     use crate::authz::{Peer, Policy, UnixPeer};
     use crate::clock::Clock;
     use crate::config::{AuditConfig, Config};
+    use crate::daemon::state::Shared;
     use crate::grpc::door::{Asks, DoorLayer};
     use crate::grpc::share::{CALL, Purse, Share};
     use crate::signer::Signer;
-    use crate::state::Shared;
 
     fn shared(audit: &Path) -> Arc<Shared> {
         let example = include_str!("../../hsmd.example.toml");
         let config = Config::parse(example, Path::new("hsmd.toml")).unwrap();
         let audit = AuditConfig::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
         let audit = Audit::start(&audit).unwrap();
-        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(Gate::new(None))));
+        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None))));
         let policy = Policy::new(&config);
         let clock = Clock::start();
         Arc::new(Shared::new(policy, Arc::default(), audit, clock, signer, config.database))
@@ -195,7 +195,7 @@ mod tests {
             response.extensions_mut().insert(LeavesAs(3));
             Ok::<_, Infallible>(response)
         });
-        let gate = GateLayer { gate: Arc::clone(shared.signer.gate()) };
+        let release_check = GateLayer { release_check: Arc::clone(shared.signer.release_check()) };
         let door = DoorLayer { shared: Arc::clone(shared), asks: Asks::Callers };
         let peer = UnixPeer { uid: 1001, gids: Vec::new(), pid: None };
         let arrived = Arrived { peer: Arc::new(Peer::Unix(peer)), share: share.clone() };
@@ -204,7 +204,7 @@ mod tests {
             .extension(arrived)
             .body(Body::empty())
             .unwrap();
-        door.layer(gate.layer(signs)).call(request).await.unwrap()
+        door.layer(release_check.layer(signs)).call(request).await.unwrap()
     }
 
     async fn frame(body: &mut Body) -> Option<Frame<tonic::codegen::Bytes>> {
@@ -222,7 +222,7 @@ mod tests {
         let file = folder.path().join("audit.jsonl");
         let shared = shared(&file);
         let mut body = answered(&shared, &share()).await.into_body();
-        shared.signer.gate().close_below(4);
+        shared.signer.release_check().close_below(4);
         let trailers = frame(&mut body).await.unwrap().into_trailers().unwrap();
         let status = Status::from_header_map(&trailers).unwrap();
         assert_eq!(status.code(), tonic::Code::Unavailable);

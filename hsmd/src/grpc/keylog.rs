@@ -20,7 +20,7 @@ use super::door::Visit;
 use super::share::Account;
 use super::status::{bytes_in_flight, denied, not_serving, status};
 use crate::authz::Peer;
-use crate::state::{Phase, Shared};
+use crate::daemon::state::{Phase, Shared};
 
 const MAX_PAGE: usize = 1000;
 const HEARTBEAT: Duration = Duration::from_secs(5);

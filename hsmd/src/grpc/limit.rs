@@ -47,7 +47,7 @@ struct Account {
 
 /// A counted connection, until dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct ConnectionGuard {
     origin: Origin,
     share: Share,
     lifetime: Duration,
@@ -61,7 +61,7 @@ impl Limit {
     }
 
     /// Counts one more connection, if there may be one.
-    pub(super) fn admit(&self, origin: Origin) -> Option<Slot> {
+    pub(super) fn admit(&self, origin: Origin) -> Option<ConnectionGuard> {
         let mut open = self.open.lock();
         if open.all >= self.limits.connections {
             return None;
@@ -77,11 +77,16 @@ impl Limit {
         let share = Share::new(Arc::clone(&self.bytes), Arc::clone(&account.bytes));
         open.all += 1;
         let age = self.limits.connection_age;
-        Some(Slot { origin, share, lifetime: age + age.min(GRACE), open: Arc::clone(&self.open) })
+        Some(ConnectionGuard {
+            origin,
+            share,
+            lifetime: age + age.min(GRACE),
+            open: Arc::clone(&self.open),
+        })
     }
 }
 
-impl Slot {
+impl ConnectionGuard {
     /// What calls on this connection take from.
     pub(super) fn share(&self) -> &Share {
         &self.share
@@ -93,7 +98,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut open = self.open.lock();
         open.all -= 1;

@@ -27,10 +27,10 @@ use super::share::Purse;
 use super::signer::SignerService;
 use super::tls::{Tls, TlsError};
 use super::{MAX_REQUEST, MAX_SMALL_REQUEST};
-use crate::activation::Inherited;
 use crate::config::{LimitsConfig, ListenConfig, UnixListenConfig};
-use crate::health;
-use crate::state::{Phase, Shared};
+use crate::daemon::activation::Inherited;
+use crate::daemon::health;
+use crate::daemon::state::{Phase, Shared};
 
 /// Accepted connections that wait for the server.
 const BACKLOG: usize = 64;
@@ -137,7 +137,7 @@ pub async fn serve(
         .max_decoding_message_size(MAX_SMALL_REQUEST);
     let service = server(&limits)
         .layer(DoorLayer { shared: Arc::clone(&shared), asks: Asks::Callers })
-        .layer(GateLayer { gate: Arc::clone(shared.signer.gate()) })
+        .layer(GateLayer { release_check: Arc::clone(shared.signer.release_check()) })
         .add_service(signer)
         .add_service(key_log)
         .add_service(service_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))

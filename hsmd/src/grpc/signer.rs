@@ -13,8 +13,8 @@ use super::call::Call;
 use super::convert;
 use super::gate_layer::LeavesAs;
 use super::status::{denied, invalid, not_serving, not_signed, status};
+use crate::daemon::state::{Phase, Shared};
 use crate::signer::{Document, SignError};
-use crate::state::{Phase, Shared};
 
 /// The service.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::share::Exhausted;
 use crate::authz::Denied;
-use crate::core::CoreError;
+use crate::daemon::core::CoreError;
+use crate::daemon::state::Phase;
 use crate::keylog::{KeylogError, chain};
 use crate::rotation::RotationError;
 use crate::signer::SignError;
-use crate::state::Phase;
 
 pub(super) fn status(
     code: Code,
@@ -125,7 +125,7 @@ fn live_until(replaced_at: hsmd_chain::Timestamp, hours: u64) -> String {
 
 fn core_reason(error: &CoreError) -> (Code, &'static str) {
     match error {
-        CoreError::LockRanOut => (Code::Unavailable, "LOCK_LOST"),
+        CoreError::LeaseExpired => (Code::Unavailable, "LOCK_LOST"),
         CoreError::Disconnected | CoreError::Keylog(_) | CoreError::Append(_) => {
             (Code::Unavailable, "DATABASE_UNAVAILABLE")
         }

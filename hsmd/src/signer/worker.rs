@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::lanes::{Job, Lanes, Next, Queued};
-use super::pulse::Pulse;
-use super::slot::TokenReport;
-use super::{Gate, SignError, Signed, Slot};
+use super::liveness::Liveness;
+use super::queue::{Job, Next, Queued, TokenQueue};
+use super::token_state::TokenReport;
+use super::{ReleaseCheck, SignError, Signed, TokenState};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
-use crate::metrics::TokenMetrics;
+use crate::observe::metrics::TokenMetrics;
 use crate::token::Modules;
 
 /// How often the thread looks after a lost session when nothing else comes.
@@ -37,8 +37,8 @@ type Reply = (oneshot::Sender<Result<Signed, SignError>>, Result<Signed, SignErr
 /// A token and its thread.
 pub struct TokenWorker {
     config: TokenConfig,
-    lanes: Arc<Lanes>,
-    pulse: Arc<Pulse>,
+    queue: Arc<TokenQueue>,
+    liveness: Arc<Liveness>,
     report: Arc<Mutex<TokenReport>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -58,30 +58,30 @@ impl TokenWorker {
         state_dir: PathBuf,
         modules: Arc<Modules>,
         clock: Clock,
-        gate: Arc<Gate>,
+        release_check: Arc<ReleaseCheck>,
         metrics: TokenMetrics,
     ) -> std::io::Result<Self> {
-        let lanes = Arc::new(Lanes::new(config.queue_length));
-        let pulse = Arc::new(Pulse::new(metrics));
+        let queue = Arc::new(TokenQueue::new(config.queue_length));
+        let liveness = Arc::new(Liveness::new(metrics));
         let report = Arc::new(Mutex::new(TokenReport {
             problem: "not opened yet".into(),
             ..TokenReport::default()
         }));
-        let slot = Mutex::new(Slot::new(
+        let token_state = Mutex::new(TokenState::new(
             config.clone(),
             state_dir,
             modules,
             clock,
-            gate,
-            Arc::clone(&pulse),
+            release_check,
+            Arc::clone(&liveness),
             Arc::clone(&report),
         ));
         let thread =
             std::thread::Builder::new().name(format!("token-{}", config.name())).spawn({
-                let (lanes, pulse) = (Arc::clone(&lanes), Arc::clone(&pulse));
-                move || run(&lanes, &slot, &pulse)
+                let (queue, liveness) = (Arc::clone(&queue), Arc::clone(&liveness));
+                move || run(&queue, &token_state, &liveness)
             })?;
-        Ok(Self { config, lanes, pulse, report, thread: Mutex::new(Some(thread)) })
+        Ok(Self { config, queue, liveness, report, thread: Mutex::new(Some(thread)) })
     }
 
     /// The token's configuration.
@@ -95,29 +95,29 @@ impl TokenWorker {
     }
 
     /// When it last signed, and since when a call runs.
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// How many signing requests wait.
     pub fn queue_depth(&self) -> usize {
-        self.lanes.depth()
+        self.queue.depth()
     }
 
     /// Holds signing requests back while a taint runs, or lets them go on.
     pub fn hold(&self, held: bool) {
-        self.lanes.hold(held);
+        self.queue.hold(held);
     }
 
     /// Whether signing requests are held back.
     pub fn is_held(&self) -> bool {
-        self.lanes.is_held()
+        self.queue.is_held()
     }
 
     /// Queues a job; whether its answer will be there in a moment.
     pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
-        let alone = self.lanes.submit(job)?;
-        Ok(alone && self.pulse.last_took() < QUICK)
+        let alone = self.queue.submit(job)?;
+        Ok(alone && self.liveness.last_took() < QUICK)
     }
 
     /// Does something with the token, ahead of all signing requests, which give way for a moment
@@ -127,12 +127,12 @@ impl TokenWorker {
     /// The thread has stopped.
     pub async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Slot) -> T + Send + 'static,
+        work: impl FnOnce(&mut TokenState) -> T + Send + 'static,
     ) -> Result<T, WorkerGone> {
-        let lanes = Arc::clone(&self.lanes);
-        self.run_once(move |slot| {
-            let done = work(slot);
-            lanes.reserve();
+        let queue = Arc::clone(&self.queue);
+        self.run_once(move |token_state| {
+            let done = work(token_state);
+            queue.reserve();
             done
         })
         .await
@@ -140,7 +140,7 @@ impl TokenWorker {
 
     /// Lets signing requests go on at once, after the last of several pieces.
     pub fn release(&self) {
-        self.lanes.release();
+        self.queue.release();
     }
 
     /// Does something with the token, ahead of all signing requests, and nothing after it.
@@ -149,12 +149,12 @@ impl TokenWorker {
     /// The thread has stopped.
     pub async fn run_once<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Slot) -> T + Send + 'static,
+        work: impl FnOnce(&mut TokenState) -> T + Send + 'static,
     ) -> Result<T, WorkerGone> {
         let (reply, answer) = oneshot::channel();
-        let put = self.lanes.put(Box::new(move |slot| {
+        let put = self.queue.put(Box::new(move |token_state| {
             // Whoever asked may have left; the work is done all the same.
-            drop(reply.send(work(slot)));
+            drop(reply.send(work(token_state)));
         }));
         if !put {
             return Err(WorkerGone);
@@ -164,7 +164,7 @@ impl TokenWorker {
 
     /// Finishes what was accepted, logs out, and ends the thread. Blocks.
     pub fn stop(&self) {
-        self.lanes.stop();
+        self.queue.stop();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
@@ -179,33 +179,33 @@ impl fmt::Debug for TokenWorker {
     }
 }
 
-fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
+fn run(queue: &TokenQueue, token_state: &Mutex<TokenState>, liveness: &Liveness) {
     let mut followed = false;
     loop {
         let begun = Instant::now();
         // Where requests follow each other at once, the thread stays awake for the next.
         if followed {
-            lanes.look(AWAKE);
+            queue.look(AWAKE);
         }
-        let next = lanes.next(PATIENCE);
+        let next = queue.next(PATIENCE);
         followed = matches!(next, Next::Sign(_)) && begun.elapsed() < 2 * AWAKE;
-        pulse.turn();
-        let mut slot = slot.lock();
+        liveness.turn();
+        let mut token_state = token_state.lock();
         match next {
             Next::Work(work) => {
-                pulse.begin_work();
-                work(&mut slot);
-                pulse.end_work();
+                liveness.begin_work();
+                work(&mut token_state);
+                liveness.end_work();
             }
-            Next::Sign(first) => sign_all(lanes, &mut slot, pulse, first),
+            Next::Sign(first) => sign_all(queue, &mut token_state, liveness, first),
             Next::Refuse(job, error) => job.refuse(error),
             Next::Idle => {
-                pulse.begin_work();
-                slot.look_after();
-                pulse.end_work();
+                liveness.begin_work();
+                token_state.maintain();
+                liveness.end_work();
             }
             Next::Stop => {
-                slot.close();
+                token_state.close();
                 return;
             }
         }
@@ -214,17 +214,17 @@ fn run(lanes: &Lanes, slot: &Mutex<Slot>, pulse: &Pulse) {
 
 /// Signs what is queued, as long as nothing goes before it. Replies are handed over together, for each
 /// handing over may wake a sleeping thread, unless the device is so slow that this is nothing to it.
-fn sign_all(lanes: &Lanes, slot: &mut Slot, pulse: &Pulse, first: Queued) {
+fn sign_all(queue: &TokenQueue, token_state: &mut TokenState, liveness: &Liveness, first: Queued) {
     let mut replies = Vec::with_capacity(TOGETHER);
     let mut next = Some(first);
     while let Some(queued) = next {
-        pulse.turn();
+        liveness.turn();
         let begun = Instant::now();
-        sign(lanes, slot, pulse, queued, begun, &mut replies);
+        sign(queue, token_state, liveness, queued, begun, &mut replies);
         if replies.len() == TOGETHER || begun.elapsed() > QUICK {
             hand_over(&mut replies);
         }
-        next = lanes.next_queued();
+        next = queue.next_queued();
     }
     hand_over(&mut replies);
 }
@@ -236,12 +236,12 @@ fn hand_over(replies: &mut Vec<Reply>) {
     }
 }
 
-/// Signs one document of a job. A batch goes back into the lane for the next, so that neither admin
+/// Signs one document of a job. A batch goes back into the queue for the next, so that neither admin
 /// work nor other callers wait for all of it.
 fn sign(
-    lanes: &Lanes,
-    slot: &mut Slot,
-    pulse: &Pulse,
+    queue: &TokenQueue,
+    token_state: &mut TokenState,
+    liveness: &Liveness,
     mut queued: Queued,
     now: Instant,
     replies: &mut Vec<Reply>,
@@ -252,15 +252,15 @@ fn sign(
     if queued.is_expired(now) {
         return queued.refuse(SignError::Expired);
     }
-    pulse.waited(queued.waited(now));
+    liveness.waited(queued.waited(now));
     match queued.job {
-        Job::One { document, reply } => replies.push((reply, slot.sign(&document))),
+        Job::One { document, reply } => replies.push((reply, token_state.sign(&document))),
         Job::Batch { ref mut rest, ref mut signed, .. } => {
-            let result = rest.next().map(|document| slot.sign(&document));
+            let result = rest.next().map(|document| token_state.sign(&document));
             match result {
                 Some(Ok(one)) => {
                     signed.push(one);
-                    lanes.put_back(queued);
+                    queue.put_back(queued);
                 }
                 Some(Err(error)) => queued.refuse(error),
                 None => {

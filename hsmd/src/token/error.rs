@@ -96,7 +96,7 @@ pub enum TokenError {
     },
     /// In a standby pair: the other daemon may be the one that writes. The token is as it was.
     #[error("the newest proof that this daemon holds the writer lock has run out")]
-    LockRanOut,
+    LeaseExpired,
     /// The module was finalised on another token's behalf.
     #[error("the session ended when the PKCS#11 module was reinitialised for another token")]
     Finalised,
@@ -127,7 +127,7 @@ impl TokenError {
             | Self::PinRefused { .. }
             | Self::PinEndangered { .. }
             | Self::Ambiguous { .. } => Class::Fatal,
-            Self::LockRanOut => Class::Caller,
+            Self::LeaseExpired => Class::Caller,
             Self::KeyMissing { .. }
             | Self::NotDestroyed { .. }
             | Self::Finalised
@@ -148,7 +148,7 @@ impl TokenError {
             Self::Nonsense(_) => "nonsense".into(),
             Self::KeyMissing { .. } => "key_missing".into(),
             Self::NotDestroyed { .. } => "not_destroyed".into(),
-            Self::LockRanOut => "lock_ran_out".into(),
+            Self::LeaseExpired => "lock_ran_out".into(),
             Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),
         }

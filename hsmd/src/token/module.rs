@@ -3,7 +3,7 @@
 //! A module is process-wide: two tokens behind one module share it, so finalising it for one closes
 //! the other's session too, and what was its session handle may be anybody's afterwards. So a module
 //! is finalised only when no call of any token runs in it, and each session belongs to one
-//! [`Incarnation`] of its module and is never used beyond it. Never unloaded.
+//! [`ModuleEpoch`] of its module and is never used beyond it. Never unloaded.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ struct Module {
 
 /// A module from one `C_Initialize` to the next `C_Finalize`.
 #[derive(Clone, Debug)]
-pub struct Incarnation {
+pub struct ModuleEpoch {
     context: Pkcs11,
     number: u64,
     finalised: Arc<RwLock<u64>>,
@@ -55,7 +55,7 @@ impl Modules {
     ///
     /// # Errors
     /// It can't be loaded or `C_Initialize` fails.
-    pub fn open(&self, path: &Path) -> Result<Incarnation, TokenError> {
+    pub fn open(&self, path: &Path) -> Result<ModuleEpoch, TokenError> {
         let mut loaded = self.loaded.lock();
         let module = match loaded.entry(path.into()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -73,7 +73,7 @@ impl Modules {
         if !module.initialised {
             module.initialise()?;
         }
-        Ok(Incarnation {
+        Ok(ModuleEpoch {
             context: module.context.clone(),
             number: *module.finalised.read(),
             finalised: Arc::clone(&module.finalised),
@@ -131,7 +131,7 @@ impl Module {
     }
 }
 
-impl Incarnation {
+impl ModuleEpoch {
     /// The module's functions, to be called while [`enter`](Self::enter)ed only.
     pub fn context(&self) -> &Pkcs11 {
         &self.context

@@ -11,14 +11,14 @@ use hsmd_chain::{PublicKey, Signature, SigningInput};
 use super::error::TokenError;
 use super::inventory::Inventory;
 use super::keys::{self, KeyHandle};
-use super::module::{Incarnation, Modules};
+use super::module::{ModuleEpoch, Modules};
 use super::pin;
 use crate::config::TokenConfig;
 
 /// A logged-in read-write session. Send but not Sync: one thread at a time.
 #[derive(Debug)]
 pub struct OpenToken {
-    module: Incarnation,
+    module: ModuleEpoch,
     /// None once it is closed.
     session: Option<Session>,
     key_label: String,

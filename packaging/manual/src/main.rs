@@ -11,7 +11,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 use clap_complete::{Shell, generate_to};
 
 #[expect(unreachable_pub, reason = "public in the daemon's library, where the file belongs")]
-#[path = "../../../hsmd/src/cli.rs"]
+#[path = "../../../hsmd/src/commands/cli.rs"]
 mod hsmd;
 
 #[path = "../../../hsmctl/src/args.rs"]

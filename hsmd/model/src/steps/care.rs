@@ -46,13 +46,13 @@ impl History {
         let ran_out = self.bounds.standby && !state.daemons[daemon].lease;
         self.try_lock(state, daemon);
         if ran_out && !self.has(Flaw::ReturnWithoutWait) && !self.has(Flaw::NoLease) {
-            return go(state, daemon, Step::Outwait);
+            return go(state, daemon, Step::WaitOutGrace);
         }
         self.look(state, daemon)
     }
 
     /// As a start does it: until no other lease can run.
-    pub(super) fn outwait(&self, state: &mut State, daemon: usize) -> bool {
+    pub(super) fn wait_out_grace(&self, state: &mut State, daemon: usize) -> bool {
         if !self.holds_lock(state, daemon) {
             state.daemons[daemon].connected = false;
             state.daemons[daemon].at = At::Idle;

@@ -130,7 +130,7 @@ impl History {
                 }
                 self.go_on_aligning(state, daemon)
             }
-            Step::Outwait => self.outwait(state, daemon),
+            Step::WaitOutGrace => self.wait_out_grace(state, daemon),
             _ => answer(state, daemon),
         }
     }

@@ -1,6 +1,6 @@
 //! The situation: all that `check` found, as one case of docs/disaster-recovery.md.
 
-use crate::core::{CoreError, Pending};
+use crate::daemon::core::{CoreError, Pending};
 use crate::startup::{Plan, Verdict};
 use hsmd_chain::{EventFault, ExtendError, LogError};
 

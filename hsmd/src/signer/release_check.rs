@@ -1,4 +1,4 @@
-//! The gate: what may still leave. It closes for a generation when its taint is accepted, and, in a
+//! The release check: what may still leave. It closes for a generation when its taint is accepted, and, in a
 //! standby pair, for everything when the daemon can't prove that it holds the lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use parking_lot::RwLock;
 
 /// What may leave. Cheap to ask: on the path of every signature.
 #[derive(Debug)]
-pub struct Gate {
+pub struct ReleaseCheck {
     /// Generations below this number are dead to us.
     dead_below: AtomicU32,
-    /// Held for reading while a reply is handed over, for writing while the gate closes: so that once
+    /// Held for reading while a reply is handed over, for writing while the release check closes: so that once
     /// it is closed, nothing is half way through it.
     passage: RwLock<()>,
     /// Another daemon was seen to hold the lock.
@@ -28,8 +28,8 @@ struct Lease {
     proved: AtomicU64,
 }
 
-impl Gate {
-    /// An open gate; `grace` is how long a proof of the lock lasts, if it has to be proved at all.
+impl ReleaseCheck {
+    /// An open release check; `grace` is how long a proof of the lock lasts, if it has to be proved at all.
     pub fn new(grace: Option<Duration>) -> Self {
         Self {
             dead_below: AtomicU32::new(0),
@@ -59,11 +59,11 @@ impl Gate {
         sequence_number >= self.dead_below.load(Ordering::Acquire)
     }
 
-    /// Hands something over if it may leave; a closing gate waits for it. Without a proof of the lock
+    /// Hands something over if it may leave; a closing release check waits for it. Without a proof of the lock
     /// nothing leaves: the other daemon may have tainted what signed it.
     pub fn pass<T>(&self, sequence_number: u32, hand_over: impl FnOnce() -> T) -> Option<T> {
         let _passing = self.passage.read();
-        (self.admits(sequence_number) && self.lock_is_proved()).then(hand_over)
+        (self.admits(sequence_number) && self.lease_is_valid()).then(hand_over)
     }
 
     /// Notes whether another daemon was seen to hold the lock.
@@ -72,7 +72,7 @@ impl Gate {
     }
 
     /// Notes that a proof of the lock, asked for at `asked`, has succeeded.
-    pub fn lock_proved(&self, asked: Instant) {
+    pub fn renew_lease(&self, asked: Instant) {
         if let Some(lease) = &self.lease {
             let millis = asked.saturating_duration_since(lease.epoch).as_millis() as u64;
             lease.proved.fetch_max(millis + 1, Ordering::AcqRel);
@@ -81,7 +81,7 @@ impl Gate {
 
     /// Whether nobody else was seen to hold the lock and, where it has to be proved, it has been proved
     /// recently enough to sign.
-    pub fn lock_is_proved(&self) -> bool {
+    pub fn lease_is_valid(&self) -> bool {
         if self.revoked.load(Ordering::Acquire) {
             return false;
         }
@@ -102,25 +102,25 @@ mod tests {
 
     #[test]
     fn a_closed_gate_lets_nothing_older_through() {
-        let gate = Gate::new(None);
-        assert_eq!(gate.pass(3, || "sent"), Some("sent"));
-        gate.close_below(4);
-        assert_eq!(gate.pass(3, || "sent"), None);
-        assert_eq!(gate.pass(4, || "sent"), Some("sent"));
-        gate.reopen_from(3);
-        assert!(gate.admits(3));
+        let release_check = ReleaseCheck::new(None);
+        assert_eq!(release_check.pass(3, || "sent"), Some("sent"));
+        release_check.close_below(4);
+        assert_eq!(release_check.pass(3, || "sent"), None);
+        assert_eq!(release_check.pass(4, || "sent"), Some("sent"));
+        release_check.reopen_from(3);
+        assert!(release_check.admits(3));
     }
 
     #[test]
     fn a_lease_runs_out() {
-        let gate = Gate::new(Some(Duration::from_secs(60)));
-        assert!(!gate.lock_is_proved(), "nothing was proved yet");
-        gate.lock_proved(Instant::now());
-        assert!(gate.lock_is_proved());
-        assert_eq!(gate.pass(0, || "sent"), Some("sent"));
-        let gate = Gate::new(Some(Duration::ZERO));
-        gate.lock_proved(Instant::now());
-        assert!(!gate.lock_is_proved());
-        assert_eq!(gate.pass(0, || "sent"), None);
+        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)));
+        assert!(!release_check.lease_is_valid(), "nothing was proved yet");
+        release_check.renew_lease(Instant::now());
+        assert!(release_check.lease_is_valid());
+        assert_eq!(release_check.pass(0, || "sent"), Some("sent"));
+        let release_check = ReleaseCheck::new(Some(Duration::ZERO));
+        release_check.renew_lease(Instant::now());
+        assert!(!release_check.lease_is_valid());
+        assert_eq!(release_check.pass(0, || "sent"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The lanes before a token: admin work ahead, signing requests in turn, bounded.
+//! The queue before a token: admin work ahead, signing requests in turn, bounded.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::{Document, SignError, Signed, Slot};
+use super::{Document, SignError, Signed, TokenState};
 
 /// How long signing requests may wait for a taint to end before they are refused.
 const HOLD_AT_MOST: Duration = Duration::from_secs(2);
 
 /// A piece of admin work for the token's thread.
-pub(super) type Work = Box<dyn FnOnce(&mut Slot) + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut TokenState) + Send>;
 
 /// How long the token stays free for the next piece of admin work after one: without it, a rotation of
 /// several pieces would wait for a whole signature of a slow device before each. It covers a COMMIT, so
@@ -33,7 +33,7 @@ pub(super) enum Job {
     },
 }
 
-/// A job in the lane.
+/// A job in the queue.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) job: Job,
@@ -103,8 +103,8 @@ impl State {
     }
 }
 
-/// Both lanes of one token.
-pub(super) struct Lanes {
+/// Both queue of one token.
+pub(super) struct TokenQueue {
     state: Mutex<State>,
     changed: Condvar,
     /// Whether anything has been changed since the thread last looked.
@@ -112,7 +112,7 @@ pub(super) struct Lanes {
     capacity: usize,
 }
 
-impl Lanes {
+impl TokenQueue {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -146,7 +146,7 @@ impl Lanes {
     /// Looks out for something to do for a moment, without going to sleep.
     pub(super) fn look(&self, time: Duration) {
         let begun = Instant::now();
-        // Before the look at the lanes: what comes after it is news.
+        // Before the look at the queue: what comes after it is news.
         self.news.store(false, Ordering::Release);
         let state = self.state.lock();
         if !state.jobs.is_empty() || !state.work.is_empty() || state.stopping {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use hsmd_chain::{Body, Event, PublicKey, Signature, SignedEvent, SigningInput};
 use parking_lot::Mutex;
 
-use super::pulse::Pulse;
-use super::{Document, Gate, Generation, SignError, Signed};
+use super::liveness::Liveness;
+use super::{Document, Generation, ReleaseCheck, SignError, Signed};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
 use crate::token::{self, Class, Inventory, Modules, OpenToken, TokenError};
@@ -38,7 +38,7 @@ pub struct TokenReport {
 
 /// One token: its session, if open, and the generation that signs on it, if any.
 #[derive(Debug)]
-pub struct Slot {
+pub struct TokenState {
     config: TokenConfig,
     state_dir: PathBuf,
     modules: Arc<Modules>,
@@ -50,8 +50,8 @@ pub struct Slot {
     verified_at: Option<Instant>,
     retry_at: Option<Instant>,
     backoff: Duration,
-    gate: Arc<Gate>,
-    pulse: Arc<Pulse>,
+    release_check: Arc<ReleaseCheck>,
+    liveness: Arc<Liveness>,
     report: Arc<Mutex<TokenReport>>,
 }
 
@@ -63,14 +63,14 @@ struct Active {
     key: Option<Bound>,
 }
 
-impl Slot {
+impl TokenState {
     pub(super) fn new(
         config: TokenConfig,
         state_dir: PathBuf,
         modules: Arc<Modules>,
         clock: Clock,
-        gate: Arc<Gate>,
-        pulse: Arc<Pulse>,
+        release_check: Arc<ReleaseCheck>,
+        liveness: Arc<Liveness>,
         report: Arc<Mutex<TokenReport>>,
     ) -> Self {
         Self {
@@ -84,8 +84,8 @@ impl Slot {
             verified_at: None,
             retry_at: None,
             backoff: RETRY_FIRST,
-            gate,
-            pulse,
+            release_check,
+            liveness,
             report,
         }
     }
@@ -116,7 +116,7 @@ impl Slot {
                 }
                 tracing::info!(token = self.config.name(), "session open");
                 if std::mem::take(&mut self.was_lost) {
-                    self.pulse.recovered();
+                    self.liveness.recovered();
                 }
                 *self.report.lock() = TokenReport {
                     serial: session.serial().to_owned(),
@@ -189,8 +189,8 @@ impl Slot {
     /// The token, or the key is not on it.
     pub fn sign_event(&mut self, event: Event, id: &[u8]) -> Result<SignedEvent, TokenError> {
         let (text, input) = (event.text(), event.signing_input());
-        let signed = self.timed(false, |slot| {
-            slot.with_session_if_ours(|session| {
+        let signed = self.timed(false, |token_state| {
+            token_state.with_session_if_ours(|session| {
                 session.sign_as(id, event.public_key(), &input, &text)
             })
         });
@@ -222,8 +222,8 @@ impl Slot {
     /// The token; then the generation before goes on.
     pub fn activate(&mut self, generation: Arc<Generation>, id: Vec<u8>) -> Result<(), TokenError> {
         let clock = self.clock.clone();
-        let key = self.timed(true, |slot| {
-            slot.with_session(|session| bind(session, &generation, &id, &clock))
+        let key = self.timed(true, |token_state| {
+            token_state.with_session(|session| bind(session, &generation, &id, &clock))
         })?;
         let before = self.active.replace(Active { generation, id, key: Some(key) });
         self.verified_at = Some(Instant::now());
@@ -274,10 +274,10 @@ impl Slot {
     }
 
     fn check_may_sign(&self, generation: &Generation) -> Result<(), SignError> {
-        if !self.gate.admits(generation.sequence_number()) {
+        if !self.release_check.admits(generation.sequence_number()) {
             return Err(SignError::TaintInProgress);
         }
-        if !self.gate.lock_is_proved() {
+        if !self.release_check.lease_is_valid() {
             return Err(SignError::LockLost);
         }
         Ok(())
@@ -285,9 +285,9 @@ impl Slot {
 
     fn sign_body(&mut self, body: &Body) -> Result<Signature, TokenError> {
         let input = body.signing_input();
-        self.timed(true, |slot| match slot.sign_once(body, &input) {
+        self.timed(true, |token_state| match token_state.sign_once(body, &input) {
             // A signature may be repeated: a lost session is opened again at once, and once.
-            Err(error) if slot.reopen_after(&error) => slot.sign_once(body, &input),
+            Err(error) if token_state.reopen_after(&error) => token_state.sign_once(body, &input),
             result => result,
         })
     }
@@ -314,15 +314,15 @@ impl Slot {
         result
     }
 
-    /// Times a signature for the pulse. `ours`: whether a good one shows that callers can have theirs.
+    /// Times a signature for the liveness. `ours`: whether a good one shows that callers can have theirs.
     fn timed<T>(
         &mut self,
         ours: bool,
         sign: impl FnOnce(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        self.pulse.begin_signing();
+        self.liveness.begin_signing();
         let result = sign(self);
-        self.pulse.end_signing(ours && result.is_ok());
+        self.liveness.end_signing(ours && result.is_ok());
         result
     }
 

@@ -54,7 +54,7 @@ fn notify() {
 }
 
 fn hangs(worker: &TokenWorker) -> bool {
-    worker.pulse().last_turn() > worker.config().hang_limit
+    worker.liveness().last_turn() > worker.config().hang_limit
 }
 
 fn end() -> ! {

@@ -12,8 +12,8 @@ use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
-use crate::core::{Core, Published};
-use crate::metrics::Metrics;
+use crate::daemon::core::{Core, Published};
+use crate::observe::metrics::Metrics;
 use crate::signer::Signer;
 
 /// How far the daemon has come.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use hsmd_chain::KeyLog;
 
 use crate::config::Config;
-use crate::core::{Core, CoreError, Pending, pending, verify_rows};
+use crate::daemon::core::{Core, CoreError, Pending, pending, verify_rows};
+use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, decode};
 use crate::keylog::{AppendError, KeylogError, Writer, chain};
 use crate::signer::Signer;
 use crate::startup::{Known, Verdict, decide};
-use crate::state::{DatabaseReport, Phase, Shared};
 use crate::token::{Class, Inventory, TokenError};
 
 /// How long to wait before trying again what was down.
@@ -84,7 +84,8 @@ pub async fn start(
         let number = event.event().sequence_number();
         tracing::warn!(number, "appending the journal's event, which the log lacks");
         let record = journal.entries().event.as_ref().and_then(|event| event.record.clone());
-        let record = record.unwrap_or_else(|| crate::core::recovered_record(&event, &shared.clock));
+        let record =
+            record.unwrap_or_else(|| crate::daemon::core::recovered_record(&event, &shared.clock));
         writer.append(&[*event], &record).await.map_err(CoreError::from)?;
         crate::crash_point!("start::appended");
     }
@@ -117,7 +118,7 @@ pub async fn start(
     // The token may have kept us waiting.
     core.prove_lock().await?;
     crate::crash_point!("start::decided");
-    while let Err(error) = core.align().await {
+    while let Err(error) = core.activate_head().await {
         wait_for_token(shared, &chain(&error)).await;
         core.prove_lock().await?;
     }
@@ -132,7 +133,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
         let asked = Instant::now();
         match writer.try_lock().await {
             Ok(true) => {
-                shared.signer.gate().lock_proved(asked);
+                shared.signer.release_check().renew_lease(asked);
                 report(shared, true, String::new());
                 crate::crash_point!("start::locked");
                 break;
@@ -159,8 +160,8 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
     if config.standby {
         // Only then is the token ours.
         shared.set_phase(Phase::Starting("waiting until the daemon before us has stopped".into()));
-        let proved = outwait(&mut writer, config.lock_grace).await?;
-        shared.signer.gate().lock_proved(proved);
+        let proved = wait_out_grace(&mut writer, config.lock_grace).await?;
+        shared.signer.release_check().renew_lease(proved);
         crate::crash_point!("start::waited");
     }
     Ok(writer)
@@ -171,7 +172,10 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
 ///
 /// # Errors
 /// The lock was lost meanwhile.
-pub(crate) async fn outwait(writer: &mut Writer, grace: Duration) -> Result<Instant, KeylogError> {
+pub(crate) async fn wait_out_grace(
+    writer: &mut Writer,
+    grace: Duration,
+) -> Result<Instant, KeylogError> {
     let until = Instant::now() + grace + Duration::from_secs(1);
     loop {
         let asked = Instant::now();
@@ -209,7 +213,7 @@ async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result
     let log: Option<KeyLog> = match known {
         None => verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?,
         Some(mut log) => {
-            for event in crate::core::parse_rows(&rows)? {
+            for event in crate::daemon::core::parse_rows(&rows)? {
                 let number = event.event().sequence_number();
                 let now = shared.clock.now().map_err(CoreError::from)?;
                 log.extend(event, now, config.clock_skew)
@@ -226,13 +230,13 @@ async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result
 async fn open_tokens(shared: &Shared, writer: &mut Writer) -> Result<(), StartError> {
     for worker in shared.signer.workers() {
         loop {
-            match worker.run(|slot| slot.open()).await.map_err(CoreError::from)? {
+            match worker.run(|token_state| token_state.open()).await.map_err(CoreError::from)? {
                 Ok(()) => break,
                 Err(error) => wait_for_token(shared, &chain(&error)).await,
             }
             let asked = Instant::now();
             writer.prove_lock().await?;
-            shared.signer.gate().lock_proved(asked);
+            shared.signer.release_check().renew_lease(asked);
         }
     }
     Ok(())
@@ -246,7 +250,7 @@ async fn wait_for_token(shared: &Shared, problem: &str) {
 async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
     let mut inventories = Vec::new();
     for worker in signer.workers() {
-        inventories.push(worker.run(|slot| slot.inventory()).await??);
+        inventories.push(worker.run(|token_state| token_state.inventory()).await??);
     }
     Ok(inventories)
 }
@@ -259,7 +263,7 @@ pub(crate) async fn read_journal(
 ) -> Result<Journal, CoreError> {
     let mut journal = Journal::open(&config.state_dir, &log.identity())?;
     for worker in signer.workers() {
-        let copies = worker.run(|slot| slot.read_journal()).await?;
+        let copies = worker.run(|token_state| token_state.read_journal()).await?;
         let copies = match copies {
             Ok(copies) => copies,
             Err(error @ TokenError::Closed { .. }) => return Err(error.into()),

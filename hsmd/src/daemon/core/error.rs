@@ -68,7 +68,7 @@ pub enum CoreError {
     Append(#[from] AppendError),
     /// In a standby pair: the other daemon may be the one that writes.
     #[error("the newest proof that this daemon holds the writer lock has run out")]
-    LockRanOut,
+    LeaseExpired,
     /// The clock.
     #[error(transparent)]
     Clock(#[from] crate::clock::ClockSuspect),

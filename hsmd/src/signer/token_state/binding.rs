@@ -3,7 +3,7 @@
 
 use hsmd_chain::Body;
 
-use super::{Generation, Slot};
+use super::{Generation, TokenState};
 use crate::clock::Clock;
 use crate::token::{Class, KeyHandle, OpenToken, TokenError};
 
@@ -65,7 +65,7 @@ fn shown(
     Ok(None)
 }
 
-impl Slot {
+impl TokenState {
     /// Whether a copy of the active key signs in its place.
     pub fn signs_with_a_copy(&self) -> bool {
         let bound = self.active.as_ref().and_then(|active| active.key);

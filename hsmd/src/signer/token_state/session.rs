@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Gate, RETRY_AT_MOST, RETRY_FIRST, Slot};
+use super::{RETRY_AT_MOST, RETRY_FIRST, ReleaseCheck, TokenState};
 use crate::keylog::chain;
 use crate::token::{Class, OpenToken, TokenError};
 
-impl Slot {
+impl TokenState {
     /// Runs something in the session, opened first if need be and allowed by the backoff. When that
     /// loses the session, it is repeated once in a new one: what it does must bear that.
     pub(super) fn with_session<T>(
@@ -26,8 +26,8 @@ impl Slot {
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let gate = Arc::clone(&self.gate);
-        self.with_session(|session| if_ours(&gate, session, &work))
+        let release_check = Arc::clone(&self.release_check);
+        self.with_session(|session| if_ours(&release_check, session, &work))
     }
 
     /// As [`with_session_if_ours`](Self::with_session_if_ours), once only.
@@ -35,8 +35,8 @@ impl Slot {
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let gate = Arc::clone(&self.gate);
-        self.in_session(|session| if_ours(&gate, session, &work))
+        let release_check = Arc::clone(&self.release_check);
+        self.in_session(|session| if_ours(&release_check, session, &work))
     }
 
     /// As [`with_session`](Self::with_session), once only.
@@ -71,7 +71,7 @@ impl Slot {
             _ => error.class() == Class::Caller,
         };
         if spared {
-            return self.pulse.error(error);
+            return self.liveness.error(error);
         }
         self.drop_session(error, error.class());
     }
@@ -79,7 +79,7 @@ impl Slot {
     /// Drops the session, if there is one, and says when to open it again. The ladder: a lost session
     /// is opened again; when that fails too, or the device is lost, the module is reinitialised.
     pub(super) fn drop_session(&mut self, error: &TokenError, class: Class) {
-        self.pulse.error(error);
+        self.liveness.error(error);
         let problem = chain(error);
         let had_session = self.session.is_some();
         if had_session || self.report.lock().problem != problem {
@@ -117,7 +117,7 @@ impl Slot {
     }
 
     /// Opens a lost session when it is time; called while nothing else is to be done.
-    pub(in crate::signer) fn look_after(&mut self) {
+    pub(in crate::signer) fn maintain(&mut self) {
         // Before the first opening there is nothing to look after: in standby the token is not ours.
         if self.active.is_some() && self.may_reopen_now() {
             // The failure is in the report and the log; the next look tries again.
@@ -145,9 +145,9 @@ impl Slot {
 }
 
 fn if_ours<T>(
-    gate: &Gate,
+    release_check: &ReleaseCheck,
     session: &OpenToken,
     work: impl Fn(&OpenToken) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
-    if gate.lock_is_proved() { work(session) } else { Err(TokenError::LockRanOut) }
+    if release_check.lease_is_valid() { work(session) } else { Err(TokenError::LeaseExpired) }
 }

@@ -1,8 +1,8 @@
 //! The core: everything that can change the history, behind one async mutex.
 //!
 //! It holds the writer's connection, the journal and the verified log, and knows where the keys are.
-//! Its two duties are idempotent, so that whoever finds work left over can simply call them: `settle`
-//! appends what the journal holds and the log lacks, `align` makes the head's key the active one and
+//! Its two duties are idempotent, so that whoever finds work left over can simply call them: `append_pending`
+//! appends what the journal holds and the log lacks, `activate_head` makes the head's key the active one and
 //! clears earlier keys away.
 
 mod error;
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Retire};
 use crate::journal::{Entries, Journal, encode};
 use crate::keylog::{AdminRecord, AppendError, Backend, KeylogError, Row, Writer, chain};
-use crate::signer::{Generation, Signer, Slot};
+use crate::signer::{Generation, Signer, TokenState};
 use crate::startup::{Place, Plan};
 use crate::token::TokenError;
 
@@ -153,13 +153,13 @@ impl Core {
     /// Whether the journal holds an event that is not known to be in the log, or keys are still to be
     /// activated or cleared away.
     pub fn has_unfinished_work(&self) -> bool {
-        self.unsettled().is_some()
+        self.pending_event().is_some()
             || self.signing != Some(self.log.head().event().sequence_number())
             || !self.leftovers.is_empty()
     }
 
     /// The journal's event that the log lacks.
-    pub(crate) fn unsettled(&self) -> Option<SignedEvent> {
+    pub(crate) fn pending_event(&self) -> Option<SignedEvent> {
         let event = self.journal.entries().event.as_ref()?.parse().ok()?;
         let head = self.log.head().event().sequence_number();
         (event.event().sequence_number() > head).then_some(event)
@@ -169,8 +169,8 @@ impl Core {
     ///
     /// # Errors
     /// The database; then it can be called again.
-    pub async fn settle(&mut self) -> Result<(), CoreError> {
-        let Some(event) = self.unsettled() else { return Ok(()) };
+    pub async fn append_pending(&mut self) -> Result<(), CoreError> {
+        let Some(event) = self.pending_event() else { return Ok(()) };
         let mut log = self.log.clone();
         pending(&self.journal, &mut log, &self.clock, self.skew)?;
         let record = self
@@ -194,7 +194,7 @@ impl Core {
         let asked = Instant::now();
         match writer.append(std::slice::from_ref(event), record).await {
             Ok(()) => {
-                self.signer.gate().lock_proved(asked);
+                self.signer.release_check().renew_lease(asked);
                 Ok(())
             }
             Err(error) => {
@@ -239,7 +239,7 @@ impl Core {
         self.next = Some(Place { token, id });
         let entries = Entries { begun: None, ..self.journal.entries().clone() };
         // A mark that is left behind the head says nothing; one of the other daemon's must stay.
-        match self.check_lock() {
+        match self.check_lease() {
             Ok(()) => self.journal.replace(entries)?,
             Err(_) => self.journal.remember(entries),
         }
@@ -253,7 +253,7 @@ impl Core {
         let asked = Instant::now();
         let proved = writer.prove_lock().await;
         match &proved {
-            Ok(()) => self.signer.gate().lock_proved(asked),
+            Ok(()) => self.signer.release_check().renew_lease(asked),
             Err(_) => self.disconnect(),
         }
         proved
@@ -261,8 +261,12 @@ impl Core {
 
     /// Asked before anything is changed that a standby pair shares: when the proof of the lock has run
     /// out, the other daemon may be at it.
-    pub(crate) fn check_lock(&self) -> Result<(), CoreError> {
-        if self.signer.gate().lock_is_proved() { Ok(()) } else { Err(CoreError::LockRanOut) }
+    pub(crate) fn check_lease(&self) -> Result<(), CoreError> {
+        if self.signer.release_check().lease_is_valid() {
+            Ok(())
+        } else {
+            Err(CoreError::LeaseExpired)
+        }
     }
 
     /// Changes something on a token, under the same condition, at which the slot looks before each call
@@ -270,10 +274,10 @@ impl Core {
     pub(crate) async fn on_token<T: Send + 'static>(
         &self,
         token: usize,
-        work: impl FnOnce(&mut Slot) -> Result<T, TokenError> + Send + 'static,
+        work: impl FnOnce(&mut TokenState) -> Result<T, TokenError> + Send + 'static,
     ) -> Result<T, CoreError> {
         match self.signer.workers()[token].run(work).await? {
-            Err(TokenError::LockRanOut) => Err(CoreError::LockRanOut),
+            Err(TokenError::LeaseExpired) => Err(CoreError::LeaseExpired),
             done => Ok(done?),
         }
     }
@@ -290,18 +294,18 @@ impl Core {
     ///
     /// # Errors
     /// The token; then it can be called again.
-    pub async fn align(&mut self) -> Result<(), CoreError> {
+    pub async fn activate_head(&mut self) -> Result<(), CoreError> {
         let head = Arc::clone(self.log.head());
         let number = head.event().sequence_number();
         if self.signing != Some(number) {
             let generation = Arc::new(Generation::of(head.event()));
             let Place { token, id } = self.active.clone();
             let worker = &self.signer.workers()[token];
-            worker.run(move |slot| slot.activate(generation, id)).await??;
+            worker.run(move |token_state| token_state.activate(generation, id)).await??;
             let before = self.signer.active_index();
             self.signer.set_active(token);
             if before != token {
-                self.signer.workers()[before].run(|slot| slot.deactivate()).await?;
+                self.signer.workers()[before].run(|token_state| token_state.deactivate()).await?;
             }
             self.signing = Some(number);
             for worker in self.signer.workers() {
@@ -311,7 +315,8 @@ impl Core {
         }
         while let Some((place, number)) = self.leftovers.first().cloned() {
             if self.is_to_be_retired(number) {
-                self.on_token(place.token, move |slot| slot.destroy(&place.id)).await?;
+                self.on_token(place.token, move |token_state| token_state.destroy(&place.id))
+                    .await?;
                 tracing::info!(number, "retired the private key of an earlier generation");
                 crate::crash_point!("rotation::retired");
             }
@@ -325,7 +330,8 @@ impl Core {
     pub(crate) async fn copy_to_token(&self, entries: &Entries) -> bool {
         let bytes = encode(entries);
         let token = self.active.token;
-        let written = self.on_token(token, move |slot| slot.write_journal(&bytes)).await;
+        let written =
+            self.on_token(token, move |token_state| token_state.write_journal(&bytes)).await;
         if let Err(error) = &written {
             tracing::debug!(error = chain(error), "the token holds no copy of the journal");
         }

@@ -1,14 +1,14 @@
-//! The pulse of a token: when it last made a good signature, and since when a call has been running.
+//! The liveness of a token: when it last made a good signature, and since when a call has been running.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::metrics::TokenMetrics;
+use crate::observe::metrics::TokenMetrics;
 use crate::token::TokenError;
 
 /// Written by the token's thread, read by everybody, without a lock.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Liveness {
     metrics: TokenMetrics,
     epoch: Instant,
     /// Microseconds after the epoch, plus one; 0 is never.
@@ -22,7 +22,7 @@ pub struct Pulse {
     turned: AtomicU64,
 }
 
-impl Pulse {
+impl Liveness {
     pub(super) fn new(metrics: TokenMetrics) -> Self {
         Self {
             metrics,

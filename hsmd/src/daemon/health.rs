@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::state::{Phase, Shared};
+use crate::daemon::state::{Phase, Shared};
 
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -27,8 +27,8 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
         Phase::Stopping => return Some("stopping".into()),
     }
     let worker = shared.signer.active();
-    let (report, pulse) = (worker.report(), worker.pulse());
-    if !shared.signer.gate().lock_is_proved() {
+    let (report, liveness) = (worker.report(), worker.liveness());
+    if !shared.signer.release_check().lease_is_valid() {
         return Some("the writer lock can't be proved".into());
     }
     if worker.is_held() {
@@ -37,18 +37,18 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     if !report.ready {
         return Some(format!("token {}: {}", worker.config().name(), report.problem));
     }
-    if pulse.signing_for().is_some_and(|time| time >= SIGN_BOUND) {
+    if liveness.signing_for().is_some_and(|time| time >= SIGN_BOUND) {
         let name = worker.config().name();
         return Some(format!("token {name}: a signature has been running for more than 800 ms"));
     }
-    if pulse.working_for().is_some_and(|time| time >= WORK_BOUND) {
+    if liveness.working_for().is_some_and(|time| time >= WORK_BOUND) {
         let name = worker.config().name();
         return Some(format!("token {name}: a call has been running for more than 10 s"));
     }
     let stale = worker.config().health_interval + Duration::from_secs(1);
-    match pulse.last_good() {
+    match liveness.last_good() {
         Some(age) if age <= stale => None,
-        _ if pulse.working_for().is_some() => None,
+        _ if liveness.working_for().is_some() => None,
         Some(age) => Some(format!("the last good signature was made {} ms ago", age.as_millis())),
         None => Some("no signature has been made yet".into()),
     }
@@ -93,7 +93,7 @@ pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthRepo
 fn ask(shared: &Arc<Shared>, asking: &Arc<AtomicBool>) {
     let worker = shared.signer.active();
     let fresh = worker
-        .pulse()
+        .liveness()
         .last_good()
         .is_some_and(|age| age + PERIOD < worker.config().health_interval);
     let serving = shared.phase() == Phase::Serving;
@@ -102,8 +102,10 @@ fn ask(shared: &Arc<Shared>, asking: &Arc<AtomicBool>) {
     }
     let (shared, asking) = (Arc::clone(shared), Arc::clone(asking));
     tokio::spawn(async move {
-        // The outcome is in the pulse and in the token's report.
-        if let Ok(Err(error)) = shared.signer.active().run_once(|slot| slot.sign_health()).await {
+        // The outcome is in the liveness and in the token's report.
+        if let Ok(Err(error)) =
+            shared.signer.active().run_once(|token_state| token_state.sign_health()).await
+        {
             tracing::debug!(%error, "no health signature");
         }
         asking.store(false, Ordering::Release);
