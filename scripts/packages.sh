@@ -11,11 +11,20 @@ postgres_bin() {
     dirname "$newest"
 }
 
+# The path of a library in the folder of this machine's kind.
+library() { compgen -G "/usr/lib/*-linux-gnu/$1"; }
+
 # Whether what a Debian package provides is here, also when it came from elsewhere.
 has() {
     case $1 in
     build-essential) command -v cc ;;
     chromium-driver) command -v chromedriver ;;
+    libnss3) test -n "$(library libsoftokn3.so)" ;;
+    libnss3-tools) command -v certutil ;;
+    libtpm2-pkcs11-1) test -n "$(library pkcs11/libtpm2_pkcs11.so)" ;;
+    libtss2-tcti-swtpm0) test -n "$(library libtss2-tcti-swtpm.so.0)" ;;
+    opensc) command -v pkcs11-tool ;;
+    p11-kit-modules) test -n "$(library pkcs11/p11-kit-client.so)" ;;
     postgresql) postgres_bin ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     softhsm2) test -e "$SOFTHSM_MODULE" ;;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::attributes::Condition;
 use crate::codes::Code;
 use crate::functions;
 use crate::memory::{FOR_EVER, Mapping, Memory, Plan, Record};
+use crate::quirks::Quirk;
 use crate::status::Status;
 
 /// A control file could not be used, or what was asked makes no sense.
@@ -80,6 +82,17 @@ impl Times {
         // One less than all there are to count means "for ever" by then.
         plan.set(self.skip, self.times.map_or(FOR_EVER, |times| times.min(FOR_EVER - 1)));
     }
+}
+
+/// A refusal of templates with an attribute.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// What is refused.
+    pub condition: Condition,
+    /// The code that the call returns; nothing is made.
+    pub code: Code,
+    /// Whether the refused call keeps the module's lock, so that the next call of the process hangs.
+    pub keeps_lock: bool,
 }
 
 /// The faults of the modules that use one control file. What is set holds from the next call on, in
@@ -168,6 +181,39 @@ impl Control {
         self.change(scope, |record| times.write(&record.corrupt))
     }
 
+    /// Lets a function refuse templates: `C_CreateObject`, `C_GenerateKeyPair` or
+    /// `C_FindObjectsInit`. Other functions are not affected.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn refuse(&self, scope: Scope, refusal: Refusal, times: Times) -> Result<(), ControlError> {
+        self.change(scope, |record| {
+            // The plan last: it is what sets the fault off.
+            record.refuse.set(0, 0);
+            record.refuse_code.store(refusal.code.0, Ordering::Release);
+            let Condition { attribute, value } = refusal.condition;
+            record.refuse_attribute.store(attribute, Ordering::Release);
+            record.refuse_value.store(value.map_or(0, |v| u64::from(v) + 1), Ordering::Release);
+            record.refuse_keeps_lock.store(refusal.keeps_lock.into(), Ordering::Release);
+            times.write(&record.refuse);
+        })
+    }
+
+    /// Switches a quirk on or off. [`Quirk::HandleReuse`] and [`Quirk::HiddenObjects`] hold for a
+    /// process from its next `C_Initialize` on.
+    ///
+    /// # Errors
+    /// The control file can't be locked.
+    pub fn quirk(&self, quirk: Quirk, on: bool) -> Result<(), ControlError> {
+        self.locked(|memory| {
+            if on {
+                memory.quirks.fetch_or(quirk.bit(), Ordering::AcqRel);
+            } else {
+                memory.quirks.fetch_and(!quirk.bit(), Ordering::AcqRel);
+            }
+        })
+    }
+
     /// Takes the token away, as if it had been pulled out. Does nothing when it is away.
     ///
     /// # Errors
@@ -185,13 +231,14 @@ impl Control {
         self.turn(true)
     }
 
-    /// Takes faults back, lets hanging calls go on and, with [`Scope::All`], brings the token back.
+    /// Takes faults back, lets hanging calls go on and, with [`Scope::All`], takes quirks back too and
+    /// brings the token back.
     ///
     /// # Errors
     /// The control file can't be locked.
     pub fn clear(&self, scope: Scope) -> Result<(), ControlError> {
         self.change(scope, |record| {
-            for plan in [&record.fail, &record.hang, &record.corrupt] {
+            for plan in [&record.fail, &record.hang, &record.corrupt, &record.refuse] {
                 plan.set(0, 0);
             }
             record.delay_micros.store(0, Ordering::Release);
@@ -199,6 +246,7 @@ impl Control {
         })?;
         self.memory().releases.fetch_add(1, Ordering::AcqRel);
         if scope == Scope::All {
+            self.locked(|memory| memory.quirks.store(0, Ordering::Release))?;
             self.restore_token()?;
         }
         Ok(())
@@ -207,8 +255,8 @@ impl Control {
     /// Sets all counters to zero.
     pub fn reset_counters(&self) {
         for record in &self.memory().functions {
-            let Record { calls, length_queries, failed, hung, corrupted, .. } = record;
-            for counter in [calls, length_queries, failed, hung, corrupted] {
+            let Record { calls, length_queries, failed, hung, corrupted, refused, .. } = record;
+            for counter in [calls, length_queries, failed, hung, corrupted, refused] {
                 counter.store(0, Ordering::Relaxed);
             }
         }
@@ -267,7 +315,7 @@ impl Control {
 impl Record {
     /// Whether anything may still go wrong with this function.
     fn is_armed(&self) -> bool {
-        let plans = [&self.fail, &self.hang, &self.corrupt];
+        let plans = [&self.fail, &self.hang, &self.corrupt, &self.refuse];
         let times = [&self.delay_micros, &self.jitter_micros];
         plans.iter().any(|plan| plan.read().1 > 0)
             || times.iter().any(|time| time.load(Ordering::Acquire) > 0)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use hsmd_fault::{Code, Control, Scope, Times};
+use hsmd_fault::{Code, Condition, Control, Quirk, Refusal, Scope, Times};
 
 /// Sets the faults of a PKCS#11 fault module while it runs.
 #[derive(Debug, Parser)]
@@ -74,11 +74,35 @@ enum Action {
         #[command(flatten)]
         which: Which,
     },
+    /// Let a function refuse templates that have an attribute.
+    Refuse {
+        /// C_CreateObject, C_GenerateKeyPair or C_FindObjectsInit.
+        function: Scope,
+        /// The attribute, such as CKA_PRIVATE, or with a value: CKA_PRIVATE=true.
+        attribute: Condition,
+        /// The return code, such as CKR_TEMPLATE_INCONSISTENT, or a number.
+        code: Code,
+        #[command(flatten)]
+        which: Which,
+        /// Keep the module's lock after the refusal: the process's next call hangs until released.
+        #[arg(long)]
+        keep_lock: bool,
+    },
+    /// Behave as some real modules do.
+    Quirk {
+        /// Which: handle-reuse, short-ids, hidden-objects, overwritten-ids, undestroyable-keys,
+        /// foreign-slot-fails or foreign-slot-garbled.
+        quirk: Quirk,
+        /// Behave well again.
+        #[arg(long)]
+        off: bool,
+    },
     /// Take the token away.
     Drop,
     /// Bring the token back.
     Restore,
-    /// Take faults back, let hanging calls go on; for "all" functions, bring the token back too.
+    /// Take faults back, let hanging calls go on; for "all" functions, take quirks back and bring the
+    /// token back too.
     Clear {
         /// The function, or "all".
         #[arg(default_value = "all")]
@@ -118,6 +142,11 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Action::Hang { function, which } => control.hang(function, which.into())?,
         Action::Release => control.release()?,
         Action::Corrupt { function, which } => control.corrupt(function, which.into())?,
+        Action::Refuse { function, attribute, code, which, keep_lock } => {
+            let refusal = Refusal { condition: attribute, code, keeps_lock: keep_lock };
+            control.refuse(function, refusal, which.into())?;
+        }
+        Action::Quirk { quirk, off } => control.quirk(quirk, !off)?,
         Action::Drop => control.drop_token()?,
         Action::Restore => control.restore_token()?,
         Action::Clear { function } => control.clear(function)?,

@@ -16,7 +16,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use crate::functions;
 
 /// The first word of a control file; the last digit changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"hsmdflt1");
+const MAGIC: u64 = u64::from_le_bytes(*b"hsmdflt2");
 
 /// All of a control file.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ pub struct Memory {
     pub(crate) word: AtomicU64,
     /// Goes up when hanging calls are to go on.
     pub(crate) releases: AtomicU64,
-    reserved: AtomicU64,
+    /// The quirks that are set, a bit each.
+    pub(crate) quirks: AtomicU64,
     pub(crate) functions: [Record; functions::COUNT],
 }
 
@@ -41,12 +42,20 @@ pub struct Record {
     pub(crate) failed: AtomicU64,
     pub(crate) hung: AtomicU64,
     pub(crate) corrupted: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) fail: Plan,
     pub(crate) fail_code: AtomicU64,
     /// 1: the call is made and its result replaced; 0: it is not made.
     pub(crate) fail_after: AtomicU64,
     pub(crate) hang: Plan,
     pub(crate) corrupt: Plan,
+    pub(crate) refuse: Plan,
+    pub(crate) refuse_code: AtomicU64,
+    /// The attribute that a template is refused for, and its value: 0 any, 1 false, 2 true.
+    pub(crate) refuse_attribute: AtomicU64,
+    pub(crate) refuse_value: AtomicU64,
+    /// 1: the refusal keeps the module's lock, so that the next call hangs.
+    pub(crate) refuse_keeps_lock: AtomicU64,
     pub(crate) delay_micros: AtomicU64,
     pub(crate) jitter_micros: AtomicU64,
 }

@@ -6,6 +6,7 @@
 
 mod exports;
 mod pass;
+mod quirks;
 mod target;
 
 pub use exports::*;

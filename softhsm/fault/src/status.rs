@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Condition;
 use crate::codes::Code;
 use crate::functions;
 use crate::memory::{FOR_EVER, Memory, Plan, Record};
+use crate::quirks::Quirk;
 
 /// The faults that are set, and what was counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,9 @@ use crate::memory::{FOR_EVER, Memory, Plan, Record};
 pub struct Status {
     /// Where the token is.
     pub token: TokenState,
+    /// The quirks that are set, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quirks: Vec<String>,
     /// The functions that were called or that a fault is set for, by name.
     pub functions: BTreeMap<String, FunctionStatus>,
 }
@@ -47,6 +52,9 @@ pub struct FunctionStatus {
     /// How many had their output corrupted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub corrupted: u64,
+    /// How many had their template refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
     /// The code that calls will get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail: Option<FailStatus>,
@@ -56,6 +64,9 @@ pub struct FunctionStatus {
     /// The calls whose output will be corrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupt: Option<PlanStatus>,
+    /// The templates that will be refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuse: Option<RefuseStatus>,
     /// By how many microseconds calls are slower.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub delay_micros: u64,
@@ -72,6 +83,21 @@ pub struct FailStatus {
     pub code: String,
     /// Whether the call is made first.
     pub after: bool,
+    /// Which calls.
+    #[serde(flatten)]
+    pub plan: PlanStatus,
+}
+
+/// The templates that will be refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefuseStatus {
+    /// Those with this attribute, or with this value of it.
+    pub attribute: String,
+    /// The code's name.
+    pub code: String,
+    /// Whether the lock is kept.
+    pub keeps_lock: bool,
     /// Which calls.
     #[serde(flatten)]
     pub plan: PlanStatus,
@@ -98,6 +124,7 @@ impl Status {
             .collect();
         Self {
             token: if memory.is_away() { TokenState::Away } else { TokenState::Present },
+            quirks: Quirk::named(memory.quirks.load(Ordering::Acquire)),
             functions,
         }
     }
@@ -116,15 +143,30 @@ impl FunctionStatus {
             after: value(&record.fail_after) != 0,
             plan,
         });
+        let refuse = PlanStatus::read(&record.refuse).map(|plan| RefuseStatus {
+            attribute: Condition {
+                attribute: value(&record.refuse_attribute),
+                value: match value(&record.refuse_value) {
+                    0 => None,
+                    number => Some(number == 2),
+                },
+            }
+            .to_string(),
+            code: Code(value(&record.refuse_code)).to_string(),
+            keeps_lock: value(&record.refuse_keeps_lock) != 0,
+            plan,
+        });
         Self {
             calls: value(&record.calls),
             length_queries: value(&record.length_queries),
             failed: value(&record.failed),
             hung: value(&record.hung),
             corrupted: value(&record.corrupted),
+            refused: value(&record.refused),
             fail,
             hang: PlanStatus::read(&record.hang),
             corrupt: PlanStatus::read(&record.corrupt),
+            refuse,
             delay_micros: value(&record.delay_micros),
             jitter_micros: value(&record.jitter_micros),
         }

@@ -37,12 +37,27 @@ fn every_command_sets_what_it_says() {
     good(&path, &["delay", "C_Sign", "70ms", "--jitter", "5ms"]);
     good(&path, &["hang", "C_Login", "--times", "1"]);
     good(&path, &["corrupt"]);
+    good(&path, &["quirk", "short-ids"]);
+    good(&path, &["quirk", "handle-reuse"]);
+    good(&path, &["quirk", "short-ids", "--off"]);
+    let refusal = ["CKA_PRIVATE=true", "CKR_ATTRIBUTE_VALUE_INVALID", "--keep-lock"];
+    good(&path, &[&["refuse", "C_CreateObject"], &refusal[..]].concat());
     good(&path, &["drop"]);
     assert_eq!(
         serde_json::to_value(status()).expect("JSON"),
         serde_json::json!({
             "token": "away",
+            "quirks": ["handle-reuse"],
             "functions": {
+                "C_CreateObject": {
+                    "calls": 0,
+                    "refuse": {
+                        "attribute": "CKA_PRIVATE=true",
+                        "code": "CKR_ATTRIBUTE_VALUE_INVALID",
+                        "keepsLock": true,
+                        "skip": 0,
+                    },
+                },
                 "C_GenerateKeyPair": {
                     "calls": 0,
                     "fail": {"code": "0x80000001", "after": true, "skip": 0},
@@ -62,12 +77,16 @@ fn every_command_sets_what_it_says() {
     good(&path, &["release"]);
     assert_eq!(status().function("C_Login").hang, None);
     good(&path, &["clear", "C_Sign"]);
+    good(&path, &["clear", "C_CreateObject"]);
     assert_eq!(status().functions.keys().collect::<Vec<_>>(), ["C_GenerateKeyPair"]);
     good(&path, &["restore"]);
     assert_eq!(status().token, TokenState::Present);
     good(&path, &["drop"]);
     good(&path, &["clear"]);
-    assert_eq!(status(), Status { token: TokenState::Present, functions: [].into() });
+    assert_eq!(
+        status(),
+        Status { token: TokenState::Present, quirks: vec![], functions: [].into() }
+    );
     good(&path, &["reset"]);
 }
 
@@ -79,6 +98,8 @@ fn nonsense_is_refused() {
         (["fail", "C_Sing", "CKR_DEVICE_ERROR"], "C_Sing"),
         (["fail", "C_Sign", "DEVICE_ERROR"], "DEVICE_ERROR"),
         (["delay", "C_Sign", "seventy"], "seventy"),
+        (["quirk", "short-ids", "--on"], "--on"),
+        (["quirk", "long-ids", "--off"], "long-ids"),
     ] {
         let output = run(&path, &arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");

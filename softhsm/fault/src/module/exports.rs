@@ -97,6 +97,7 @@ pub unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
         && code == CKR_OK
     {
         target.calm.store(word, Ordering::Release);
+        target.forget_objects();
     }
     code
 }

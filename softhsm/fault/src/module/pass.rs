@@ -91,7 +91,7 @@ unsafe fn harm<const FUNCTION: usize>(
 fn hang(target: &Target, record: &Record) {
     let releases = &target.memory().releases;
     let before = releases.load(Ordering::Acquire);
-    if record.hang.hits() {
+    if target.lock_is_kept() || record.hang.hits() {
         record.hung.fetch_add(1, Ordering::AcqRel);
         while releases.load(Ordering::Acquire) == before {
             sleep(HANG_POLL);

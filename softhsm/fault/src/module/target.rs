@@ -9,14 +9,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cryptoki_sys::{CK_FUNCTION_LIST, CKR_OK, Pkcs11};
 
+use super::quirks;
 use crate::codes::Code;
 use crate::memory::{Mapping, Memory};
 
 /// The module behind this one, and what this process knows of the control file.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// A copy of its function list, pointers and all.
+    /// Its function list, with the quirky functions in their places.
     pub(super) functions: CK_FUNCTION_LIST,
+    /// A copy of its function list, pointers and all.
+    pub(super) behind: CK_FUNCTION_LIST,
+    /// What this process knows of the token's objects.
+    pub(super) objects: quirks::Shared,
+    /// One more than the number of releases at which a refused call kept the lock; 0: it is free.
+    kept: AtomicU64,
     mapping: Mapping,
     /// The control file's word while nothing is wrong for this process: no fault set, and the token in
     /// the epoch that it was in at `C_Initialize`.
@@ -54,13 +61,27 @@ impl Target {
         self.mapping.memory()
     }
 
+    /// Keeps the lock of this process's module: the next call hangs until it is released.
+    pub(super) fn keep_lock(&self) {
+        self.kept.store(self.memory().releases.load(Ordering::Acquire) + 1, Ordering::Release);
+    }
+
+    /// Whether a refused call kept the lock and nobody has released it since.
+    pub(super) fn lock_is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire) == self.memory().releases.load(Ordering::Acquire) + 1
+    }
+
     fn load() -> Result<Self, TargetError> {
         let module = variable("HSMD_FAULT_MODULE")?;
         let control = variable("HSMD_FAULT_CONTROL")?;
         let mapping = Mapping::open(Path::new(&control))
             .map_err(|source| TargetError::Control { control, source })?;
-        let functions = function_list(module)?;
-        let target = Self { functions, mapping, calm: AtomicU64::new(0) };
+        let behind = function_list(module)?;
+        let mut functions = behind;
+        quirks::install(&mut functions);
+        let objects = quirks::Shared::default();
+        let (calm, kept) = (AtomicU64::new(0), AtomicU64::new(0));
+        let target = Self { functions, behind, objects, kept, mapping, calm };
         target.calm.store(target.memory().word_without_faults(), Ordering::Release);
         Ok(target)
     }

@@ -4,6 +4,8 @@
 //! again as a child with the environment set.
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper of a test fails the test")]
 
+mod quirks;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::types::AuthPin;
 use hsmd_fault::{Code, Control, Scope, Times, TokenState};
