@@ -3,8 +3,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, middleware, routing::get};
-use hsmd_service::{Health, ServeOptions, Shutdown, Trigger, cors, serve};
+use axum::{Router, http::StatusCode, routing::get};
+use hsmd_runtime::{
+    Health, Metrics, ServeOptions, Shutdown, Trigger, WhenFull, client_address, cors, serve,
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,6 +44,8 @@ async fn start(options: ServeOptions) -> Server {
 fn options() -> ServeOptions {
     ServeOptions {
         max_connections: 10,
+        when_full: WhenFull::Wait,
+        connection_timeout: None,
         request_timeout: Duration::from_secs(10),
         stop_grace: Duration::from_secs(10),
     }
@@ -110,6 +114,70 @@ async fn connections_beyond_the_bound_wait_for_a_place() {
 }
 
 #[tokio::test]
+async fn idle_connections_keep_no_probe_out_where_the_oldest_is_closed() {
+    let server = start(ServeOptions {
+        max_connections: 2,
+        when_full: WhenFull::CloseOldest,
+        connection_timeout: Some(Duration::from_secs(60)),
+        ..options()
+    })
+    .await;
+    let mut oldest = TcpStream::connect(server.address).await.unwrap();
+    let _idle = TcpStream::connect(server.address).await.unwrap();
+    assert!(answer(connect(&server, "/").await).await.ends_with("here"));
+    assert_eq!(oldest.read(&mut [0]).await.unwrap_or_default(), 0, "closed");
+}
+
+#[tokio::test]
+async fn a_bounded_connection_serves_one_request_and_ends_in_time() {
+    let timeout = Some(Duration::from_millis(50));
+    let server = start(ServeOptions { connection_timeout: timeout, ..options() }).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(idle.read(&mut [0]).await.unwrap_or_default(), 0, "closed");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let text = answer(stream).await;
+    assert!(text.contains("connection: close") && text.ends_with("here"), "{text}");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_status() {
+    let metrics = Metrics::new("a_service");
+    let router = Router::new().route("/{name}", get(async || "here"));
+    let router = metrics.count(router.fallback(async || StatusCode::NOT_FOUND));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let router = router.merge(metrics.routes());
+    let task = tokio::spawn(serve(listener, router, options(), shutdown));
+    let server = Server { address, trigger, task, begun: Arc::default(), end: Arc::default() };
+    for path in ["/a", "/b", "/a/b"] {
+        answer(connect(&server, path).await).await;
+    }
+    let text = answer(connect(&server, "/metrics").await).await;
+    for line in [
+        r#"a_service_http_requests_total{route="/{name}",code="200"} 2"#,
+        r#"a_service_http_requests_total{route="none",code="404"} 1"#,
+        "a_service_http_request_seconds_count 3",
+        "content-type: application/openmetrics-text",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn the_client_behind_a_proxy_is_found_in_the_headers() {
+    let mut headers = axum::http::HeaderMap::new();
+    for line in ["203.0.113.1, 198.51.100.7", "10.9.9.9"] {
+        headers.append("x-forwarded-for", line.parse().unwrap());
+    }
+    let proxies = ["10.0.0.0/8".parse().unwrap()];
+    let client = |peer: &str| client_address(peer.parse().unwrap(), &headers, &proxies).to_string();
+    assert_eq!(client("10.1.2.3"), "198.51.100.7");
+    assert_eq!(client("192.0.2.1"), "192.0.2.1");
+}
+
+#[tokio::test]
 async fn an_endless_head_is_refused() {
     let server = start(options()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -130,7 +198,7 @@ async fn health_says_what_is_wrong_and_cors_is_everywhere() {
         false => Vec::new(),
     };
     let health = Health::new(problems).with_details(|| json!({"head": 3}));
-    let router: Router = health.routes().layer(middleware::from_fn(cors));
+    let router: Router = health.routes().layer(cors());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = Shutdown::new();

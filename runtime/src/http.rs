@@ -1,0 +1,241 @@
+//! An HTTP/1.1 server that is bounded in everything and stops gracefully.
+//!
+//! axum's own `serve` has no bound on the time a client takes to send its headers, on the number of
+//! connections or on the time that stopping takes; this has.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderMap, HeaderName, StatusCode},
+};
+use hsmd_support::{
+    duration,
+    proxy::{self, Network},
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use serde::Deserialize;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt as _;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::{Shutdown, StartError};
+
+/// How long a client may take to send the head of a request, idle time between requests included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long to wait when the system has no descriptor left.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// What proxies add: whom they were asked by, after what they were told.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// `[http]`: where the service listens, and its bounds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where to listen for HTTP; port 0 takes a free one, which the log names.
+    pub listen: SocketAddr,
+    /// How long accepted requests may take to finish after SIGTERM.
+    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    pub stop_grace: Duration,
+    /// How many connections are served at once; further ones wait.
+    #[serde(default = "default_connections")]
+    pub max_connections: usize,
+    /// How long one request may take, reading it included.
+    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    pub request_timeout: Duration,
+}
+
+/// The server's bounds.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// How many connections are served at once.
+    pub max_connections: usize,
+    /// What becomes of a connection beyond that.
+    pub when_full: WhenFull,
+    /// How long one request may take, reading its body included: then 503.
+    pub request_timeout: Duration,
+    /// How long a connection may last, if that is bounded. Each then serves one request.
+    pub connection_timeout: Option<Duration>,
+    /// How long accepted requests may take to finish after the shutdown was asked for.
+    pub stop_grace: Duration,
+}
+
+/// What becomes of a connection when there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits in the listener's queue until another has ended.
+    Wait,
+    /// The oldest is closed in its favour: connections that idle keep no probe out.
+    CloseOldest,
+}
+
+impl From<&HttpConfig> for ServeOptions {
+    fn from(config: &HttpConfig) -> Self {
+        Self {
+            max_connections: config.max_connections,
+            when_full: WhenFull::Wait,
+            request_timeout: config.request_timeout,
+            connection_timeout: None,
+            stop_grace: config.stop_grace,
+        }
+    }
+}
+
+/// Listens as configured and says so in the log.
+///
+/// # Errors
+/// The address can't be listened on.
+pub async fn bind(config: &HttpConfig) -> Result<TcpListener, StartError> {
+    let unusable = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
+}
+
+/// Serves until the shutdown, then lets accepted requests finish, for the grace period at the most. Each
+/// request carries the address of the connection's other end as [`ConnectInfo`].
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    mut shutdown: Shutdown,
+) {
+    let limit =
+        TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, options.request_timeout);
+    let router = router.layer(limit);
+    let mut places = Places::new(&options);
+    let connections = GracefulShutdown::new();
+    loop {
+        tokio::select! {
+            () = shutdown.asked() => break,
+            (stream, peer, place) = accept(&listener, &places) => {
+                let router = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                    request
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .max_buf_size(HEAD_BYTES)
+                    .keep_alive(options.connection_timeout.is_none())
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+                let connection = connections.watch(connection);
+                let bound = options.connection_timeout.unwrap_or(Duration::MAX);
+                let task = tokio::spawn(async move {
+                    match timeout(bound, connection).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "HTTP connection failed"),
+                        Err(_) => tracing::debug!(%peer, "HTTP connection timed out"),
+                    }
+                    drop(place);
+                });
+                places.taken(task.abort_handle());
+            }
+        }
+    }
+    drop(listener);
+    if timeout(options.stop_grace, connections.shutdown()).await.is_err() {
+        tracing::warn!("requests were still running after the grace period");
+    }
+}
+
+/// The client of a request: `peer`, or what a trusted proxy's `X-Forwarded-For` says. For limits.
+#[must_use]
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    proxy::client(peer, lines.map(|line| line.to_str().unwrap_or_default()), proxies)
+}
+
+/// Who may be served beside each other.
+struct Places {
+    most: usize,
+    /// For those who wait; none where the oldest is closed.
+    free: Option<Arc<Semaphore>>,
+    /// The open connections, oldest first; empty where the next one waits.
+    open: VecDeque<AbortHandle>,
+}
+
+impl Places {
+    fn new(options: &ServeOptions) -> Self {
+        let most = options.max_connections;
+        let free = match options.when_full {
+            WhenFull::Wait => Some(Arc::new(Semaphore::new(most))),
+            WhenFull::CloseOldest => None,
+        };
+        Self { most, free, open: VecDeque::new() }
+    }
+
+    /// Waits for a place, where that is the rule. The semaphore is never closed.
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.free.as_ref()?).acquire_owned().await.ok()
+    }
+
+    /// Counts a new connection and closes the oldest if that is one too many.
+    fn taken(&mut self, connection: AbortHandle) {
+        if self.free.is_some() {
+            return;
+        }
+        self.open.retain(|connection| !connection.is_finished());
+        self.open.push_back(connection);
+        if self.open.len() > self.most
+            && let Some(oldest) = self.open.pop_front()
+        {
+            oldest.abort();
+        }
+    }
+}
+
+/// The next connection that there is a place for, and who it is from.
+async fn accept(
+    listener: &TcpListener,
+    places: &Places,
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    let place = places.wait().await;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                return (stream, peer, place);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back when connections end.
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_connections() -> usize {
+    1024
+}

@@ -1,0 +1,25 @@
+//! What every program here that serves needs and none should write again: the way from `main` to a
+//! running server and back. `hsmd-support` has what programs need that do not serve.
+//!
+//! A service's `main` is [`run`] with its [`Program`] and a function that takes its parsed
+//! configuration and a [`Shutdown`]. [`bind`] and [`serve`] are its HTTP listener, [`Health`] answers
+//! `/live`, `/ready` and `/health`, [`Metrics`] answers `/metrics`. Nothing here knows what a service
+//! does.
+
+mod config;
+mod cors;
+mod health;
+mod http;
+mod log;
+mod metrics;
+mod shutdown;
+mod start;
+
+pub use config::{ConfigError, load};
+pub use cors::cors;
+pub use health::Health;
+pub use http::{HttpConfig, ServeOptions, WhenFull, bind, client_address, serve};
+pub use log::{LogConfig, LogFormat, lines, log_to_stderr};
+pub use metrics::{Metrics, metrics_text};
+pub use shutdown::{Shutdown, Trigger};
+pub use start::{Program, StartError, run};

@@ -1,0 +1,125 @@
+//! The straight line of every service's `main`: arguments, configuration, log, run, exit code.
+
+use std::{
+    error::Error,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Arg, Command, value_parser};
+use hsmd_support::{chain, cli};
+use serde::de::DeserializeOwned;
+
+use crate::{ConfigError, LogConfig, Shutdown, load, log_to_stderr};
+
+/// Why a service did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be used: exit code 64.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address can't be listened on: exit code 1.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else: exit code 1.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl StartError {
+    /// A failure that is not the configuration's fault.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a service says of itself: `--help`, `--version`, its manual page.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The command's name.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// The configuration's file where none is named.
+    pub config: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+impl Program {
+    fn command(self) -> Command {
+        Command::new(self.name)
+            .version(self.version)
+            .about(self.about)
+            .after_help(
+                "Exit codes: 0 stopped by SIGTERM, 1 failed, 64 bad usage or configuration.",
+            )
+            .arg(
+                Arg::new("config")
+                    .long("config")
+                    .value_name("FILE")
+                    .default_value(self.config)
+                    .value_parser(value_parser!(PathBuf))
+                    .help("The configuration; its example documents every setting"),
+            )
+    }
+}
+
+/// Runs a service from its arguments to its exit code: 0 after a clean stop, 64 for bad usage or
+/// configuration, 1 for a failure. `log` finds the log's section in the configuration.
+pub fn run<C, F>(
+    program: Program,
+    log: impl FnOnce(&C) -> &LogConfig,
+    service: impl FnOnce(C, Shutdown) -> F,
+) -> ExitCode
+where
+    C: DeserializeOwned,
+    F: Future<Output = Result<(), StartError>>,
+{
+    let arguments = match cli::matches(program.command()) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    // clap fills in the default.
+    let path = arguments.get_one::<PathBuf>("config").map_or(Path::new(program.config), |it| it);
+    match start(path, log, service) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is closed there is nobody to tell.
+            let _told = writeln!(std::io::stderr(), "{}: {}", program.name, chain(&error));
+            match error {
+                StartError::Config(_) => ExitCode::from(cli::USAGE),
+                StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn start<C, F>(
+    path: &Path,
+    log: impl FnOnce(&C) -> &LogConfig,
+    service: impl FnOnce(C, Shutdown) -> F,
+) -> Result<(), StartError>
+where
+    C: DeserializeOwned,
+    F: Future<Output = Result<(), StartError>>,
+{
+    let config: C = load(path)?;
+    log_to_stderr(log(&config)).map_err(|error| ConfigError::section("log", error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::failed)?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(StartError::failed)?;
+        service(config, shutdown).await
+    })
+}

@@ -1,0 +1,50 @@
+//! Errors with their causes, for logs and for people.
+
+use std::error::Error;
+
+/// An error with all its causes in one line, separated by colons. A cause whose text the line ends with
+/// already is left out: transport errors often repeat the words of their cause.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    fn layers(texts: &[&'static str]) -> Layer {
+        let (text, rest) = texts.split_first().unwrap();
+        let source = (!rest.is_empty()).then(|| Box::new(layers(rest)));
+        Layer { text, source }
+    }
+
+    #[test]
+    fn every_cause_is_named_once() {
+        for (texts, expected) in [
+            (&["cannot start"][..], "cannot start"),
+            (
+                &["cannot start", "cannot read a", "not found"],
+                "cannot start: cannot read a: not found",
+            ),
+            (&["transport: reset", "reset", "reset"], "transport: reset"),
+        ] {
+            assert_eq!(chain(&layers(texts)), expected);
+        }
+    }
+}

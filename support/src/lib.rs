@@ -1,0 +1,32 @@
+//! What every program here needs and none should write again. Nothing in it knows HTTP, gRPC, a
+//! database or an async runtime: `hsmd-runtime` builds on it for programs that serve.
+//!
+//! - [`chain`]: an error with its causes in one line.
+//! - [`secret`]: files that hold secrets, refused when others may read them.
+//! - [`durable`]: small files that survive a power cut.
+//! - [`Watched`]: a value made from files, made again when they change; [`tls`] reads PEM files.
+//! - [`duration`] and [`size`]: settings like `"12h"` and `"64KiB"`.
+//! - [`postgres`]: database URLs. [`proxy`]: clients' addresses behind proxies. [`RateLimit`].
+//! - [`cli`]: arguments, manual pages, completions.
+//! - [`unix_millis`]: the machine's clock.
+
+mod chain;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod clock;
+pub mod durable;
+pub mod postgres;
+pub mod proxy;
+mod rate_limit;
+pub mod secret;
+mod setting;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod watched;
+
+pub use chain::chain;
+pub use clock::unix_millis;
+pub use rate_limit::RateLimit;
+pub use secret::SecretError;
+pub use setting::{duration, size};
+pub use watched::Watched;

@@ -1,0 +1,72 @@
+//! PEM files of TLS: certificates, private keys, authorities.
+
+use std::path::{Path, PathBuf};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+};
+
+use crate::{SecretError, secret};
+
+/// Why a file of TLS can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// The file can't be read or is not PEM.
+    #[error("cannot use {path}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// The private key can't be read, or others may read it.
+    #[error(transparent)]
+    Key(#[from] SecretError),
+    /// There is no certificate in the file.
+    #[error("cannot use {0}: no certificate in it")]
+    NoCertificate(PathBuf),
+    /// What should be an authority is none.
+    #[error("cannot use {path} as an authority")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// All certificates of a file, at least one.
+///
+/// # Errors
+/// The file can't be read, or there is none in it.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let failed = |source| PemError::Pem { path: path.into(), source };
+    let found = CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(failed)?;
+    if found.is_empty() { Err(PemError::NoCertificate(path.into())) } else { Ok(found) }
+}
+
+/// The private key of a file that nobody else may read.
+///
+/// # Errors
+/// The file can't be read, others may read it, or there is no key in it.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    let pem = secret::bytes(path)?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|source| PemError::Pem { path: path.into(), source })
+}
+
+/// The certificates of a file as the authorities to trust, and no others.
+///
+/// # Errors
+/// The file can't be read, or a certificate in it can't be used.
+pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path)? {
+        roots.add(authority).map_err(|source| PemError::Authority { path: path.into(), source })?;
+    }
+    Ok(roots)
+}
