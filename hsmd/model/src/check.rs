@@ -1,11 +1,14 @@
 //! Running the checker, and telling what it found.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::actions::{Action, Bounds, History};
 use crate::flaw::Flaw;
+use crate::ownership::{self, Ownership};
 
 /// What the checker found.
 #[derive(Debug)]
@@ -22,19 +25,31 @@ pub struct Report {
     pub violations: Vec<(&'static str, Vec<String>)>,
 }
 
-/// Looks at every reachable state within the bounds, until a property fails.
+/// Looks at every reachable state of a history within the bounds, until a property fails.
 pub fn check(bounds: Bounds, flaw: Option<Flaw>) -> Report {
+    explore(History::new(bounds, flaw), tell)
+}
+
+/// The same of the token's ownership.
+pub fn check_ownership(bounds: ownership::Bounds, flaw: Option<ownership::Flaw>) -> Report {
+    explore(Ownership { bounds, flaw }, |_, actions| {
+        actions.iter().map(|action| format!("{action:?}")).collect()
+    })
+}
+
+fn explore<M>(model: M, describe: impl Fn(&M, &[M::Action]) -> Vec<String>) -> Report
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + PartialEq + Debug + Hash + Send + Sync + 'static,
+    M::Action: Clone + PartialEq + Debug + Send + Sync,
+{
     let began = Instant::now();
-    let checker = History::new(bounds, flaw)
-        .checker()
-        .threads(2)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
+    let checker =
+        model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let violations: Vec<_> = checker
         .discoveries()
         .into_iter()
-        .map(|(name, path)| (name, tell(checker.model(), &path.into_actions())))
+        .map(|(name, path)| (name, describe(checker.model(), &path.into_actions())))
         .collect();
     Report {
         states: checker.unique_state_count(),

@@ -11,6 +11,7 @@ mod check;
 mod daemon;
 mod flaw;
 mod invariants;
+pub mod ownership;
 mod recovery;
 mod step;
 mod steps;
@@ -18,7 +19,7 @@ mod trace;
 mod world;
 
 pub use actions::{Action, Bounds, History};
-pub use check::{Report, check, tell};
+pub use check::{Report, check, check_ownership, tell};
 pub use daemon::{At, Daemon, Pending};
 pub use flaw::Flaw;
 pub use invariants::PROPERTIES;

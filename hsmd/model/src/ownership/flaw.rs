@@ -1,0 +1,75 @@
+//! Mistakes on purpose: each must lead to a counterexample.
+
+use super::invariants::{KEPT, ONE_HISTORY, ONE_OWNER, READERS, SIGNATURES};
+
+/// A mistake that the model can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Neither wait lasts until the jobs that were open are over.
+    NoWaitForJobs,
+    /// Served as soon as the claim stands: no second change.
+    NoSecondChange,
+    /// The last look comes without `C_Initialize`.
+    NoReinitialise,
+    /// The superseded owner's lease is not waited for.
+    NoLeaseWait,
+    /// A foreign record of the same epoch is no reason to withdraw.
+    EqualEpochsStay,
+    /// An owner that sees a higher epoch goes on.
+    GoOnBesideAHigherEpoch,
+    /// A reply is handed over although the lease has run out since.
+    UnfencedReplies,
+    /// No look before the record is replaced.
+    NoLookBeforeTheRecord,
+    /// The event is committed and published before the record holds it.
+    CommitBeforeRecord,
+    /// The events in other folders' records are not read.
+    NoMerge,
+    /// The old record is destroyed before the new one is made.
+    DestroyBeforeMake,
+    /// A start publishes the rows before it has looked at journal and records.
+    PublishRowsAtStart,
+    /// Of several pending events only the newest is kept.
+    OnlyTheNewestPending,
+    /// A start on its own folder goes on without looking at other records.
+    ResumeWithoutLook,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::NoWaitForJobs,
+        Self::NoSecondChange,
+        Self::NoReinitialise,
+        Self::NoLeaseWait,
+        Self::EqualEpochsStay,
+        Self::GoOnBesideAHigherEpoch,
+        Self::UnfencedReplies,
+        Self::NoLookBeforeTheRecord,
+        Self::CommitBeforeRecord,
+        Self::NoMerge,
+        Self::DestroyBeforeMake,
+        Self::PublishRowsAtStart,
+        Self::OnlyTheNewestPending,
+        Self::ResumeWithoutLook,
+    ];
+
+    /// The property that it breaks.
+    pub const fn breaks(self) -> &'static str {
+        match self {
+            Self::NoSecondChange
+            | Self::NoLeaseWait
+            | Self::EqualEpochsStay
+            | Self::GoOnBesideAHigherEpoch
+            | Self::ResumeWithoutLook => ONE_OWNER,
+            Self::NoWaitForJobs
+            | Self::NoReinitialise
+            | Self::NoLookBeforeTheRecord
+            | Self::CommitBeforeRecord
+            | Self::NoMerge => ONE_HISTORY,
+            Self::UnfencedReplies => SIGNATURES,
+            Self::DestroyBeforeMake | Self::PublishRowsAtStart => READERS,
+            Self::OnlyTheNewestPending => KEPT,
+        }
+    }
+}

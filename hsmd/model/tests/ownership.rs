@@ -1,0 +1,92 @@
+//! The token's one owner: every interleaving within the bounds, and the mistakes that must be found.
+#![expect(clippy::print_stderr, reason = "the state counts are worth seeing")]
+#![expect(clippy::disallowed_methods, reason = "`scripts/test --long` says so in the environment")]
+
+use hsmd_model::check_ownership;
+use hsmd_model::ownership::{Bounds, Flaw, PROPERTIES};
+
+/// A replica is promoted while the old primary lives on; both rotate or taint.
+const FAILOVER: Bounds = Bounds {
+    promotes: true,
+    lags: true,
+    wishes: 2,
+    taints_only: false,
+    crashes: 0,
+    claims: 2,
+    take_overs: 0,
+    destroys: true,
+    signatures: false,
+};
+
+/// Nobody dies, a person takes the token over, keys stay on it.
+const TAKE_OVER: Bounds = Bounds {
+    lags: false,
+    wishes: 1,
+    taints_only: true,
+    take_overs: 1,
+    destroys: false,
+    signatures: true,
+    ..FAILOVER
+};
+
+/// One database, one crash, two taints of which none need reach it.
+const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, ..FAILOVER };
+
+/// Both claim at once, again and again.
+const RACE: Bounds = Bounds { wishes: 0, claims: 4, take_overs: 2, ..FAILOVER };
+
+fn holds(name: &str, bounds: Bounds) {
+    let report = check_ownership(bounds, None);
+    eprintln!("{name}: {} states, depth {}, {:?}", report.states, report.depth, report.time);
+    assert!(report.violations.is_empty(), "{name}: {:#?}", report.violations);
+    assert!(report.complete, "{name}: not every state was looked at");
+}
+
+#[test]
+fn unfenced_failover() {
+    holds("failover", FAILOVER);
+}
+
+#[test]
+fn take_over_by_a_person() {
+    holds("take over", TAKE_OVER);
+}
+
+#[test]
+fn claims_at_once() {
+    let long = std::env::var_os("HSMD_LONG").is_some();
+    holds("race", RACE);
+    if long {
+        holds("race with a crash", Bounds { crashes: 1, claims: 3, take_overs: 1, ..RACE });
+        holds("failover with a crash", Bounds { crashes: 1, ..FAILOVER });
+    }
+}
+
+#[test]
+fn crash_with_pending_taints() {
+    holds("crash", CRASH);
+}
+
+#[test]
+fn every_mistake_is_found() {
+    for flaw in Flaw::ALL {
+        let wanted = flaw.breaks();
+        let bounds = match flaw {
+            Flaw::OnlyTheNewestPending | Flaw::DestroyBeforeMake | Flaw::PublishRowsAtStart => {
+                CRASH
+            }
+            Flaw::EqualEpochsStay => RACE,
+            Flaw::UnfencedReplies => TAKE_OVER,
+            Flaw::ResumeWithoutLook => Bounds { crashes: 1, wishes: 0, ..FAILOVER },
+            _ => FAILOVER,
+        };
+        let report =
+            check_ownership(Bounds { signatures: wanted == PROPERTIES[2], ..bounds }, Some(flaw));
+        eprintln!("{flaw:?}: {} states, {:?}", report.states, report.time);
+        let [(property, trace)] = report.violations.as_slice() else {
+            panic!("{flaw:?} is not found");
+        };
+        assert_eq!(*property, wanted);
+        eprintln!("  {}", trace.join("\n  "));
+    }
+}
