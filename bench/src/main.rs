@@ -67,8 +67,6 @@ struct Plan {
 enum Part {
     /// Sign, Endorse and SignBatch over the Unix socket and over mutual TLS.
     Paths,
-    /// The same with a session-object copy of the key.
-    Copy,
     /// Slower devices.
     Latency,
     /// Tokens that hold many keys.
@@ -103,9 +101,6 @@ async fn run(plan: &Plan) -> Report {
     let wanted = |part| plan.only.is_empty() || plan.only.contains(&part);
     if wanted(Part::Paths) {
         paths::plain(plan, &mut report).await;
-    }
-    if wanted(Part::Copy) {
-        paths::copied(plan, &mut report).await;
     }
     if wanted(Part::Latency) {
         tokens::slow(plan, &mut report).await;

@@ -85,27 +85,6 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
     report.at_most("one caller: p50 − echo's − raw's, µs", 30.0, over);
 }
 
-/// With a session-object copy of the key.
-pub(crate) async fn copied(plan: &Plan, report: &mut Report) {
-    let hsmd = Hsmd::fresh().await.set("token.0.session_copy", true);
-    hsmd.migrate().await;
-    hsmd.init().await;
-    let daemon = hsmd.serve().await;
-    let unix = connect(&hsmd.path("service.sock")).await;
-    let mut series: Vec<_> =
-        [1, 64].map(|callers| Series::new("Unix socket", &unix, Ask::Sign, callers)).into();
-    series.push(Series::new("Unix socket", &unix, Ask::Batch, 1));
-    let floor = rounds(plan, &hsmd, daemon.pid(), &mut series).await;
-    drop(daemon);
-    let mut rows = vec![Row::of("raw session, key on the token", &floor, None)];
-    rows.extend(series.iter().map(|series| series.row(&floor)));
-    report.table("With a session-object copy of the key", rows);
-    if let Some(signing) = series.iter().find(|series| series.callers == 64) {
-        let found = share(&signing.samples, &floor);
-        report.at_least("Sign, 64 callers, session copy, share of the plain raw", 1.0, found);
-    }
-}
-
 /// Measures the raw session and every row, in turn, as often as planned; returns the raw session's.
 async fn rounds(plan: &Plan, hsmd: &Hsmd, daemon: i32, series: &mut Vec<Series>) -> Vec<Sample> {
     series.retain(|series| series.name.contains(&plan.row));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedBody, VerifiedBody, VerifiedEndorsement};
+use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedBody, VerifiedEndorsement};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -169,17 +169,6 @@ impl VerifiedLog {
     ) -> Result<(), CheckError> {
         let log = self.fresh()?;
         endorsement.recheck(&log, self.shared.now(), window).map_err(CheckError::Endorsement)
-    }
-
-    /// Was this signed by a generation that is live now? What the payload says is the caller's
-    /// affair.
-    pub fn check_body(
-        &self,
-        body: &SignedBody,
-        window: Duration,
-    ) -> Result<VerifiedBody, CheckError> {
-        let log = self.fresh()?;
-        body.verify(&log, self.shared.now(), window).map_err(CheckError::Body)
     }
 
     /// Why the last attempt to reach or believe the source failed; `None` while all is well.

@@ -22,8 +22,8 @@ pub use serve::serve;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::daemon::core::CoreError;
+use crate::daemon::retry_lock;
 use crate::daemon::start::StartError;
-use crate::daemon::try_lock_patiently;
 use crate::grpc::ServeError;
 use crate::journal::JournalError;
 use crate::keylog::{AppendError, KeylogError, Writer};
@@ -189,7 +189,7 @@ fn prepare_state_dir(config: &Config) -> Result<(), CommandError> {
 async fn locked_writer(config: &Config) -> Result<Writer, CommandError> {
     let mut writer = Writer::connect(&config.database).await?;
     for _ in 0..LOCK_ATTEMPTS {
-        if try_lock_patiently(&mut writer).await? {
+        if retry_lock(&mut writer).await? {
             return Ok(writer);
         }
     }

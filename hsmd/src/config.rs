@@ -158,13 +158,6 @@ impl Config {
             return Err("lock_grace is less than 500ms".into());
         }
         token::check(&self.token)?;
-        if self.standby && self.token.iter().any(|token| token.session_copy) {
-            return Err(
-                "session_copy does not go with standby: the other daemon could not destroy \
-                        the copy of a tainted key"
-                    .into(),
-            );
-        }
         self.purposes.check()?;
         policy::check(&self.purposes, &self.caller, &self.admin)
     }
@@ -239,13 +232,5 @@ mod tests {
             let error = parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(expected), "{to}: {error}");
         }
-    }
-
-    #[test]
-    fn a_session_copy_does_not_go_with_standby() {
-        let copied = EXAMPLE.replacen("session_copy = false", "session_copy = true", 1);
-        assert!(parse(&copied).is_ok());
-        let error = parse(&copied.replacen("standby = false", "standby = true", 1)).unwrap_err();
-        assert!(error.to_string().contains("session_copy does not go with standby"), "{error}");
     }
 }

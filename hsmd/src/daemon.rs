@@ -23,14 +23,14 @@ use crate::keylog::{KeylogError, Writer, chain};
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// How long somebody else may hold the lock before this daemon ends: as long as an import takes, which
+/// How long another process may hold the lock before this daemon ends: as long as an import takes, which
 /// needs the lock beside a daemon that has lost its log.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCKED_OUT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often all rows are compared with the log that we verified.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
-/// Starts up and looks after the daemon until it is dropped.
+/// Starts up and maintains the daemon until it is dropped.
 ///
 /// # Errors
 /// What only a person or a fresh start can change.
@@ -69,11 +69,11 @@ pub async fn run(
     }
 }
 
-/// Looks whether somebody has changed the table behind our back. If so, the connection is given up:
-/// none is used again before the rows are those that we know, and an import may have the lock.
+/// Compares the table with the log that we verified. If they differ, the connection is closed: none is
+/// used again before the rows are those that we know, and an import can have the lock meanwhile.
 async fn compare(core: &mut Core, shared: &Shared) {
     if let Err(error) = compare_rows(core).await {
-        tracing::error!(error = chain(&error), "the key log in the database");
+        tracing::error!(error = chain(&error), "key log in the database changed");
         shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
         core.disconnect();
     }
@@ -99,7 +99,7 @@ fn digest(log: &KeyLog) -> Vec<u8> {
     digest.finalize().to_vec()
 }
 
-/// `locked_out`: since when somebody else holds the lock.
+/// `locked_out`: since when another process holds the lock.
 async fn maintain(
     core: &mut Core,
     config: &Config,
@@ -117,18 +117,17 @@ async fn maintain(
             // or refuses.
             Ok(false) => {
                 core.signer.release_check().set_revoked(true);
-                if locked_out.get_or_insert_with(Instant::now).elapsed() >= LOCK_PATIENCE {
+                if locked_out.get_or_insert_with(Instant::now).elapsed() >= LOCKED_OUT_LIMIT {
                     return Err(StartError::AnotherWriter);
                 }
-                let problem = "somebody else holds the writer lock".into();
+                let problem = "another process holds the writer lock".into();
                 shared.set_database(DatabaseReport { problem, ..Default::default() });
                 return Ok(());
             }
-            // The other daemon has moved the key on and gone.
-            Err(Reconnect::MovedOn) => return Err(StartError::AnotherWriter),
+            // The other daemon has rotated and is gone.
+            Err(Reconnect::Rotated) => return Err(StartError::AnotherWriter),
             Err(Reconnect::Failed(error)) => {
-                // The lock was ours for a look: it is the rows that are not, and that does not stop
-                // signing.
+                // The lock could be taken, only the rows are not ours: that does not stop signing.
                 if matches!(error, CoreError::Diverged(_) | CoreError::Row { .. }) {
                     *locked_out = None;
                     core.signer.release_check().set_revoked(false);
@@ -160,7 +159,7 @@ async fn maintain(
 }
 
 enum Reconnect {
-    MovedOn,
+    Rotated,
     Failed(CoreError),
 }
 
@@ -173,11 +172,11 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         writer.terminate(lost).await.map_err(|e| failed(e.into()))?;
     }
     let asked = Instant::now();
-    if !try_lock_patiently(&mut writer).await.map_err(|e| failed(e.into()))? {
+    if !retry_lock(&mut writer).await.map_err(|e| failed(e.into()))? {
         return Ok(false);
     }
-    // While our lease ran, nobody who had the lock in between has used it: whoever takes it waits for
-    // that. If it has run out, it is our turn to wait for theirs.
+    // While our lease was valid, no daemon that held the lock in between has used it, since it waits for
+    // the end of our lease first. If our lease has expired, we wait for the end of theirs.
     let mut proved = asked;
     if config.standby && !core.signer.release_check().lease_is_valid() {
         proved =
@@ -194,14 +193,14 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         // An append of ours whose answer was lost; anything else was another daemon's.
         let ours = core.pending_event().is_some_and(|event| event.text() == log.head().text());
         if !ours || found > 1 {
-            return Err(Reconnect::MovedOn);
+            return Err(Reconnect::Rotated);
         }
     }
     // Another daemon may have begun or signed something that is not in the log yet.
     let journal = read_journal(config, &core.signer, &log).await.map_err(failed)?;
     let head = log.head().event().sequence_number();
     if journal.entries().are_ahead_of(core.journal.entries(), head) {
-        return Err(Reconnect::MovedOn);
+        return Err(Reconnect::Rotated);
     }
     core.signer.release_check().renew_lease(proved);
     if found > 0 {
@@ -212,8 +211,8 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     Ok(true)
 }
 
-/// A server process that was told to end holds its lock for a moment longer.
-pub(crate) async fn try_lock_patiently(writer: &mut Writer) -> Result<bool, KeylogError> {
+/// A server process that was asked to end holds its lock a little longer.
+pub(crate) async fn retry_lock(writer: &mut Writer) -> Result<bool, KeylogError> {
     for _ in 0..10 {
         if writer.try_lock().await? {
             return Ok(true);

@@ -2,7 +2,7 @@
 //!
 //! One file an identity in `state_dir` (and, where the token holds data objects, a copy there): the
 //! rotation that has begun, and the newest signed event with the admin record that goes with it. A
-//! signed event's text is never made a second time, so whoever finds one here appends it as it is.
+//! signed event's text is never made a second time: an event found here is appended as it is.
 //! Before there is an identity, `init.json` holds the intent.
 
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub enum JournalError {
 }
 
 impl Entries {
-    /// Whether these know more than others do, where the log ends at `head`: somebody else has begun or
+    /// Whether these know more than others do, where the log ends at `head`: another daemon has begun or
     /// signed something since.
     pub fn are_ahead_of(&self, others: &Self, head: u32) -> bool {
         self.number() > others.number() || self.begun > others.begun.max(Some(head))

@@ -1,7 +1,7 @@
 //! Rotation and taint, step by step (docs/proof.md maps the steps to the model). Kill the process after
 //! any of them and the next start continues with the same single history.
 //!
-//! Key n signs, key n+1 is on the token and committed by event n. The token's mutex is taken in steps
+//! Key n signs, key n+1 is on the token and committed by event n. The token's thread is asked in steps
 //! 2, 4, 7 and 8 only, so that a slow database never stops signing.
 
 use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
@@ -10,10 +10,10 @@ use crate::authz::AdminPermit;
 use crate::clock::{ClockSuspect, DatabaseClock};
 use crate::daemon::core::{Core, CoreError};
 use crate::journal::{Entries, JournaledEvent};
-use crate::keylog::{AdminAction, AdminRecord, KeylogError};
+use crate::keylog::{AdminAction, AdminRecord, KeylogError, chain};
 use crate::startup::Place;
 
-/// What an administrator wants.
+/// What an administrator asks for.
 #[derive(Debug)]
 pub struct Request {
     /// Taint the replaced generation, or not.
@@ -70,19 +70,19 @@ pub enum RotationError {
         "event {number} is signed but not known to be in the log; it will be appended as soon as the \
          database is back: ask again with the same expected generation"
     )]
-    Unsettled {
+    NotAppended {
         /// Its number.
         number: u32,
         /// Why.
         #[source]
         source: CoreError,
     },
-    /// The new event is in the log, but the token has not followed yet.
+    /// The new event is in the log, but its key does not sign yet.
     #[error(
-        "event {number} is in the log, but the token has not followed yet; that goes on by itself: \
-         ask again with the same expected generation"
+        "event {number} is in the log, but its key does not sign yet; the daemon goes on trying: ask \
+         again with the same expected generation"
     )]
-    Unaligned {
+    NotActivated {
         /// Its number.
         number: u32,
         /// Why.
@@ -102,9 +102,12 @@ impl Core {
         request: Request,
     ) -> Result<Outcome, RotationError> {
         let outcome = self.steps(permit, request).await;
-        // Whoever rotates in a loop must not keep everybody else from signing.
+        // Rotations that follow each other at once must not keep callers from signing.
         for worker in self.signer.workers() {
             worker.release();
+        }
+        if let Err(error) = &outcome {
+            tracing::warn!(error = chain(error), "rotation failed");
         }
         outcome
     }
@@ -121,7 +124,7 @@ impl Core {
         }
         let head = self.log.head().event().sequence_number();
         if request.taint {
-            // From here on nothing that generation n signed leaves, and nobody signs with it.
+            // From here on nothing that generation n signed leaves, and nothing is signed with it.
             self.signer.release_check().close_below(head + 1);
             self.signer.active().hold(true);
         }
@@ -129,8 +132,8 @@ impl Core {
         let (event, record, log) = match made {
             Ok(made) => made,
             Err(error) => {
-                // What is on the token may yet be appended, by whoever finds it there.
-                if request.taint && !matches!(error, RotationError::Unsettled { .. }) {
+                // What is on the token may yet be appended, by any daemon that finds it there.
+                if request.taint && !matches!(error, RotationError::NotAppended { .. }) {
                     self.signer.release_check().reopen_from(head);
                     self.signer.active().hold(false);
                 }
@@ -142,10 +145,17 @@ impl Core {
         self.append(&event, &record)
             .await
             .and_then(|()| self.committed(log))
-            .map_err(|source| RotationError::Unsettled { number, source })?;
+            .map_err(|source| RotationError::NotAppended { number, source })?;
         // Steps 7 and 8.
-        self.activate_head().await.map_err(|source| RotationError::Unaligned { number, source })?;
-        tracing::info!(number, taint = request.taint, id = %event.event().id(), "the key has moved on");
+        self.activate_head()
+            .await
+            .map_err(|source| RotationError::NotActivated { number, source })?;
+        let id = event.event().id();
+        if request.taint {
+            tracing::warn!(number, %id, "key tainted");
+        } else {
+            tracing::info!(number, %id, "key rotated");
+        }
         Ok(Outcome { event, performed: true })
     }
 
@@ -155,10 +165,10 @@ impl Core {
             let number = event.event().sequence_number();
             self.append_pending()
                 .await
-                .map_err(|source| RotationError::Unsettled { number, source })?;
+                .map_err(|source| RotationError::NotAppended { number, source })?;
         }
         let number = self.log.head().event().sequence_number();
-        self.activate_head().await.map_err(|source| RotationError::Unaligned { number, source })
+        self.activate_head().await.map_err(|source| RotationError::NotActivated { number, source })
     }
 
     /// The event that replaced the expected generation, if that has been done as wanted.
@@ -187,7 +197,7 @@ impl Core {
     ) -> Result<(SignedEvent, AdminRecord, KeyLog), RotationError> {
         let not_done = |error: CoreError| RotationError::NotDone(error);
         let database_clock = self.database_clock().await.map_err(not_done)?;
-        let Some(next) = self.next.clone() else { return Err(RotationError::NextKeyMissing) };
+        let Some(next) = self.keys.next.clone() else { return Err(RotationError::NextKeyMissing) };
         let head = self.log.head().event().clone();
         let number = head.sequence_number() + 1;
 
@@ -212,7 +222,7 @@ impl Core {
             Event::successor(&head, revealed, committed.digest(), created_at, request.taint)
                 .map_err(|_| RotationError::NextKeyMissing)?;
 
-        // Step 4: signed by key n+1; the slot verifies what the token returned.
+        // Step 4: signed by key n+1; the token state verifies what the token returned.
         let Place { token, id } = next;
         let event = self
             .on_token(token, move |token_state| token_state.sign_event(event, &id))
@@ -246,7 +256,7 @@ impl Core {
             self.check_lease().and_then(|()| self.journal.replace(entries).map_err(Into::into));
         match written {
             Ok(()) => {}
-            Err(source) if copied => return Err(RotationError::Unsettled { number, source }),
+            Err(source) if copied => return Err(RotationError::NotAppended { number, source }),
             Err(source) => return Err(not_done(source)),
         }
         crate::crash_point!("rotation::journaled");

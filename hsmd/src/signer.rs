@@ -1,12 +1,12 @@
 //! The signer: who holds the token's session, which generation signs, and who waits for it.
 //!
-//! Each token has one named thread, the only place that takes the mutex around its session
+//! Each token has one named thread, which owns the session with it
 //! ([`token_state`]). Requests reach it through a bounded queue ([`queue`]): admin work goes first, signing
-//! requests wait their turn. The generation and its key handle live under the same mutex, and the
+//! requests follow in their order. The generation and its key handle are part of the same state, and the
 //! body is built, hashed and signed there: a signature always names the key that made it. The
 //! [`release_check`] keeps what a tainted generation signed from leaving.
 
-mod answer;
+mod busy_poll;
 pub mod generation;
 pub mod liveness;
 pub mod queue;
@@ -123,9 +123,9 @@ impl Signer {
         deadline: Option<Instant>,
     ) -> Result<Signed, SignError> {
         let (reply, answer) = oneshot::channel();
-        let soon = self.submit(Job::One { document, reply }, deadline)?;
-        let signed = answer::answer(answer, soon).await;
-        self.leave(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
+        let poll = self.submit(Job::One { document, reply }, deadline)?;
+        let signed = busy_poll::answer(answer, poll).await;
+        self.release(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
     }
 
     /// Signs several documents, in order; none of the signatures is handed out unless all are made.
@@ -142,16 +142,16 @@ impl Signer {
         let signed = Vec::with_capacity(documents.len());
         self.submit(Job::Batch { rest: documents.into_iter(), signed, reply }, deadline)?;
         let signed = answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?;
-        signed.into_iter().map(|signed| self.leave(signed)).collect()
+        signed.into_iter().map(|signed| self.release(signed)).collect()
     }
 
-    /// Queues a job; whether its answer will be there in a moment.
+    /// Queues a job; whether it pays to poll for its answer.
     fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<bool, SignError> {
         self.active().submit(Queued::new(job, deadline))
     }
 
-    /// The last look before a signature goes to the transport, which looks once more.
-    fn leave(&self, signed: Signed) -> Result<Signed, SignError> {
+    /// The release check before a signature goes to the transport, which checks once more.
+    fn release(&self, signed: Signed) -> Result<Signed, SignError> {
         if !self.release_check.admits(signed.generation.sequence_number()) {
             return Err(SignError::TaintInProgress);
         }

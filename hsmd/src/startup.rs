@@ -7,7 +7,7 @@ use hsmd_chain::Event;
 
 use crate::token::{Inventory, Pair};
 
-/// What the journal knows that bears on the decision.
+/// What the journal knows that the decision depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// `init` has begun to make an identity.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::endorsement::EndorsementError;
-use hsmd_chain::{Digest, ExtendError, LogError, body::BodyError};
+use hsmd_chain::{Digest, ExtendError, LogError};
 
 use crate::CallError;
 
@@ -27,9 +27,6 @@ pub enum CheckError {
     /// The endorsement is refused.
     #[error("the endorsement is refused")]
     Endorsement(#[source] EndorsementError),
-    /// The signed body is refused.
-    #[error("the signed body is refused")]
-    Body(#[source] BodyError),
 }
 
 fn last_contact(since: Option<Duration>) -> String {

@@ -209,26 +209,29 @@ async fn a_taint_from_the_future_counts_now_and_its_event_later() {
     let options = LogOptions { clock, ..LogOptions::default() };
     let log = follow(&peer, options.clone());
     soon(log.ready()).await.expect("ready");
-    let document = peer.state.log.borrow().sign(0, r#"{"purpose":"document"}"#);
-    log.check_body(&document, WINDOW).expect("good");
+    let key = *SoftwareKey::from_seed("service").public_key();
+    let expiration = now().saturating_add(2 * HOUR);
+    let endorsed = peer.state.log.borrow().endorse(0, "access", &key, expiration);
+    let check = |log: &VerifiedLog| log.check_endorsement(&endorsed, "access", &key, WINDOW);
+    check(&log).expect("good");
 
     let mut changes = log.changes();
     changes.mark_unchanged();
     let ahead = now().saturating_add(HOUR);
     peer.state.log.send_modify(|log| *log = log.clone().append(ahead, true));
     soon(changes.changed()).await.expect("the early taint is told");
-    assert!(matches!(log.check_body(&document, WINDOW), Err(CheckError::Body(_))));
+    assert!(matches!(check(&log), Err(CheckError::Endorsement(_))));
     assert_eq!(log.snapshot().expect("a log").events().len(), 1);
 
     // A first contact sees the same.
     let fresh = follow(&peer, options);
     soon(fresh.ready()).await.expect("ready");
-    fresh.check_body(&document, WINDOW).expect_err("tainted");
+    check(&fresh).expect_err("tainted");
 
     *time.lock() = ahead;
     for log in [log, fresh] {
         head_is(&log, 1).await;
-        log.check_body(&document, WINDOW).expect_err("still tainted");
+        check(&log).expect_err("still tainted");
     }
 }
 

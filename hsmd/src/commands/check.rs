@@ -5,20 +5,21 @@ mod situation;
 
 use std::sync::Arc;
 
-use hsmd_chain::{Event, KeyLog};
+use hsmd_chain::KeyLog;
 
 use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon::core::{CoreError, Pending, pending, verify_rows};
+use crate::daemon::core::append_pending::{Pending, pending};
+use crate::daemon::core::{CoreError, verify_rows};
 use crate::daemon::start::read_journal;
 use crate::grpc;
 use crate::journal::Journal;
 use crate::keylog::{Reader, chain};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
-use crate::signer::{Generation, Signer, TokenWorker};
+use crate::signer::Signer;
 use crate::startup::{Known, Plan, Verdict, decide};
 use crate::token::{Inventory, Modules};
 
@@ -49,7 +50,7 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
         _ => None,
     };
     let verdict = match &tokens {
-        Some(found) => check_keys(config, &signer, found, &rows, &journal, &mut report).await,
+        Some(found) => check_keys(config, found, &rows, &journal, &mut report),
         None => None,
     };
     stop_signer(&signer, &modules);
@@ -196,7 +197,8 @@ async fn check_journal(
     };
     let compared = journal.and_then(|journal| {
         let mut log = log.clone();
-        let pending = pending(&journal, &mut log, clock, config.clock_skew)?;
+        let now = clock.now()?;
+        let pending = pending(journal.entries(), &mut log, now, config.clock_skew)?;
         Ok(JournalFound { journal, pending, log })
     });
     match &compared {
@@ -228,9 +230,8 @@ async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Invent
     }
 }
 
-async fn check_keys(
+fn check_keys(
     config: &Config,
-    signer: &Signer,
     found: &[Inventory],
     rows: &Rows,
     journal: &Option<Result<JournalFound, CoreError>>,
@@ -256,30 +257,5 @@ async fn check_keys(
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         verdict => report.bad("log and token", verdict.advice()),
     }
-    if let (Verdict::Serve(Plan { active, .. }), Some(log)) = (&verdict, log)
-        && config.token[active.token].session_copy
-    {
-        check_copy(&signer.workers()[active.token], log.head().event(), &active.id, report).await;
-    }
     Some(verdict)
-}
-
-/// Says whether the active key can be copied to a session, by doing it.
-async fn check_copy(worker: &TokenWorker, head: &Event, id: &[u8], report: &mut Report) {
-    let (generation, id) = (Arc::new(Generation::of(head)), id.to_vec());
-    let copied = worker
-        .run(move |token_state| {
-            token_state.activate(generation, id).map(|()| token_state.signs_with_a_copy())
-        })
-        .await;
-    match copied {
-        Ok(Ok(true)) => report.good("session copy", "is made of the active key"),
-        Ok(Ok(false)) => report.note(
-            "session copy",
-            "can't be made of the active key, which signs itself until it is rotated: only keys that \
-             were generated with session_copy = true can be copied, and not by every token",
-        ),
-        Ok(Err(error)) => report.bad("session copy", &chain(&error)),
-        Err(error) => report.bad("session copy", &chain(&error)),
-    }
 }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon::core::{CoreError, pending, verify_rows};
+use crate::daemon::core::append_pending::pending;
+use crate::daemon::core::{CoreError, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
 use crate::observe::metrics::Metrics;
@@ -56,7 +57,7 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     let mut journal = Journal::open(&config.state_dir, &copy.identity())?;
     // Refuses a copy that is older than the journal or contradicts it.
     let mut with_journal = copy.clone();
-    pending(&journal, &mut with_journal, &clock, config.clock_skew)?;
+    pending(journal.entries(), &mut with_journal, now, config.clock_skew)?;
     if without_token {
         say("hsmd: importing WITHOUT comparing the copy with the token: you vouch for it");
     } else {

@@ -22,9 +22,6 @@ pub struct TokenConfig {
     /// CKA_LABEL of our keys.
     #[serde(default = "key_label")]
     pub key_label: String,
-    /// Whether to sign with a session-object copy of the key, where the token makes one.
-    #[serde(default)]
-    pub session_copy: bool,
     /// How many signing requests may wait.
     #[serde(default = "queue_length")]
     pub queue_length: usize,

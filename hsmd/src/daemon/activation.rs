@@ -16,7 +16,7 @@ pub struct Inherited {
 /// Takes what was handed over; nothing when the daemon was started without.
 ///
 /// # Errors
-/// A handed-over descriptor is not a Unix socket, or bears another name.
+/// A handed-over descriptor is not a Unix socket, or has another name.
 pub fn inherited() -> std::io::Result<Inherited> {
     #[expect(clippy::disallowed_methods, reason = "sd_listen_fds(3) is an environment protocol")]
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Truthful health: whether a signature can be had now, shown by one that was made, and told to
-//! whoever asks the standard gRPC health service.
+//! Truthful health: whether a signature can be had now, shown by one that was made, and reported by the
+//! standard gRPC health service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     }
 }
 
-/// To be called before anybody can ask: the health service itself begins with "serving".
+/// To be called before the listeners accept: the health service itself begins with "serving".
 pub async fn not_yet(reporters: [&HealthReporter; 2]) {
     for reporter in reporters {
         reporter.set_service_status("", ServingStatus::NotServing).await;
@@ -64,17 +64,17 @@ pub async fn not_yet(reporters: [&HealthReporter; 2]) {
 /// Keeps the health service truthful until dropped, and makes a signature when callers make none.
 pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthReporter) {
     let asking = Arc::new(AtomicBool::new(false));
-    let mut told: Option<(ServingStatus, ServingStatus)> = None;
+    let mut reported: Option<(ServingStatus, ServingStatus)> = None;
     loop {
         let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
         let obstacle = obstacle(&shared);
         let now = (status(obstacle.is_none()), status(shared.log.borrow().is_some()));
-        if told.as_ref().map(|told| (told.0 as u8, told.1 as u8))
+        if reported.as_ref().map(|reported| (reported.0 as u8, reported.1 as u8))
             != Some((now.0 as u8, now.1 as u8))
         {
             match &obstacle {
-                None => tracing::info!("ready to sign"),
-                Some(obstacle) => tracing::warn!(obstacle, "not ready to sign"),
+                None => tracing::info!("health check passing"),
+                Some(obstacle) => tracing::warn!(obstacle, "health check failing"),
             }
             for name in ["", "hsmd.v1.Signer"] {
                 service.set_service_status(name, now.0).await;
@@ -82,7 +82,7 @@ pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthRepo
             service.set_service_status("hsmd.v1.KeyLog", now.1).await;
             admin.set_service_status("", now.0).await;
             admin.set_service_status("hsmd.v1.Admin", ServingStatus::Serving).await;
-            told = Some(now);
+            reported = Some(now);
         }
         ask(&shared, &asking);
         tokio::time::sleep(PERIOD).await;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use hsmd_chain::KeyLog;
 
 use crate::config::Config;
-use crate::daemon::core::{Core, CoreError, Pending, pending, verify_rows};
+use crate::daemon::core::append_pending::{Pending, pending, record};
+use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, decode};
 use crate::keylog::{AppendError, KeylogError, Writer, chain};
@@ -15,11 +16,11 @@ use crate::signer::Signer;
 use crate::startup::{Known, Verdict, decide};
 use crate::token::{Class, Inventory, TokenError};
 
-/// How long to wait before trying again what was down.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before the next attempt to reach what was down.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a daemon that does not stand by waits for the lock of one that has just died.
-const LOCK_PATIENCE: Duration = Duration::from_secs(6);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum StartError {
     /// The history refuses.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// Somebody else writes.
+    /// Another daemon writes.
     #[error(
         "another hsmd holds the writer lock of this key log: stop it first, or set standby = true \
          on both"
@@ -79,13 +80,11 @@ pub async fn start(
 
     let journal = read_journal(config, &shared.signer, &log).await?;
     crate::crash_point!("start::opened");
-    let settled = pending(&journal, &mut log, &shared.clock, config.clock_skew)?;
-    if let Pending::Event(event) = settled {
+    let now = shared.clock.now().map_err(CoreError::from)?;
+    if let Pending::Event(event) = pending(journal.entries(), &mut log, now, config.clock_skew)? {
         let number = event.event().sequence_number();
         tracing::warn!(number, "appending the journal's event, which the log lacks");
-        let record = journal.entries().event.as_ref().and_then(|event| event.record.clone());
-        let record =
-            record.unwrap_or_else(|| crate::daemon::core::recovered_record(&event, &shared.clock));
+        let record = record(journal.entries(), &event, &shared.clock);
         writer.append(&[*event], &record).await.map_err(CoreError::from)?;
         crate::crash_point!("start::appended");
     }
@@ -145,13 +144,13 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
                 if let Err(error) = follow(&mut writer, config, shared).await {
                     report(shared, false, chain(&error));
                 }
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
-            Ok(false) if began.elapsed() > LOCK_PATIENCE => return Err(StartError::AnotherWriter),
-            Ok(false) => tokio::time::sleep(RETRY).await,
+            Ok(false) if began.elapsed() > LOCK_TIMEOUT => return Err(StartError::AnotherWriter),
+            Ok(false) => tokio::time::sleep(RETRY_DELAY).await,
             Err(error) if error.is_transient() => {
                 report(shared, false, chain(&error));
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 writer = connect(config, shared).await?;
             }
             Err(error) => return Err(error.into()),
@@ -167,8 +166,9 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
     Ok(writer)
 }
 
-/// Holds the lock until whoever had it before us has stopped: its newest proof is older than our lock,
-/// and runs out `grace` later; a second more is for what it had begun. When the lock was proved last.
+/// Holds the lock until the daemon that had it before us has stopped: its newest proof is older than our
+/// lock, and its lease expires `grace` later; a second more is for what it had begun. Returns when the
+/// lock was proved last.
 ///
 /// # Errors
 /// The lock was lost meanwhile.
@@ -183,7 +183,7 @@ pub(crate) async fn wait_out_grace(
         if asked >= until {
             return Ok(asked);
         }
-        tokio::time::sleep(RETRY.min(until.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(RETRY_DELAY.min(until.saturating_duration_since(Instant::now()))).await;
     }
 }
 
@@ -195,7 +195,7 @@ async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError>
                 let problem = chain(&error);
                 shared.set_phase(Phase::Starting("waiting for the database".into()));
                 shared.set_database(DatabaseReport { problem, ..DatabaseReport::default() });
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -213,7 +213,7 @@ async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result
     let log: Option<KeyLog> = match known {
         None => verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?,
         Some(mut log) => {
-            for event in crate::daemon::core::parse_rows(&rows)? {
+            for event in parse_rows(&rows)? {
                 let number = event.event().sequence_number();
                 let now = shared.clock.now().map_err(CoreError::from)?;
                 log.extend(event, now, config.clock_skew)
@@ -244,7 +244,7 @@ async fn open_tokens(shared: &Shared, writer: &mut Writer) -> Result<(), StartEr
 
 async fn wait_for_token(shared: &Shared, problem: &str) {
     shared.set_phase(Phase::Starting(format!("waiting for the token: {problem}")));
-    tokio::time::sleep(RETRY).await;
+    tokio::time::sleep(RETRY_DELAY).await;
 }
 
 async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {

@@ -152,7 +152,7 @@ impl Shared {
         if *current != problem {
             match &problem {
                 Some(problem) => tracing::error!(problem, "problem"),
-                None => tracing::info!("the problem is over"),
+                None => tracing::info!("problem solved"),
             }
             *current = problem;
         }

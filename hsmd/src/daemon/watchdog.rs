@@ -17,8 +17,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 const EXIT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Ends the process with exit code 1 when a token's thread has been in one call for the token's
-/// `hang_limit`, or is dead. As long as all are alive, tells that to the supervisor (systemd's
-/// `WatchdogSec=`) as often as it wants to hear it: so it is also told when nobody is left to look.
+/// `hang_limit`, or is dead. As long as all are alive, notifies the supervisor (systemd's `WatchdogSec=`)
+/// as often as it expects: without these notifications it restarts a daemon in which this task hangs, too.
 pub async fn run(signer: Arc<Signer>) {
     let notify_every = sd_notify::watchdog_enabled().map(|timeout| timeout / 4);
     let mut tick = tokio::time::interval(notify_every.map_or(PERIOD, |every| every.min(PERIOD)));
@@ -36,8 +36,8 @@ pub async fn run(signer: Arc<Signer>) {
             && notifying.as_ref().is_none_or(JoinHandle::is_finished)
         {
             notified = Some(Instant::now());
-            // A supervisor that does not listen must keep us neither from looking nor from ending: so a
-            // thread that nobody waits for.
+            // The notification may block when the supervisor does not read it. This task must go on, so
+            // a thread sends it and is not waited for.
             let thread = std::thread::Builder::new().name("notify".into());
             match thread.spawn(notify) {
                 Ok(started) => notifying = Some(started),
@@ -54,7 +54,7 @@ fn notify() {
 }
 
 fn hangs(worker: &TokenWorker) -> bool {
-    worker.liveness().last_turn() > worker.config().hang_limit
+    worker.liveness().last_step() > worker.config().hang_limit
 }
 
 fn end() -> ! {

@@ -105,8 +105,8 @@ pub(super) fn not_rotated(error: &RotationError) -> Status {
         RotationError::NextKeyMissing => (Code::FailedPrecondition, "NEXT_KEY_MISSING"),
         RotationError::ClockSuspect(_) => (Code::FailedPrecondition, "CLOCK_SUSPECT"),
         RotationError::NotDone(source) => core_reason(source),
-        RotationError::Unsettled { .. } => (Code::Unavailable, "DATABASE_UNAVAILABLE"),
-        RotationError::Unaligned { .. } => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        RotationError::NotAppended { .. } => (Code::Unavailable, "DATABASE_UNAVAILABLE"),
+        RotationError::NotActivated { .. } => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
     };
     tracing::error!(reason, error = message, "rotation");
     if code == Code::Internal {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::observe::metrics::TokenMetrics;
 use crate::token::TokenError;
 
-/// Written by the token's thread, read by everybody, without a lock.
+/// Written by the token's thread, read by others without a lock.
 #[derive(Debug)]
 pub struct Liveness {
     metrics: TokenMetrics,
@@ -18,8 +18,8 @@ pub struct Liveness {
     working_since: AtomicU64,
     /// How many microseconds the last good signature took.
     last_took: AtomicU64,
-    /// When the token's thread last came by.
-    turned: AtomicU64,
+    /// When the token's thread last began a step of its loop.
+    stepped: AtomicU64,
 }
 
 impl Liveness {
@@ -31,7 +31,7 @@ impl Liveness {
             signing_since: AtomicU64::new(0),
             working_since: AtomicU64::new(0),
             last_took: AtomicU64::new(u64::MAX),
-            turned: AtomicU64::new(1),
+            stepped: AtomicU64::new(1),
         }
     }
 
@@ -55,14 +55,14 @@ impl Liveness {
         self.since(&self.working_since)
     }
 
-    /// How long ago the token's thread last took up something or found nothing to do: within a moment,
-    /// unless a call does not return or the thread is dead.
-    pub fn last_turn(&self) -> Duration {
-        self.since(&self.turned).unwrap_or_default()
+    /// How long ago the token's thread last began to work or found nothing to do. It grows only when a
+    /// call does not return, or the thread is dead.
+    pub fn last_step(&self) -> Duration {
+        self.since(&self.stepped).unwrap_or_default()
     }
 
-    pub(super) fn turn(&self) {
-        self.turned.store(self.now(), Ordering::Release);
+    pub(super) fn step(&self) {
+        self.stepped.store(self.now(), Ordering::Release);
     }
 
     pub(super) fn begin_signing(&self) {

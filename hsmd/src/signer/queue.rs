@@ -1,31 +1,32 @@
-//! The queue before a token: admin work ahead, signing requests in turn, bounded.
+//! The queue before a token: admin work first, then signing requests in their order, bounded.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::busy_poll::Changed;
 use super::{Document, SignError, Signed, TokenState};
 
 /// How long signing requests may wait for a taint to end before they are refused.
-const HOLD_AT_MOST: Duration = Duration::from_secs(2);
-
-/// A piece of admin work for the token's thread.
-pub(super) type Work = Box<dyn FnOnce(&mut TokenState) + Send>;
+const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the token stays free for the next piece of admin work after one: without it, a rotation of
 /// several pieces would wait for a whole signature of a slow device before each. It covers a COMMIT, so
 /// that a rotation waits once; a database that takes longer does not stop signing.
-const BETWEEN_PIECES: Duration = Duration::from_millis(50);
+const ADMIN_RESERVATION: Duration = Duration::from_millis(50);
+
+/// A piece of admin work for the token's thread.
+pub(super) type Work = Box<dyn FnOnce(&mut TokenState) + Send>;
 
 /// What a caller waits for.
 #[derive(Debug)]
 pub(super) enum Job {
     /// One document.
     One { document: Document, reply: oneshot::Sender<Result<Signed, SignError>> },
-    /// Several: each pass through the thread signs one, so that others get their turn in between.
+    /// Several: each pass through the thread signs one, so that other callers' requests are signed in
+    /// between.
     Batch {
         rest: std::vec::IntoIter<Document>,
         signed: Vec<Signed>,
@@ -46,7 +47,7 @@ impl Queued {
         Self { job, deadline, since: Instant::now() }
     }
 
-    /// Whether nobody waits for it any more: its caller left, or its deadline passed.
+    /// Whether its caller has left.
     pub(super) fn is_given_up(&self) -> bool {
         match &self.job {
             Job::One { reply, .. } => reply.is_closed(),
@@ -54,7 +55,7 @@ impl Queued {
         }
     }
 
-    /// How long it has waited, for a batch since its last turn.
+    /// How long it has waited, for a batch since its last signature.
     pub(super) fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
@@ -64,7 +65,7 @@ impl Queued {
     }
 
     pub(super) fn refuse(self, error: SignError) {
-        // A caller who has left does not mind.
+        // The send fails when the caller has left, who needs no answer then.
         match self.job {
             Job::One { reply, .. } => drop(reply.send(Err(error))),
             Job::Batch { reply, .. } => drop(reply.send(Err(error))),
@@ -78,9 +79,9 @@ pub(super) enum Next {
     Work(Work),
     /// Sign.
     Sign(Queued),
-    /// Tell the caller that it waited long enough.
+    /// Refuse a request that has waited too long.
     Refuse(Queued, SignError),
-    /// Nothing came: look after the session.
+    /// Nothing came: maintain the session.
     Idle,
     /// Everything accepted is done and no more will come.
     Stop,
@@ -92,23 +93,22 @@ struct State {
     jobs: VecDeque<Queued>,
     held: bool,
     stopping: bool,
-    /// Until when signing requests give way to the next piece of admin work.
+    /// Until when signing requests wait for the next piece of admin work.
     reserved_until: Option<Instant>,
 }
 
 impl State {
-    /// How long signing requests still give way.
+    /// How long signing requests still wait for the next piece of admin work.
     fn reserved(&self) -> Option<Duration> {
         self.reserved_until?.checked_duration_since(Instant::now()).filter(|time| !time.is_zero())
     }
 }
 
-/// Both queue of one token.
+/// The queue of one token.
 pub(super) struct TokenQueue {
     state: Mutex<State>,
-    changed: Condvar,
-    /// Whether anything has been changed since the thread last looked.
-    news: AtomicBool,
+    wakeup: Condvar,
+    changed: Changed,
     capacity: usize,
 }
 
@@ -116,8 +116,8 @@ impl TokenQueue {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             state: Mutex::default(),
-            changed: Condvar::new(),
-            news: AtomicBool::new(false),
+            wakeup: Condvar::new(),
+            changed: Changed::default(),
             capacity,
         }
     }
@@ -134,27 +134,22 @@ impl TokenQueue {
         let alone = state.jobs.is_empty() && !state.held;
         state.jobs.push_back(job);
         drop(state);
-        self.tell();
+        self.notify();
         Ok(alone)
     }
 
-    fn tell(&self) {
-        self.news.store(true, Ordering::Release);
-        self.changed.notify_one();
+    fn notify(&self) {
+        self.changed.set();
+        self.wakeup.notify_one();
     }
 
-    /// Looks out for something to do for a moment, without going to sleep.
-    pub(super) fn look(&self, time: Duration) {
-        let begun = Instant::now();
-        // Before the look at the queue: what comes after it is news.
-        self.news.store(false, Ordering::Release);
+    /// Polls for something to do, for a while; see [`busy_poll`](super::busy_poll).
+    pub(super) fn poll(&self) {
+        self.changed.reset();
         let state = self.state.lock();
-        if !state.jobs.is_empty() || !state.work.is_empty() || state.stopping {
-            return;
-        }
-        drop(state);
-        while !self.news.load(Ordering::Acquire) && begun.elapsed() < time {
-            std::hint::spin_loop();
+        if state.jobs.is_empty() && state.work.is_empty() && !state.stopping {
+            drop(state);
+            self.changed.poll();
         }
     }
 
@@ -166,23 +161,23 @@ impl TokenQueue {
         }
         state.work.push_back(work);
         drop(state);
-        self.tell();
+        self.notify();
         true
     }
 
-    /// Keeps the token free for a moment: the piece of admin work that has just ended may be followed
-    /// by another.
+    /// Keeps the token free for a while: another piece of admin work may follow the one that has just
+    /// ended.
     pub(super) fn reserve(&self) {
-        self.state.lock().reserved_until = Some(Instant::now() + BETWEEN_PIECES);
+        self.state.lock().reserved_until = Some(Instant::now() + ADMIN_RESERVATION);
     }
 
-    /// Lets signing requests go on at once: no more admin work follows.
+    /// Ends a reservation: no more admin work follows.
     pub(super) fn release(&self) {
         self.state.lock().reserved_until = None;
-        self.tell();
+        self.notify();
     }
 
-    /// Puts a batch back behind those who wait, or straight to the front when nobody does.
+    /// Puts a batch behind the jobs that wait.
     pub(super) fn put_back(&self, mut job: Queued) {
         job.since = Instant::now();
         self.state.lock().jobs.push_back(job);
@@ -191,7 +186,7 @@ impl TokenQueue {
     /// Holds signing requests back, or lets them go on.
     pub(super) fn hold(&self, held: bool) {
         self.state.lock().held = held;
-        self.tell();
+        self.notify();
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -207,18 +202,18 @@ impl TokenQueue {
         state.stopping = true;
         state.held = false;
         drop(state);
-        self.tell();
+        self.notify();
     }
 
     /// The next signing request, when nothing else is to be done before it and nothing to wait for.
     pub(super) fn next_queued(&self) -> Option<Queued> {
         let mut state = self.state.lock();
-        let in_turn = state.work.is_empty() && !state.held && state.reserved().is_none();
-        if in_turn { state.jobs.pop_front() } else { None }
+        let may_sign = state.work.is_empty() && !state.held && state.reserved().is_none();
+        if may_sign { state.jobs.pop_front() } else { None }
     }
 
-    /// Waits for something to do, at most for `patience`.
-    pub(super) fn next(&self, patience: Duration) -> Next {
+    /// Waits for something to do, at most for `timeout`.
+    pub(super) fn next(&self, timeout: Duration) -> Next {
         let mut state = self.state.lock();
         loop {
             if let Some(work) = state.work.pop_front() {
@@ -227,7 +222,7 @@ impl TokenQueue {
             if let Some(time) = state.reserved()
                 && !state.stopping
             {
-                self.changed.wait_for(&mut state, time);
+                self.wakeup.wait_for(&mut state, time);
                 continue;
             }
             if !state.held {
@@ -237,14 +232,17 @@ impl TokenQueue {
                 if state.stopping {
                     return Next::Stop;
                 }
-            } else if state.jobs.front().is_some_and(|job| job.since.elapsed() > HOLD_AT_MOST)
+            } else if state.jobs.front().is_some_and(|job| job.since.elapsed() > HOLD_TIMEOUT)
                 && let Some(job) = state.jobs.pop_front()
             {
                 return Next::Refuse(job, SignError::TaintInProgress);
             }
-            if self.changed.wait_for(&mut state, patience).timed_out() {
+            if self.wakeup.wait_for(&mut state, timeout).timed_out() {
                 return Next::Idle;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! The release check: what may still leave. It closes for a generation when its taint is accepted, and, in a
-//! standby pair, for everything when the daemon can't prove that it holds the lock.
+//! The release check: which replies may still leave. It closes for a generation when its taint is
+//! accepted, and, in a standby pair, for every generation when the lease on the writer lock has expired.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use parking_lot::RwLock;
 pub struct ReleaseCheck {
     /// Generations below this number are dead to us.
     dead_below: AtomicU32,
-    /// Held for reading while a reply is handed over, for writing while the release check closes: so that once
-    /// it is closed, nothing is half way through it.
+    /// Held for reading while a reply is handed over and for writing while the check closes: so once it is
+    /// closed, no hand-over that began before is still running.
     passage: RwLock<()>,
     /// Another daemon was seen to hold the lock.
     revoked: AtomicBool,
     lease: Option<Lease>,
 }
 
-/// Proof of the writer lock, which runs out.
+/// The lease on the writer lock: valid for a while after each proof.
 #[derive(Debug)]
 struct Lease {
     grace: Duration,
@@ -29,7 +29,7 @@ struct Lease {
 }
 
 impl ReleaseCheck {
-    /// An open release check; `grace` is how long a proof of the lock lasts, if it has to be proved at all.
+    /// An open release check; `grace` is how long a proof of the lock lasts, where one is needed.
     pub fn new(grace: Option<Duration>) -> Self {
         Self {
             dead_below: AtomicU32::new(0),
@@ -45,11 +45,11 @@ impl ReleaseCheck {
 
     /// Lets nothing signed by a generation below this number leave any more.
     pub fn close_below(&self, sequence_number: u32) {
-        let _nobody_passes = self.passage.write();
+        let _no_hand_over = self.passage.write();
         self.dead_below.store(sequence_number, Ordering::Release);
     }
 
-    /// Takes a closing back: the taint did not happen.
+    /// Opens again: the taint did not happen.
     pub fn reopen_from(&self, sequence_number: u32) {
         self.dead_below.store(sequence_number, Ordering::Release);
     }
@@ -59,10 +59,10 @@ impl ReleaseCheck {
         sequence_number >= self.dead_below.load(Ordering::Acquire)
     }
 
-    /// Hands something over if it may leave; a closing release check waits for it. Without a proof of the lock
-    /// nothing leaves: the other daemon may have tainted what signed it.
+    /// Hands something over if it may leave; `close_below` waits until that has ended. Without a lease
+    /// nothing leaves: the other daemon may have tainted the generation that signed it.
     pub fn pass<T>(&self, sequence_number: u32, hand_over: impl FnOnce() -> T) -> Option<T> {
-        let _passing = self.passage.read();
+        let _hand_over = self.passage.read();
         (self.admits(sequence_number) && self.lease_is_valid()).then(hand_over)
     }
 
@@ -79,8 +79,8 @@ impl ReleaseCheck {
         }
     }
 
-    /// Whether nobody else was seen to hold the lock and, where it has to be proved, it has been proved
-    /// recently enough to sign.
+    /// Whether no other daemon was seen to hold the lock and, where a lease is needed, the newest proof is
+    /// younger than its grace.
     pub fn lease_is_valid(&self) -> bool {
         if self.revoked.load(Ordering::Acquire) {
             return false;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_gate_lets_nothing_older_through() {
+    fn what_a_tainted_generation_signed_does_not_leave() {
         let release_check = ReleaseCheck::new(None);
         assert_eq!(release_check.pass(3, || "sent"), Some("sent"));
         release_check.close_below(4);
@@ -121,6 +121,53 @@ mod tests {
         let release_check = ReleaseCheck::new(Some(Duration::ZERO));
         release_check.renew_lease(Instant::now());
         assert!(!release_check.lease_is_valid());
+        assert_eq!(release_check.pass(0, || "sent"), None);
+    }
+
+    #[test]
+    fn a_lock_that_another_daemon_holds_ends_every_lease() {
+        for grace in [None, Some(Duration::from_secs(60))] {
+            let release_check = ReleaseCheck::new(grace);
+            release_check.renew_lease(Instant::now());
+            release_check.set_revoked(true);
+            release_check.renew_lease(Instant::now());
+            assert!(!release_check.lease_is_valid());
+            assert_eq!(release_check.pass(0, || "sent"), None);
+            release_check.set_revoked(false);
+            assert!(release_check.lease_is_valid());
+        }
+    }
+
+    #[test]
+    fn an_older_proof_that_is_answered_later_does_not_shorten_the_lease() {
+        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)));
+        let now = Instant::now();
+        release_check.renew_lease(now + Duration::from_secs(1));
+        let newest = release_check.lease.as_ref().unwrap().proved.load(Ordering::Acquire);
+        release_check.renew_lease(now);
+        assert_eq!(release_check.lease.as_ref().unwrap().proved.load(Ordering::Acquire), newest);
+    }
+
+    #[test]
+    fn closing_waits_for_the_hand_over_that_has_begun() {
+        let release_check = ReleaseCheck::new(None);
+        let order = parking_lot::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let sent = release_check.pass(0, || {
+                scope.spawn(|| {
+                    release_check.close_below(1);
+                    order.lock().push("closed");
+                });
+                // The closing thread is at the lock, or not even there: either way it has not closed.
+                while release_check.passage.try_read().is_some() {
+                    std::thread::yield_now();
+                }
+                assert!(release_check.admits(0));
+                order.lock().push("sent");
+            });
+            assert!(sent.is_some());
+        });
+        assert_eq!(*order.lock(), ["sent", "closed"]);
         assert_eq!(release_check.pass(0, || "sent"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the mutex protects: the session with one token, and the generation that signs on it.
+//! The state of one token: its session, and the generation that signs on it. The token's thread owns it.
 //!
 //! Nothing else opens a session. A session that is lost is opened again here, its keys found again and
 //! bound again by a verified signature, with backoff and without a restart.
@@ -17,13 +17,13 @@ use super::liveness::Liveness;
 use super::{Document, Generation, ReleaseCheck, SignError, Signed};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
-use crate::token::{self, Class, Inventory, Modules, OpenToken, TokenError};
-use binding::{Bound, bind};
+use crate::token::{self, Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
+use binding::bind;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_AT_MOST: Duration = Duration::from_secs(2);
 
-/// What everybody may know of a token without taking its mutex.
+/// What others may know of a token without asking its thread.
 #[derive(Clone, Debug, Default)]
 pub struct TokenReport {
     /// The serial number, once known.
@@ -60,7 +60,7 @@ struct Active {
     generation: Arc<Generation>,
     /// CKA_ID of its key.
     id: Vec<u8>,
-    key: Option<Bound>,
+    key: Option<KeyHandle>,
 }
 
 impl TokenState {
@@ -150,7 +150,7 @@ impl TokenState {
     /// The token.
     pub fn find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         match self.try_find_or_generate(sequence_number) {
-            // The pair may be there although we were not told: the next look finds it.
+            // The pair may be there although the answer was lost: the next find returns it.
             Err(error) if self.reopen_after(&error) => self.try_find_or_generate(sequence_number),
             result => result,
         }
@@ -219,22 +219,20 @@ impl TokenState {
     /// bound to its public key by a signature that was verified.
     ///
     /// # Errors
-    /// The token; then the generation before goes on.
+    /// The token; then the previous generation goes on signing.
     pub fn activate(&mut self, generation: Arc<Generation>, id: Vec<u8>) -> Result<(), TokenError> {
         let clock = self.clock.clone();
         let key = self.timed(true, |token_state| {
             token_state.with_session(|session| bind(session, &generation, &id, &clock))
         })?;
-        let before = self.active.replace(Active { generation, id, key: Some(key) });
+        self.active = Some(Active { generation, id, key: Some(key) });
         self.verified_at = Some(Instant::now());
-        self.release(before.and_then(|before| before.key));
         Ok(())
     }
 
     /// Makes no generation sign here.
     pub fn deactivate(&mut self) {
-        let before = self.active.take();
-        self.release(before.and_then(|before| before.key));
+        self.active = None;
     }
 
     /// The generation that signs here.
@@ -254,7 +252,7 @@ impl TokenState {
         Ok(Signed { body: body.into_text(), signature, generation })
     }
 
-    /// Makes a signature to see whether the token still can; it is verified and goes nowhere.
+    /// Makes a signature to see whether the token still can; it is verified and never leaves the daemon.
     ///
     /// # Errors
     /// It can't, or there is nothing to sign with.
@@ -297,10 +295,10 @@ impl TokenState {
             return Err(self.closed());
         };
         let Some(key) = active.key else { return Err(self.closed()) };
-        // Under load nobody asks for health signatures: then a caller's is looked at as often.
+        // Under load no health signatures are made: then a caller's is verified as often.
         let due = self.verified_at.is_none_or(|at| at.elapsed() >= self.config.health_interval);
         let public_key = active.generation.public_key();
-        let result = session.sign(key.handle(), input).and_then(|signature| {
+        let result = session.sign(key, input).and_then(|signature| {
             if due && public_key.verify(body.text().as_bytes(), &signature).is_err() {
                 return Err(TokenError::Nonsense("a signature that does not verify"));
             }

@@ -1,4 +1,4 @@
-//! A token's thread: the one place that takes the mutex around the session.
+//! A token's thread: it owns the token state, so that nothing else can reach the session.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::busy_poll::{Policy, QUICK_SIGNATURE};
 use super::liveness::Liveness;
 use super::queue::{Job, Next, Queued, TokenQueue};
 use super::token_state::TokenReport;
@@ -18,18 +19,11 @@ use crate::config::TokenConfig;
 use crate::observe::metrics::TokenMetrics;
 use crate::token::Modules;
 
-/// How often the thread looks after a lost session when nothing else comes.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How often the thread maintains the session when nothing else comes.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the thread looks for the next request without going to sleep: to be woken takes as long as
-/// a signature of a quick token.
-const AWAKE: Duration = Duration::from_micros(200);
-
-/// How many replies are handed over together under load.
-const TOGETHER: usize = 8;
-
-/// A device that takes longer for a signature is not worth the wait for others.
-const QUICK: Duration = Duration::from_micros(100);
+/// How many replies are sent together under load.
+const REPLIES_TOGETHER: usize = 8;
 
 /// A reply that is ready, and who waits for it.
 type Reply = (oneshot::Sender<Result<Signed, SignError>>, Result<Signed, SignError>);
@@ -67,7 +61,7 @@ impl TokenWorker {
             problem: "not opened yet".into(),
             ..TokenReport::default()
         }));
-        let token_state = Mutex::new(TokenState::new(
+        let token_state = TokenState::new(
             config.clone(),
             state_dir,
             modules,
@@ -75,11 +69,11 @@ impl TokenWorker {
             release_check,
             Arc::clone(&liveness),
             Arc::clone(&report),
-        ));
+        );
         let thread =
             std::thread::Builder::new().name(format!("token-{}", config.name())).spawn({
                 let (queue, liveness) = (Arc::clone(&queue), Arc::clone(&liveness));
-                move || run(&queue, &token_state, &liveness)
+                move || run(&queue, token_state, &liveness)
             })?;
         Ok(Self { config, queue, liveness, report, thread: Mutex::new(Some(thread)) })
     }
@@ -114,14 +108,14 @@ impl TokenWorker {
         self.queue.is_held()
     }
 
-    /// Queues a job; whether its answer will be there in a moment.
+    /// Queues a job; whether it pays to poll for its answer.
     pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
         let alone = self.queue.submit(job)?;
-        Ok(alone && self.liveness.last_took() < QUICK)
+        Ok(alone && self.liveness.last_took() < QUICK_SIGNATURE)
     }
 
-    /// Does something with the token, ahead of all signing requests, which give way for a moment
-    /// longer to whatever comes next.
+    /// Does something with the token, ahead of all signing requests, which wait a little longer for the
+    /// next piece of admin work.
     ///
     /// # Errors
     /// The thread has stopped.
@@ -153,7 +147,7 @@ impl TokenWorker {
     ) -> Result<T, WorkerGone> {
         let (reply, answer) = oneshot::channel();
         let put = self.queue.put(Box::new(move |token_state| {
-            // Whoever asked may have left; the work is done all the same.
+            // The work is done although its caller may have left.
             drop(reply.send(work(token_state)));
         }));
         if !put {
@@ -179,18 +173,16 @@ impl fmt::Debug for TokenWorker {
     }
 }
 
-fn run(queue: &TokenQueue, token_state: &Mutex<TokenState>, liveness: &Liveness) {
-    let mut followed = false;
+fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness) {
+    let mut polling = Policy::default();
     loop {
         let begun = Instant::now();
-        // Where requests follow each other at once, the thread stays awake for the next.
-        if followed {
-            queue.look(AWAKE);
+        if polling.polls() {
+            queue.poll();
         }
-        let next = queue.next(PATIENCE);
-        followed = matches!(next, Next::Sign(_)) && begun.elapsed() < 2 * AWAKE;
-        liveness.turn();
-        let mut token_state = token_state.lock();
+        let next = queue.next(MAINTENANCE_INTERVAL);
+        polling.note(matches!(next, Next::Sign(_)), begun.elapsed());
+        liveness.step();
         match next {
             Next::Work(work) => {
                 liveness.begin_work();
@@ -212,26 +204,26 @@ fn run(queue: &TokenQueue, token_state: &Mutex<TokenState>, liveness: &Liveness)
     }
 }
 
-/// Signs what is queued, as long as nothing goes before it. Replies are handed over together, for each
-/// handing over may wake a sleeping thread, unless the device is so slow that this is nothing to it.
+/// Signs what is queued, as long as no admin work comes. Replies are sent together, because each send may
+/// wake a sleeping thread; on a slow device that costs nothing in comparison, and each is sent at once.
 fn sign_all(queue: &TokenQueue, token_state: &mut TokenState, liveness: &Liveness, first: Queued) {
-    let mut replies = Vec::with_capacity(TOGETHER);
+    let mut replies = Vec::with_capacity(REPLIES_TOGETHER);
     let mut next = Some(first);
     while let Some(queued) = next {
-        liveness.turn();
+        liveness.step();
         let begun = Instant::now();
         sign(queue, token_state, liveness, queued, begun, &mut replies);
-        if replies.len() == TOGETHER || begun.elapsed() > QUICK {
-            hand_over(&mut replies);
+        if replies.len() == REPLIES_TOGETHER || begun.elapsed() > QUICK_SIGNATURE {
+            send_all(&mut replies);
         }
         next = queue.next_queued();
     }
-    hand_over(&mut replies);
+    send_all(&mut replies);
 }
 
-fn hand_over(replies: &mut Vec<Reply>) {
+fn send_all(replies: &mut Vec<Reply>) {
     for (reply, result) in replies.drain(..) {
-        // A caller who has left does not mind.
+        // The send fails when the caller has left, who needs no answer then.
         drop(reply.send(result));
     }
 }

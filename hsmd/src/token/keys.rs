@@ -34,12 +34,11 @@ pub fn sequence_number(id: &[u8]) -> Option<u32> {
 }
 
 /// Makes the pair with this sequence number: private part on the token for good, sensitive, never
-/// extractable, sign only; modifiable only where it is to be copied.
+/// extractable, not modifiable, sign only.
 pub(super) fn generate(
     session: &Session,
     label: &str,
     sequence_number: u32,
-    to_be_copied: bool,
 ) -> Result<PublicKey, TokenError> {
     let id = id(sequence_number).to_vec();
     let label = label.as_bytes().to_vec();
@@ -57,7 +56,7 @@ pub(super) fn generate(
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
-        Attribute::Modifiable(to_be_copied),
+        Attribute::Modifiable(false),
         Attribute::Sign(true),
         Attribute::Decrypt(false),
         Attribute::SignRecover(false),
@@ -110,32 +109,6 @@ pub(super) fn sign(
         .map_err(|_| TokenError::Nonsense("a signature that is not 64 bytes"))?;
     Signature::from_bytes(&signature)
         .map_err(|_| TokenError::Nonsense("a signature with r or s out of range"))
-}
-
-/// Copies a private key to an object of this session; `None` when what came of it is less well guarded
-/// than the key. It has a label of its own: whoever looks for our keys does not find it.
-pub(super) fn copy(
-    session: &Session,
-    label: &str,
-    key: ObjectHandle,
-) -> Result<Option<ObjectHandle>, TokenError> {
-    let template =
-        [Attribute::Token(false), Attribute::Label(format!("{label}:copy").into_bytes())];
-    let copy = session.copy_object(key, &template).map_err(TokenError::call("copying a key"))?;
-    let guards = [
-        Attribute::Token(false),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-    ];
-    let asked: Vec<_> = guards.iter().map(Attribute::attribute_type).collect();
-    let found = session.get_attributes(copy, &asked);
-    if matches!(&found, Ok(found) if guards.iter().all(|guard| found.contains(guard))) {
-        return Ok(Some(copy));
-    }
-    session.destroy_object(copy).map_err(TokenError::call("destroying a copy of a key"))?;
-    found.map_err(TokenError::call("reading a copy of a key"))?;
-    Ok(None)
 }
 
 /// All our objects of a class, with their CKA_ID.

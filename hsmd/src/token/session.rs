@@ -22,7 +22,6 @@ pub struct OpenToken {
     /// None once it is closed.
     session: Option<Session>,
     key_label: String,
-    session_copy: bool,
     serial: String,
 }
 
@@ -57,7 +56,6 @@ impl OpenToken {
             module,
             session: Some(session),
             key_label: config.key_label.clone(),
-            session_copy: config.session_copy,
             serial: info.serial_number().to_owned(),
         })
     }
@@ -91,31 +89,7 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn generate(&self, sequence_number: u32) -> Result<PublicKey, TokenError> {
-        self.call(|session| {
-            keys::generate(session, &self.key_label, sequence_number, self.session_copy)
-        })
-    }
-
-    /// A copy of a private key as an object of this session, where the configuration asks for one and
-    /// the token makes one that is as well guarded.
-    ///
-    /// # Errors
-    /// A PKCS#11 call fails; many tokens refuse to copy keys.
-    pub fn copy(&self, key: KeyHandle) -> Result<Option<KeyHandle>, TokenError> {
-        if !self.session_copy {
-            return Ok(None);
-        }
-        let copied = self.call(|session| keys::copy(session, &self.key_label, key.0))?;
-        Ok(copied.map(KeyHandle))
-    }
-
-    /// Destroys such a copy.
-    ///
-    /// # Errors
-    /// A PKCS#11 call fails.
-    pub fn destroy_copy(&self, copy: KeyHandle) -> Result<(), TokenError> {
-        let error = TokenError::call("destroying a copy of a key");
-        self.call(|session| session.destroy_object(copy.0).map_err(error))
+        self.call(|session| keys::generate(session, &self.key_label, sequence_number))
     }
 
     /// Destroys all objects of ours with this CKA_ID, confirmed by a find.

@@ -65,17 +65,6 @@ impl Publisher {
     pub fn is_published(&self) -> bool {
         *self.published.borrow()
     }
-
-    /// Waits until Redis holds the newest endorsement.
-    pub async fn wait_published(&self) {
-        let mut published = self.published.clone();
-        while !*published.borrow_and_update() {
-            if published.changed().await.is_err() {
-                // The updates' sender is gone, so nothing more will be published.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
 }
 
 impl Drop for Publisher {

@@ -102,7 +102,7 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     assert!(!publisher.is_published(), "nothing to publish yet");
 
     updates.send_replace(Some("one".to_owned()));
-    publisher.wait_published().await;
+    noticed(|| publisher.is_published()).await;
     assert_eq!(endorsements.find(&key("a")).await.unwrap().as_deref(), Some(&b"one"[..]));
 
     updates.send_replace(Some("two".to_owned()));
@@ -118,7 +118,7 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     noticed(|| !publisher.is_published()).await;
     redis.restart().await.unwrap();
     until(&endorsements, "two").await;
-    publisher.wait_published().await;
+    noticed(|| publisher.is_published()).await;
 
     updates.send_replace(None);
     noticed(|| !publisher.is_published()).await;

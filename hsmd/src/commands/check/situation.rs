@@ -1,6 +1,7 @@
 //! The situation: all that `check` found, as one case of docs/disaster-recovery.md.
 
-use crate::daemon::core::{CoreError, Pending};
+use crate::daemon::core::CoreError;
+use crate::daemon::core::append_pending::Pending;
 use crate::startup::{Plan, Verdict};
 use hsmd_chain::{EventFault, ExtendError, LogError};
 

@@ -1,4 +1,4 @@
-//! Losing a session and opening it again: when, after which errors, and with how much patience.
+//! Losing a session and opening it again: when, after which errors, and with which delay.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::token::{Class, OpenToken, TokenError};
 
 impl TokenState {
     /// Runs something in the session, opened first if need be and allowed by the backoff. When that
-    /// loses the session, it is repeated once in a new one: what it does must bear that.
+    /// loses the session, it is repeated once in a new one: so it must be safe to repeat.
     pub(super) fn with_session<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
@@ -118,7 +118,7 @@ impl TokenState {
 
     /// Opens a lost session when it is time; called while nothing else is to be done.
     pub(in crate::signer) fn maintain(&mut self) {
-        // Before the first opening there is nothing to look after: in standby the token is not ours.
+        // Before the first opening there is nothing to maintain: in standby the token is not ours.
         if self.active.is_some() && self.may_reopen_now() {
             // The failure is in the report and the log; the next look tries again.
             drop(self.open());
