@@ -9,26 +9,35 @@ declare -A PORTS=([keys]=8010 [auth]=8011 [app]=8020)
 # shellcheck disable=SC2016 # expanded there
 ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET /health HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3'
 
-# What every running service says of itself, a line each.
+# What every service that should run says of itself: its name, a blank, its answer or nothing.
 healths() {
-    local name
+    local name names
     case $WHERE in
-    dev) for name in "${FLEET[@]}"; do line act curl -sS "$(url "$name")/health"; done ;;
+    dev) for name in "${FLEET[@]}"; do line "$name" ask 5 curl -sS "$(url "$name")/health"; done ;;
     systemd) for name in keys auth app; do
-        act systemctl --quiet is-active "hsmd-$name" || continue
-        line act curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")/health"
+        installed "hsmd-$name" || continue
+        line "$name" ask 5 curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")/health"
     done ;;
-    k8s) for name in $(pods); do
-        line kube exec "$name" -- bash -c "$ASK" "${PORTS[${name%%-*}]}"
-    done ;;
+    k8s)
+        names=$(pods) || die "the pods can't be listed"
+        for name in $names; do
+            LIMIT=5 line "$name" kube exec "$name" -- bash -c "$ASK" "${PORTS[${name%%-*}]}"
+        done
+        ;;
     esac
+}
+
+# A unit that failed is enabled still, and one that was started by hand is active.
+installed() {
+    act systemctl --quiet is-active "$1" || act systemctl --quiet is-enabled "$1" 2>/dev/null
 }
 
 # A line in any case: a service that can't be asked must not look like one that is not there.
 line() {
-    local text
-    text=$("$@") || true
-    [ -n "$DRY" ] || echo "$text"
+    local name=$1 text
+    shift
+    text=$("$@" 2>/dev/null) || true
+    [ -n "$DRY" ] || echo "$name $text"
 }
 
 pods() {
@@ -37,38 +46,51 @@ pods() {
     if [ -n "$DRY" ]; then kube "${list[@]}" && echo auth-POD; else kube "${list[@]}"; fi
 }
 
-# Whether each service follows HEAD, and each key it has is published as endorsed by HEAD.
-all_hold_endorsements() {
-    local health database key all
-    all=$(healths)
-    [ -n "$all" ] || return 1
-    while read -r health; do
-        [[ $health == *'"status":"healthy"'* && $health == *"Id\":\"$HEAD\""* ]] || return 1
-        for database in 0:accessKey 1:responseKey; do
-            key=$(grep -o "\"${database#*:}\":\"[^\"]*" <<<"$health" | cut -d '"' -f 4) || continue
-            [[ $(redis -n "${database%:*}" get "$key") == *"\"generationId\":\"$HEAD\""* ]] || return 1
-        done
-    done <<<"$all"
+# lacking NAME HEALTH: what keeps this service from holding keys that HEAD endorses; nothing if it does.
+lacking() {
+    local database key
+    [ -n "$2" ] || { echo "$1 (no answer)" && return; }
+    [[ $2 == *'"status":"healthy"'* ]] || { echo "$1 (not healthy)" && return; }
+    [[ $2 == *"Id\":\"$HEAD\""* ]] || { echo "$1 (has not seen the new key)" && return; }
+    for database in 0:accessKey 1:responseKey; do
+        key=$(member "${database#*:}" <<<"$2") || true
+        [ -n "$key" ] || continue
+        [[ $(redis -n "${database%:*}" get "$key") == *"\"generationId\":\"$HEAD\""* ]] ||
+            echo "$1 (its key is not published as endorsed by the new one)"
+    done
 }
 
+# Until each service follows HEAD, and each key it has is published as endorsed by HEAD.
 wait_endorsed() {
-    if [ -n "$DRY" ]; then healths; else
-        wait_for 60 all_hold_endorsements || die "not every service holds new endorsed keys after a minute"
-    fi
+    local name health all missing end=$((SECONDS + 60))
+    has_services || return 0
+    if [ -n "$DRY" ]; then healths && return; fi
+    while :; do
+        all=$(healths)
+        missing=()
+        while read -r name health; do
+            mapfile -t -O ${#missing[@]} missing < <(lacking "$name" "$health")
+        done <<<"$all"
+        [ -n "$all" ] || missing=("no service runs here")
+        [ ${#missing[@]} -gt 0 ] || return 0
+        [ $SECONDS -lt $end ] || break
+        sleep 0.2
+    done
+    die "after a minute without new endorsed keys: $(IFS=, && echo "${missing[*]}")"
 }
 
 # Restarts what has keys, one after the other: each process makes new ones.
 roll() {
     local name
     case $WHERE in
-    systemd) act systemctl start hsmd-rolling-restart.service ;;
+    systemd) ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart" ;;
     k8s)
         kube rollout restart deployment/auth deployment/app
-        for name in auth app; do kube rollout status --timeout 5m "deployment/$name"; done
+        for name in auth app; do LIMIT=310 kube rollout status --timeout 5m "deployment/$name"; done
         ;;
     dev) for name in "${FLEET[@]:1}"; do
         act process_stop "$name" && act service_start "$name"
-        [ -n "$DRY" ] || wait_for 30 service_ready "$name" || process_failed "$name"
+        [ -n "$DRY" ] || wait_for 30 service_ready "$name" || die "$name is not ready half a minute after its restart: see $DEV/$name.log"
     done ;;
     esac
 }

@@ -3,11 +3,13 @@
 # k8s the deployments hsmd, keys, auth, app and redis in the namespace HSMD_NAMESPACE.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # options are for the other files
-for file in lib postgres process fleet clients services; do
+for file in lib postgres process fleet clients services steps; do
     # shellcheck source=/dev/null
     . "$(dirname "${BASH_SOURCE[0]}")/$file.sh"
 done
-WHERE=dev DRY='' YES='' REASON=''
+# A checkout has a development installation, a package has units.
+WHERE=systemd DRY='' YES='' REASON='' EXPECTED='' END_SESSIONS=''
+[ ! -e "$ROOT/Cargo.toml" ] || WHERE=dev
 # What --dry-run shows goes past all pipes.
 exec 3>&1
 
@@ -17,6 +19,8 @@ options() {
         case $1 in
         --target) WHERE=${2-} && shift ;;
         --reason) REASON=${2-} && shift ;;
+        --expected) EXPECTED=${2-} && shift ;;
+        --end-sessions) END_SESSIONS=yes ;;
         --dry-run) DRY=yes ;;
         --yes) YES=yes ;;
         *) usage ;;
@@ -24,36 +28,37 @@ options() {
         shift || usage
     done
     case $WHERE in dev | systemd | k8s) ;; *) usage ;; esac
+    accepted expected "$EXPECTED" || usage
+    accepted end-sessions "$END_SESSIONS" || usage
+    [ -z "$EXPECTED" ] || [[ $EXPECTED =~ ^E[A-Za-z0-9_-]{43}$ ]] || usage
     [ "$WHERE" != dev ] || [ ! -d "$DEV" ] || find_place
 }
 
-usage() { sed -n '/^#   /s/^# *//p' "$0" >&2 && exit 64; }
+# accepted OPTION VALUE: it was not given, or this script's usage names it.
+accepted() { [ -z "$2" ] || usage_text | grep -q -e "--$1"; }
 
-# Dev needs its fleet; the others are where they are.
-fleet_here() {
+usage_text() { sed -n '/^#   /s/^# *//p' "$0"; }
+
+usage() { usage_text >&2 && exit 64; }
+
+# Dev needs an installation, with or without the services; the others are where they are.
+installation_here() {
     [ "$WHERE" = dev ] || return 0
-    [ -e "$DEV/app.toml" ] || die "there is no fleet in $DEV: run scripts/dev up --all"
+    [ -e "$DEV/env" ] || die "there is no installation in $DEV: run scripts/dev up"
+    [ -e "$DEV/app.toml" ] || FLEET=()
     # shellcheck source=/dev/null
     . "$DEV/env"
 }
 
-# confirm QUESTION: goes on only if the person says yes.
-confirm() {
-    local answer=''
-    [ -z "$YES$DRY" ] || return 0
-    read -rp "$* [yes/no] " answer || true
-    [ "$answer" = yes ] || die "nothing was done"
-}
+# Whether there are services whose keys could be purged.
+has_services() { [ "$WHERE" != dev ] || [ ${#FLEET[@]} -gt 0 ]; }
 
 # act COMMAND…: runs it; with --dry-run only shows it.
 act() {
     if [ -z "$DRY" ]; then "$@"; else printf '%s\n' "$(printf '%q ' "$@" | sed 's/ $//')" >&3; fi
 }
 
-# timed WHAT COMMAND…: runs it and says how long that took.
-timed() {
-    local what=$1 begun=${EPOCHREALTIME/./}
-    shift
-    "$@"
-    [ -n "$DRY" ] || say "$what: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
+# ask SECONDS COMMAND…: likewise, for at most so long: what does not answer must not hold up the rest.
+ask() {
+    if [ -z "$DRY" ]; then timeout "$@"; else act "${@:2}"; fi
 }
