@@ -15,7 +15,8 @@ list_published() {
 }
 
 published() {
-    redis -n "$1" --scan --pattern '1AAI*'
+    # What is tested with || runs without errexit: a failure has to be handed on.
+    redis -n "$1" --scan --pattern '1AAI*' || return
     [ -z "$DRY" ] || echo KEYS
 }
 
@@ -45,7 +46,7 @@ name_publishers() {
         text=$(redis -n "$database" get "$key") || true
         [ -z "$text" ] || say "Redis $database: $key, purpose $(member purpose <<<"$text"), is published by a process that was not restarted"
     done
-    say "clients of Redis: $(redis client list | grep -o ' addr=[^ ]*\| name=[^ ]*' | tr -d '\n' || true)"
+    say "connected to Redis, by address: $(redis client list | grep -o ' addr=[^ ]*' | sort | uniq -c | tr -s ' \n' ' ' || true)"
 }
 
 # Forgets every published key: who is asked for one says that it has none, until it is published anew.

@@ -5,6 +5,9 @@
 # Where the services listen unless told otherwise, which in pods they are not.
 declare -A PORTS=([keys]=8010 [auth]=8011 [app]=8020)
 
+# How long every service together has for its new endorsed keys, in seconds.
+ENDORSED_WITHIN=${HSMD_ENDORSED_WITHIN:-60}
+
 # What asks a pod from within, where neither a network policy nor a missing program stands in the way.
 # shellcheck disable=SC2016 # expanded there
 ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET /health HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3'
@@ -62,7 +65,7 @@ lacking() {
 
 # Until each service follows HEAD, and each key it has is published as endorsed by HEAD.
 wait_endorsed() {
-    local name health all missing end=$((SECONDS + 60))
+    local name health all missing end=$((SECONDS + ENDORSED_WITHIN))
     has_services || return 0
     if [ -n "$DRY" ]; then healths && return; fi
     while :; do
@@ -76,7 +79,7 @@ wait_endorsed() {
         [ $SECONDS -lt $end ] || break
         sleep 0.2
     done
-    die "after a minute without new endorsed keys: $(IFS=, && echo "${missing[*]}")"
+    die "after $ENDORSED_WITHIN s without new endorsed keys: $(IFS=, && echo "${missing[*]}")"
 }
 
 # Restarts what has keys, one after the other: each process makes new ones.

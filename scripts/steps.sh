@@ -2,7 +2,7 @@
 # the script ends. Sourced by target.sh.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # the names in capitals come from the files before
-TODO=() DONE=() HINT=''
+TODO=() DONE=() BEGUN='' HINT=''
 
 # plan STEP…: what is to be done, in this order. From here on the end is reported.
 plan() {
@@ -16,7 +16,9 @@ hint() { HINT=$1; }
 # step COMMAND…: does the first step that is left, and says how long it took.
 step() {
     local what=${TODO[0]} begun=${EPOCHREALTIME/./}
+    BEGUN=$what
     "$@"
+    BEGUN=''
     DONE+=("$what")
     TODO=("${TODO[@]:1}")
     [ -n "$DRY" ] || say "$what: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
@@ -26,10 +28,10 @@ step() {
 report() {
     local code=$? what
     [ $code != 0 ] || return 0
-    [ ${#DONE[@]} -gt 0 ] || say "nothing was done"
+    [ -n "$BEGUN${DONE[*]}" ] || { say "nothing was done" && return; }
     for what in "${DONE[@]}"; do say "done: $what"; done
-    for what in "${TODO[@]}"; do say "NOT done: $what"; done
-    [ ${#DONE[@]} = 0 ] || [ -z "$HINT" ] || say "$HINT"
+    for what in "${TODO[@]}"; do say "NOT done: $what$([ "$what" != "$BEGUN" ] || echo ' (begun)')"; done
+    [ -z "$HINT" ] || say "$HINT"
 }
 
 # confirm QUESTION: goes on only if the person says yes.

@@ -50,6 +50,23 @@ class Package(unittest.TestCase):
             for subcommand in set(re.findall(r"^  ([a-z]+)", subcommands, re.M)) - {"help"}:
                 self.assertTrue((pages / f"{name}-{subcommand}.1.gz").is_file(), (name, subcommand))
 
+    def test_the_operators_scripts_run_from_it(self):
+        scripts = self.root / "usr/lib/hsmd"
+        for name in ["red-button", "rotate-hsm-key", "purge-keys-and-roll-services", "export-hsm-identity"]:
+            shown = run(scripts / name, "--dry-run")
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            # Without --target it is the units of this machine.
+            self.assertIn("unix:///run/hsmd/", shown.stdout)
+            page = gzip.decompress((self.root / f"usr/share/man/man8/{name}.8.gz").read_bytes()).decode()
+            self.assertIn(f"/usr/lib/hsmd/{name}".replace("-", "\\-"), page)
+
+    def test_the_documents_are_in_it(self):
+        documents = self.root / "usr/share/doc/hsmd"
+        for path in (ROOT / "docs").glob("*.md"):
+            self.assertTrue((documents / path.name).is_file(), path.name)
+        for name in ["monitoring/alerts.yaml", "monitoring/dashboard.json", "CHANGELOG.md"]:
+            self.assertTrue((documents / name).is_file(), name)
+
     def test_completions_are_where_the_shells_look(self):
         for path in [
             "bash-completion/completions/hsmctl",

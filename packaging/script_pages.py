@@ -1,0 +1,41 @@
+"""script_pages.py FOLDER SCRIPT…: a manual page (section 8) for each of the operator's scripts.
+
+What a page says is the comment at the head of the script, which ends with its usage.
+"""
+
+import pathlib
+import sys
+
+
+def page(script):
+    lines = []
+    for line in script.read_text().splitlines()[1:]:
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#"))
+    usage = [line.strip().removeprefix("scripts/") for line in lines if line.startswith("   ")]
+    text = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("   "))
+    summary, _, rest = text.partition(": ")
+    escape = lambda words: words.replace("\\", "\\\\").replace("-", "\\-")
+    return "\n".join([
+        f'.TH {script.name.upper()} 8 "" hsmd "System Administration"',
+        ".SH NAME",
+        f"{script.name} \\- {escape(summary[0].lower() + summary[1:])}",
+        ".SH SYNOPSIS",
+        *[escape("/usr/lib/hsmd/" + line) for line in usage],
+        ".SH DESCRIPTION",
+        escape(f"{summary}: {rest}" if rest else summary),
+        ".SH SEE ALSO",
+        "hsmctl(1), /usr/share/doc/hsmd/operations.md",
+        "",
+    ])
+
+
+def main(folder, scripts):
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in scripts:
+        (folder / f"{script.name}.8").write_text(page(script))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), [pathlib.Path(name) for name in sys.argv[2:]])

@@ -1,0 +1,151 @@
+"""The operator's scripts on bad days, on the development installation in HSMD_DEV with its services.
+
+Half of the work must never pass for the whole: each case looks at the exit code, at what was said, and
+at what was done.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DEV = pathlib.Path(os.environ["HSMD_DEV"])
+
+
+def run(script, *arguments):
+    environment = os.environ | {"HSMD_ENDORSED_WITHIN": "8", "HSMD_PURGE_ROUNDS": "2"}
+    done = subprocess.run(
+        [ROOT / "scripts" / script, *arguments],
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180,
+    )
+    return done.returncode, done.stderr
+
+
+def pid(name):
+    return int((DEV / f"{name}.pid").read_text())
+
+
+@contextlib.contextmanager
+def stopped(name):
+    """A process that holds its connections and answers nothing."""
+    os.kill(pid(name), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid(name), signal.SIGCONT)
+
+
+def events():
+    log = subprocess.check_output(["hsmctl", "log", "--json"], text=True)
+    payloads = [entry["payload"] for entry in json.loads(log)]
+    return [json.loads(text) if isinstance(text, str) else text for text in payloads]
+
+
+def redis(*words):
+    socket = os.environ["HSMD_REDIS_SOCKET"]
+    return subprocess.check_output(["redis-cli", "-s", socket, *words], text=True).strip()
+
+
+class BadDays(unittest.TestCase):
+    def tearDown(self):
+        subprocess.run([ROOT / "scripts/dev", "up", "--all"], check=True, capture_output=True)
+
+    def test_purge_does_nothing_while_redis_cannot_be_listed(self):
+        keys, auth = redis("-n", "0", "dbsize"), pid("auth-1")
+        with stopped("redis"):
+            code, said = run("purge-keys-and-roll-services", "--yes")
+        self.assertEqual(code, 1, said)
+        self.assertIn("Redis 0 can't be listed", said)
+        self.assertIn("nothing was done", said)
+        self.assertEqual((redis("-n", "0", "dbsize"), pid("auth-1")), (keys, auth))
+
+    def test_purge_takes_no_service_out_while_hsmd_is_away(self):
+        auth = pid("auth-1")
+        with stopped("hsmd"):
+            code, said = run("purge-keys-and-roll-services", "--yes")
+        self.assertEqual(code, 1, said)
+        self.assertIn("hsmd does not answer", said)
+        self.assertIn("nothing was done", said)
+        self.assertNotIn("reset", said)
+        self.assertEqual(pid("auth-1"), auth)
+
+    def test_purge_ends_beside_a_publisher_that_it_does_not_know(self):
+        enough = threading.Event()
+        foreign = '{"body":{"payload":{"purpose":"response"}}}'
+
+        def publish():
+            while not enough.wait(0.2):
+                redis("-n", "1", "set", "1AAIforeign", foreign)
+
+        publisher = threading.Thread(target=publish)
+        redis("-n", "1", "set", "1AAIforeign", foreign)
+        publisher.start()
+        try:
+            code, said = run("purge-keys-and-roll-services", "--yes")
+        finally:
+            enough.set()
+            publisher.join()
+            redis("-n", "1", "del", "1AAIforeign")
+        self.assertEqual(code, 1, said)
+        self.assertIn("1AAIforeign, purpose response", said)
+        self.assertIn("done: every service restarted with new keys", said)
+        self.assertIn("NOT done: old keys purged", said)
+
+    def test_the_red_button_goes_on_after_a_failure_without_a_second_taint(self):
+        before = events()[-1]["id"]
+        with stopped("redis"):
+            code, said = run("red-button", "--yes")
+        self.assertEqual(code, 1, said)
+        self.assertIn("done: tainted", said)
+        self.assertIn("NOT done: published keys purged", said)
+        self.assertIn(f"--expected {before}", said)
+        tainted = events()
+        self.assertTrue(tainted[-1]["taintPrevious"])
+        code, said = run("red-button", "--yes", "--expected", before)
+        self.assertEqual(code, 0, said)
+        self.assertIn("nothing was replaced now", said)
+        self.assertEqual(events(), tainted)
+
+    def test_the_service_that_does_not_answer_is_named(self):
+        for script in (["red-button", "--yes"], ["rotate-hsm-key"]):
+            with self.subTest(script=script), stopped("auth-1"):
+                code, said = run(*script)
+                self.assertEqual(code, 1, said)
+                self.assertIn("auth-1 (no answer)", said)
+                self.assertNotIn("auth-2", said)
+        os.kill(pid("app"), signal.SIGTERM)
+        code, said = run("red-button", "--yes")
+        self.assertEqual(code, 1, said)
+        self.assertIn("app (no answer)", said)
+
+    def test_nothing_is_tainted_while_hsmd_is_away(self):
+        before = events()
+        with stopped("hsmd"):
+            code, said = run("red-button", "--yes")
+        self.assertEqual(code, 1, said)
+        self.assertIn("nothing was done", said)
+        self.assertEqual(events(), before)
+
+    def test_ending_the_sessions_taints_first_and_removes_the_old_keys_last(self):
+        old = set(redis("-n", "0", "--scan", "--pattern", "1AAI*").splitlines())
+        code, said = run("red-button", "--yes", "--end-sessions")
+        self.assertEqual(code, 0, said)
+        steps = ["tainted:", "every service restarted with new keys:", "old keys purged:"]
+        places = [said.index(step) for step in steps]
+        self.assertEqual(places, sorted(places))
+        new = set(redis("-n", "0", "--scan", "--pattern", "1AAI*").splitlines())
+        self.assertTrue(old and new and not old & new)
+
+    def test_a_rotation_shows_the_new_public_key(self):
+        code, said = run("rotate-hsm-key")
+        self.assertEqual(code, 0, said)
+        self.assertIn(f"its public key is {events()[-1]['publicKey']}", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
