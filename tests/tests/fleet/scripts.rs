@@ -31,25 +31,35 @@ fn shown(arguments: &str) -> Vec<String> {
 
 #[test]
 fn a_dry_run_shows_what_would_be_done_to_the_units() {
-    let redis = "redis-cli -s /run/redis/redis.sock";
+    let redis = "redis-cli -e -s /run/redis/redis.sock";
+    let status = format!("{SYSTEMD_HSMCTL} --output json status");
     assert_eq!(
         shown("export-hsm-identity --target systemd"),
         [format!("{SYSTEMD_HSMCTL} identity")]
     );
     let rotate = shown("rotate-hsm-key --target systemd --reason monthly");
-    assert_eq!(rotate[0], format!("{SYSTEMD_HSMCTL} --output json rotate --reason monthly"));
+    // The head is asked for first: what is replaced is named, so that a repetition replaces nothing.
+    assert_eq!(rotate[0], status);
+    let deed = format!("{SYSTEMD_HSMCTL} --output json rotate --expected HEAD --reason monthly");
+    assert_eq!(rotate[1], deed);
     assert!(rotate[1..].iter().any(|line| line.ends_with("/health")), "{rotate:?}");
     let button = shown("red-button --target systemd --reason stolen");
     let expected = [
-        format!("{SYSTEMD_HSMCTL} --output json taint --reason stolen"),
+        status.clone(),
+        format!("{SYSTEMD_HSMCTL} --output json taint --expected HEAD --reason stolen"),
         format!("{redis} -n 0 flushdb"),
         format!("{redis} -n 1 flushdb"),
         "systemctl --quiet is-active hsmd-keys".into(),
     ];
-    assert_eq!(button[..4], expected);
+    assert_eq!(button[..5], expected);
+    let ending = shown("red-button --target systemd --end-sessions");
+    assert_eq!(ending[2], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
+    assert_eq!(ending[4], "systemctl start hsmd-rolling-restart.service");
+    assert_eq!(ending[5], format!("{redis} -n 0 del KEYS"));
     assert_eq!(
         shown("purge-keys-and-roll-services --target systemd"),
         [
+            status,
             format!("{redis} -n 0 --scan --pattern 1AAI\\*"),
             format!("{redis} -n 1 --scan --pattern 1AAI\\*"),
             "systemctl start hsmd-rolling-restart.service".into(),
@@ -67,19 +77,21 @@ fn a_dry_run_shows_what_would_be_done_to_the_deployments() {
         [format!("{kubectl} exec deployment/hsmd -- hsmctl identity")]
     );
     let button = shown("red-button --target k8s --reason stolen");
-    let taint = "exec deployment/hsmd -- hsmctl --output json taint --reason stolen";
-    assert_eq!(button[0], format!("{kubectl} {taint}"));
-    for (line, database) in button[1..3].iter().zip(["0", "1"]) {
+    let taint =
+        "exec deployment/hsmd -- hsmctl --output json taint --expected HEAD --reason stolen";
+    assert_eq!(button[1], format!("{kubectl} {taint}"));
+    for (line, database) in button[2..4].iter().zip(["0", "1"]) {
         assert!(line.starts_with(&format!("{kubectl} exec deployment/redis -- sh -c ")), "{line}");
-        assert!(line.ends_with(&format!(" redis-cli -n {database} flushdb")), "{line}");
+        assert!(line.ends_with(&format!(" redis-cli -e -n {database} flushdb")), "{line}");
     }
-    assert!(button[3].starts_with(&format!("{kubectl} get pods --selector ")), "{button:?}");
-    assert!(button[4].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{button:?}");
+    assert!(button[4].starts_with(&format!("{kubectl} get pods --selector ")), "{button:?}");
+    assert!(button[5].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{button:?}");
     let rotate = shown("rotate-hsm-key --target k8s --reason monthly");
-    assert_eq!(rotate[0], button[0].replace("taint --reason stolen", "rotate --reason monthly"));
+    let deed = button[1].replace("taint", "rotate").replace("stolen", "monthly");
+    assert_eq!(rotate[1], deed);
     let roll = shown("purge-keys-and-roll-services --target k8s");
     assert_eq!(
-        roll[2..5],
+        roll[3..6],
         [
             format!("{kubectl} rollout restart deployment/auth deployment/app"),
             format!("{kubectl} rollout status --timeout 5m deployment/auth"),
@@ -102,7 +114,7 @@ fn what_cannot_be_taken_back_is_asked_for_first() {
         let output = script(folder.path(), arguments);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments}: {said}");
-        assert!(said.contains("nothing was done"), "{arguments}: {said}");
+        assert!(said.contains("not confirmed"), "{arguments}: {said}");
     }
     assert!(identity.exists());
     let output = script(folder.path(), "nuclear-reset --yes");
@@ -118,9 +130,11 @@ fn what_is_not_understood_is_not_done() {
         "red-button --target",
         "rotate-hsm-key --target moon",
         "nuclear-reset --target systemd --yes",
+        "red-button --expected E",
+        "purge-keys-and-roll-services --end-sessions --yes",
     ] {
         assert_eq!(script(folder.path(), arguments).status.code(), Some(64), "{arguments}");
     }
     let output = script(folder.path(), "rotate-hsm-key");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no fleet in"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no installation in"));
 }

@@ -1,0 +1,148 @@
+"""The Helm chart, rendered by the real helm: valid, restricted, and the same as the prod overlay."""
+
+import copy
+import json
+import tempfile
+import unittest
+
+import kubernetes_validate
+import yaml
+
+import helm
+import kustomize
+from files import ROOT
+
+# What an operator may set, each rendered and checked.
+VARIANTS = {
+    "default": [],
+    "standby": ["hsmd.standby=true"],
+    "ceremony": ["ceremony.enabled=true"],
+    "monitoring": ["monitoring.serviceMonitor=true", "monitoring.prometheusRule=true", "monitoring.dashboard=true"],
+    "daemon alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false"],
+    "a device": ["hsmd.module.secret=", "hsmd.module.hostDevice=/dev/tpmrm0", "hsmd.module.env.TPM2_PKCS11_STORE=/var/lib/hsmd/tpm2"],
+    "digests": ["image.hsmd.digest=sha256:" + "0" * 64],
+    "own configuration": ["hsmd.config=identity", "services.auth.config=x"],
+}
+# Kinds of the Prometheus operator, for which there is no schema here.
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
+
+
+def render(variant):
+    return helm.template(*[word for value in VARIANTS[variant] for word in ("--set", value)])
+
+
+class Chart(unittest.TestCase):
+    def test_lint(self):
+        answer = helm.helm("lint", "--strict", helm.CHART)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+
+    def test_every_variant_is_valid_and_restricted(self):
+        for variant in VARIANTS:
+            names = set()
+            for resource in render(variant):
+                with self.subTest(variant=variant, kind=resource["kind"], name=resource["metadata"]["name"]):
+                    self.check(variant, resource)
+                    name = (resource["kind"], resource["metadata"]["name"])
+                    self.assertNotIn(name, names)
+                    names.add(name)
+
+    def check(self, variant, resource):
+        self.assertEqual(resource["metadata"]["namespace"], "hsmd")
+        if resource["kind"] not in FOREIGN:
+            kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+        spec = kustomize.pod(resource)
+        if not spec:
+            return
+        self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+        self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+        paths = [volume for volume in spec.get("volumes", []) if "hostPath" in volume]
+        self.assertEqual(bool(paths), variant == "a device" and resource["metadata"]["name"] == "hsmd")
+        for container in kustomize.containers(resource):
+            own = container["securityContext"]
+            self.assertFalse(own["allowPrivilegeEscalation"])
+            self.assertTrue(own["readOnlyRootFilesystem"])
+            self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
+            self.assertIn("memory", container["resources"]["limits"])
+        mounted = {m["name"] for c in kustomize.containers(resource) for m in c.get("volumeMounts", [])}
+        claimed = {c["metadata"]["name"] for c in resource["spec"].get("volumeClaimTemplates", [])}
+        volumes = {volume["name"] for volume in spec.get("volumes", [])} | claimed
+        self.assertEqual(mounted, volumes)
+
+    def test_it_is_what_the_prod_overlay_is(self):
+        """One of them can't change without the other."""
+        chart = by_name(render("default"))
+        overlay = by_name(kustomize.build(ROOT / "k8s/overlays/prod"))
+        theirs = {name for name in overlay if name[0] not in ("ConfigMap", "Namespace")}
+        self.assertEqual(set(chart), theirs)
+        for name in sorted(theirs):
+            with self.subTest(name=name):
+                self.assertEqual(plain(chart[name]), plain(overlay[name]))
+
+    def test_a_pair_has_two_journals_and_a_lone_daemon_is_never_doubled(self):
+        lone = by_name(render("default"))[("Deployment", "hsmd")]["spec"]
+        self.assertEqual((lone["replicas"], lone["strategy"]), (1, {"type": "Recreate"}))
+        pair = by_name(render("standby"))
+        self.assertNotIn(("Deployment", "hsmd"), pair)
+        spec = pair[("StatefulSet", "hsmd")]["spec"]
+        self.assertEqual(spec["replicas"], 2)
+        self.assertEqual([c["metadata"]["name"] for c in spec["volumeClaimTemplates"]], ["state"])
+
+    def test_the_ceremony_runs_without_a_daemon_on_its_volume(self):
+        resources = by_name(render("ceremony"))
+        self.assertNotIn(("Deployment", "hsmd"), resources)
+        job = resources[("Job", "hsmd-init")]["spec"]
+        self.assertEqual(job["backoffLimit"], 0)
+        self.assertEqual([c["args"][-1] for c in job["template"]["spec"]["containers"]], ["init"])
+        self.assertIn(("PersistentVolumeClaim", "hsmd-state"), resources)
+
+    def test_alerts_and_dashboard_are_the_repositorys(self):
+        resources = by_name(render("monitoring"))
+        rules = yaml.safe_load((ROOT / "k8s/monitoring/alerts.yaml").read_text())
+        self.assertEqual(resources[("PrometheusRule", "hsmd")]["spec"], rules)
+        dashboard = json.loads((ROOT / "k8s/monitoring/dashboard.json").read_text())
+        self.assertEqual(json.loads(resources[("ConfigMap", "hsmd-dashboard")]["data"]["hsmd.json"]), dashboard)
+        selector = resources[("ServiceMonitor", "hsmd")]["spec"]["selector"]["matchLabels"]
+        ports = {endpoint["port"] for endpoint in resources[("ServiceMonitor", "hsmd")]["spec"]["endpoints"]}
+        for (kind, name), resource in resources.items():
+            if kind == "Service":
+                self.assertLessEqual(selector.items(), resource["metadata"]["labels"].items(), name)
+                self.assertTrue(ports & {port["name"] for port in resource["spec"]["ports"]}, name)
+
+    def test_what_is_misspelt_is_refused(self):
+        for value in ["hsmd.stanby=true", "services.keys.replicas=0", "image.hsmd.digest=latest", "networkPolicy.otlp[0].cidr=10.0.0.1"]:
+            answer = helm.helm("template", helm.CHART, "--set", value)
+            self.assertNotEqual(answer.returncode, 0, value)
+            self.assertIn(value.split("=")[0].split(".")[-1].split("[")[0], answer.stderr)
+
+    def test_the_package_carries_the_monitoring(self):
+        with tempfile.TemporaryDirectory() as folder:
+            answer = helm.helm("package", helm.CHART, "--destination", folder)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            shown = helm.helm("template", f"{folder}/hsmd-0.1.0.tgz", "--set", "monitoring.prometheusRule=true")
+            self.assertIn("HsmdNotReady", shown.stdout)
+
+
+def by_name(resources):
+    return {(r["kind"], r["metadata"]["name"]): r for r in resources}
+
+
+def plain(resource):
+    """Without what only helm has a use for; lists of named things in the order of their names."""
+    resource = copy.deepcopy(resource)
+    resource["metadata"].pop("annotations", None)
+    return ordered(resource)
+
+
+def ordered(value):
+    if isinstance(value, dict):
+        return {key: ordered(of) for key, of in value.items() if key != "imagePullPolicy"}
+    if isinstance(value, list):
+        items = [ordered(item) for item in value]
+        steps = all(isinstance(item, dict) and "args" in item for item in items)
+        named = all(isinstance(item, dict) and "name" in item for item in items)
+        return sorted(items, key=lambda item: item["name"]) if named and not steps else items
+    return value
+
+
+if __name__ == "__main__":
+    unittest.main()
