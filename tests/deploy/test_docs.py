@@ -75,7 +75,8 @@ class Documents(unittest.TestCase):
                     self.assertTrue(text in source, f"{text!r} is said nowhere in hsmd/src")
 
     def test_scripts_know_their_options(self):
-        found = re.findall(r"`(scripts/[a-z-]+)( --[^`]*)?`", OPERATIONS)
+        found = re.findall(r"`(?:/usr/lib/hsmd|scripts)/([a-z-]+)( --[^`]*)?`", OPERATIONS)
+        found = [(f"scripts/{name}", options) for name, options in found]
         self.assertGreaterEqual(len(found), 3)
         for script, options in found:
             text = (ROOT / script).read_text() + (ROOT / "scripts/target.sh").read_text()

@@ -1,0 +1,64 @@
+"""scripts/pin-identity: the first identity, the next one, and files that it must not touch."""
+
+import pathlib
+import shutil
+import tempfile
+import tomllib
+import unittest
+
+from files import ROOT, run
+
+FIRST = "E" + "a" * 43
+SECOND = "E" + "b" * 43
+EXAMPLES = ["services/keys/keys.example.toml", "services/auth/auth.example.toml", "services/app/app.example.toml"]
+
+
+class Pin(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.daemon = self.folder / "hsmd.toml"
+        # As the package writes it at first.
+        shutil.copy(ROOT / "packaging/hsmd.toml.in", self.daemon)
+        self.services = [shutil.copy(ROOT / path, self.folder) for path in EXAMPLES]
+
+    def pin(self, anchor, *files):
+        return run(ROOT / "scripts/pin-identity", anchor, *files)
+
+    def test_the_first_identity_and_the_one_after_it_are_pinned_alike(self):
+        for identity in (FIRST, SECOND):
+            answer = self.pin(identity, self.daemon, *self.services)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertIn(f'\nidentity = "{identity}"\n', self.daemon.read_text())
+            for path in self.services:
+                self.assertEqual(tomllib.loads(pathlib.Path(path).read_text())["hsm"]["identity"], identity)
+
+    def test_a_head_goes_to_the_services_alone(self):
+        answer = self.pin(f"{FIRST}@7:{SECOND}", self.daemon, *self.services)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn(f'\nidentity = "{FIRST}"\n', self.daemon.read_text())
+        for path in self.services:
+            self.assertEqual(tomllib.loads(pathlib.Path(path).read_text())["hsm"]["identity"], f"{FIRST}@7:{SECOND}")
+
+    def test_the_mode_of_a_file_stays(self):
+        self.daemon.chmod(0o640)
+        self.assertEqual(self.pin(FIRST, self.daemon).returncode, 0)
+        self.assertEqual(self.daemon.stat().st_mode & 0o777, 0o640)
+
+    def test_nothing_is_changed_when_one_file_does_not_fit(self):
+        before = self.daemon.read_text()
+        for text in ("", f'identity = "{FIRST}"\n' * 2):
+            other = self.folder / "other.toml"
+            other.write_text(text)
+            answer = self.pin(FIRST, self.daemon, other)
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn("nothing was changed", answer.stderr)
+            self.assertEqual(self.daemon.read_text(), before)
+        for anchor in ("E", FIRST + "x", f"{FIRST}@x:{SECOND}", FIRST + '"'):
+            self.assertEqual(self.pin(anchor, self.daemon).returncode, 1, anchor)
+            self.assertEqual(self.daemon.read_text(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()
