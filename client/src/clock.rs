@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hsmd_chain::Timestamp;
+use hsmd_support::unix_millis;
 
 /// Tells the wall time: the one by which events, endorsements and windows are judged. What lasts
 /// (staleness, backoff) is measured by a monotonic clock instead and not through this.
@@ -15,15 +15,7 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(|| {
-            #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-            let now = SystemTime::now();
-            let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-            i64::try_from(since_epoch.as_millis())
-                .ok()
-                .and_then(|millis| Timestamp::from_unix_millis(millis).ok())
-                .unwrap_or(Timestamp::MAX)
-        })
+        Self::new(|| Timestamp::from_unix_millis(unix_millis()).unwrap_or(Timestamp::MAX))
     }
 
     /// Any other source of time.

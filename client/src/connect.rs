@@ -1,13 +1,16 @@
 //! Where the daemon is and how to reach it: Unix socket, or TCP with mutual TLS.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use zeroize::Zeroizing;
+use http::Uri;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 use crate::ConnectError;
+use crate::tls::Connector;
 
 /// The longest message accepted from a daemon: a page of 1000 events has about 700 kB.
 pub(crate) const MAX_MESSAGE: usize = 16 << 20;
@@ -65,22 +68,29 @@ impl ConnectOptions {
 
     /// A channel that connects with the first call and again whenever it has lost its connection.
     pub(crate) fn channel(&self) -> Result<Channel, ConnectError> {
-        let endpoint = match self.endpoint.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') && path.len() > 1 => self.parse()?,
-            Some(("https", _)) => self.with_tls(self.parse()?)?,
-            Some(("http", _)) => self.loopback(self.parse()?)?,
-            _ => return Err(ConnectError::Endpoint(self.endpoint.clone())),
-        };
-        Ok(endpoint
+        match self.endpoint.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') && path.len() > 1 => {
+                Ok(self.patient(self.parse(&self.endpoint)?).connect_lazy())
+            }
+            Some(("https", rest)) => self.with_tls(rest),
+            Some(("http", _)) => {
+                let endpoint = self.parse(&self.endpoint)?;
+                Ok(self.patient(self.loopback(endpoint)?).connect_lazy())
+            }
+            _ => Err(ConnectError::Endpoint(self.endpoint.clone())),
+        }
+    }
+
+    fn patient(&self, endpoint: Endpoint) -> Endpoint {
+        endpoint
             .connect_timeout(self.connect_timeout)
             // A peer that vanished without a word is noticed while a watch waits for an event.
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
-            .connect_lazy())
     }
 
-    fn parse(&self) -> Result<Endpoint, ConnectError> {
-        Endpoint::from_shared(self.endpoint.clone())
+    fn parse(&self, endpoint: &str) -> Result<Endpoint, ConnectError> {
+        Endpoint::from_shared(endpoint.to_owned())
             .map_err(|_| ConnectError::Endpoint(self.endpoint.clone()))
     }
 
@@ -94,39 +104,34 @@ impl ConnectOptions {
         }
     }
 
-    fn with_tls(&self, endpoint: Endpoint) -> Result<Endpoint, ConnectError> {
+    /// TLS is our own, so that its files can change. For tonic it is plaintext, except for the scheme
+    /// that travels with each request.
+    fn with_tls(&self, rest: &str) -> Result<Channel, ConnectError> {
         let Some(tls) = &self.tls else {
             return Err(ConnectError::TlsMissing(self.endpoint.clone()));
         };
-        let key = Zeroizing::new(read(&tls.key_file)?);
-        let mut config = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(&tls.ca_file)?))
-            .identity(Identity::from_pem(read(&tls.certificate_file)?, &*key));
-        if let Some(name) = &tls.server_name {
-            config = config.domain_name(name);
-        }
-        endpoint
-            .tls_config(config)
-            .map_err(|source| ConnectError::Tls { endpoint: self.endpoint.clone(), source })
+        let malformed = |_| ConnectError::Endpoint(self.endpoint.clone());
+        let origin: Uri = self.endpoint.parse().map_err(malformed)?;
+        let connector = Arc::new(Connector::new(&origin, tls)?);
+        let endpoint = self.parse(&format!("http://{rest}"))?.origin(origin);
+        Ok(self
+            .patient(endpoint)
+            .connect_with_connector_lazy(service_fn(move |_| Arc::clone(&connector).connect())))
     }
 }
 
-/// The PEM files of mutual TLS. They are read when the client is made and not again: after renewing
-/// a certificate make a new client.
+/// The PEM files of mutual TLS. When they have changed, the next connection uses what they hold then;
+/// while they do not fit together it uses what they held before.
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
     /// The authority that issued the daemon's certificate. No other is trusted.
     pub ca_file: PathBuf,
     /// Our certificate chain, whose SAN (URI or DNS) hsmd.toml knows as a caller.
     pub certificate_file: PathBuf,
-    /// Our private key.
+    /// Our private key, which nobody else may read.
     pub key_file: PathBuf,
     /// The name that the daemon's certificate must carry, if not the endpoint's host.
     pub server_name: Option<String>,
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
-    std::fs::read(path).map_err(|source| ConnectError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

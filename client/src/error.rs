@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use hsmd_support::tls::PemError;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
@@ -203,23 +204,21 @@ pub enum ConnectError {
     #[error("endpoint {0} needs a CA, a certificate and a key (mutual TLS)")]
     TlsMissing(String),
 
-    /// A file of the TLS configuration can't be read.
-    #[error("can't read {path}")]
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file of the TLS configuration can't be used.
+    #[error(transparent)]
+    File(#[from] PemError),
 
-    /// The TLS files don't fit together or don't hold PEM.
-    #[error("can't use the CA, certificate or key for {endpoint}")]
+    /// Certificate and key don't fit together.
+    #[error("can't use the certificate and key for {endpoint}")]
     Tls {
         /// The endpoint.
         endpoint: String,
         /// Why.
         #[source]
-        source: tonic::transport::Error,
+        source: rustls::Error,
     },
+
+    /// The name that the daemon's certificate must carry is none.
+    #[error("{0:?} is neither a DNS name nor an address")]
+    ServerName(String),
 }

@@ -26,6 +26,7 @@ mod clock;
 mod connect;
 mod endorser;
 mod error;
+mod tls;
 mod verified_log;
 
 pub use admin::{AdminClient, Rotated};

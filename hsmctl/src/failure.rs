@@ -1,10 +1,10 @@
 //! How a command can fail: what is said on standard error, and the exit code.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use hsmd_client::{CallError, Code, ConnectError};
+use hsmd_support::chain;
 
 /// The documented exit codes other than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,19 +96,4 @@ impl From<std::io::Error> for Failure {
             Self::text(Kind::Failed, format!("can't write the output: {}", chain(&error)))
         }
     }
-}
-
-/// An error and all its causes, in one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Transport errors often repeat the words of their cause.
-        if !text.ends_with(&next) {
-            let _infallible = write!(text, ": {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -7,33 +7,21 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use hsmd_support::cli;
 
 use crate::args::Cli;
 use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(message) => return usage(&message),
+        Err(code) => return code,
     };
     let output = Output::new(cli.global.output);
     match commands::run(&cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
-    }
-}
-
-/// Help and version are answers, everything else is bad usage.
-fn usage(message: &clap::Error) -> ExitCode {
-    let printed = message.print();
-    if message.use_stderr() {
-        return ExitCode::from(64);
-    }
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&Failure::from(error)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The gRPC interface of hsmd, package `hsmd.v1`: messages, clients and servers generated from the
-//! files in `proto/hsmd/v1/`, which document every field.
+//! files in `proto/hsmd/v1/`, which document every field. Clients and servers are features.
 
 /// Messages, clients and servers of package `hsmd.v1`.
 pub mod v1 {

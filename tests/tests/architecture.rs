@@ -152,16 +152,36 @@ fn crates_depend_in_one_direction() {
         ours.into_iter().collect::<Vec<_>>()
     };
     let chain_and_proto = ["hsmd-chain", "hsmd-proto"];
+    assert_eq!(of_ours("hsmd-support"), [""; 0]);
+    assert_eq!(of_ours("hsmd-runtime"), ["hsmd-support"]);
     assert_eq!(of_ours("hsmd-chain"), [""; 0]);
     assert_eq!(of_ours("hsmd-proto"), [""; 0]);
     assert_eq!(of_ours("hsmd"), chain_and_proto);
-    assert_eq!(of_ours("hsmd-client"), chain_and_proto);
+    assert_eq!(of_ours("hsmd-client"), ["hsmd-chain", "hsmd-proto", "hsmd-support"]);
     for package in metadata["packages"].as_array().unwrap() {
         let package = package["name"].as_str().unwrap();
         assert!(!of_ours(package).contains(&"hsmd".to_owned()), "{package} depends on the daemon");
         let is_for_us = ["hsmd-tests", "hsmd-bench"].contains(&package);
         let softhsm = of_ours(package).contains(&"hsmd-softhsm".to_owned());
         assert!(is_for_us || !softhsm, "{package} ships what is for tests");
+    }
+}
+
+/// Whoever uses the client builds it: what only servers and command lines need stays out of it.
+#[test]
+fn the_client_is_light() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "hsmd-client", "-e", "normal"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let crates: BTreeSet<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("hsmd-chain") && crates.contains("tonic"), "{crates:?}");
+    for heavy in ["axum", "clap", "tracing-subscriber", "prometheus-client"] {
+        assert!(!crates.contains(heavy), "hsmd-client depends on {heavy}");
     }
 }
 
@@ -188,7 +208,10 @@ fn each_outside_world_has_one_crate_that_knows_it() {
 
 #[test]
 fn modules_are_files_beside_their_folder() {
-    for folder in ["chain", "client", "hsmctl", "hsmd", "proto", "services", "softhsm", "tests"] {
+    for folder in [
+        "chain", "client", "hsmctl", "hsmd", "proto", "runtime", "services", "softhsm", "support",
+        "tests",
+    ] {
         for (path, _) in sources(folder) {
             assert!(!path.ends_with("/mod.rs"), "{path}: foo.rs and foo/, never mod.rs");
         }

@@ -1,11 +1,12 @@
 //! The verified log in a file: the published form, replaced atomically and synced.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hsmd_chain::{Anchor, KeyLog, LogError, Timestamp};
+use hsmd_support::durable;
 
 use super::OpenError;
 
@@ -30,13 +31,5 @@ pub(super) fn load(path: &Path, anchor: &Anchor) -> Result<Option<KeyLog>, OpenE
 
 /// Writes the log so that after a crash the file holds the old or the new one, whole.
 pub(super) fn save(path: &Path, log: &KeyLog) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let mut file = File::create(&temporary)?;
-    file.write_all(log.to_json().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    durable::write(path, log.to_json().as_bytes())
 }

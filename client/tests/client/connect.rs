@@ -1,17 +1,12 @@
-//! Calls: what they bring back, typed errors, deadlines, retries, mutual TLS.
+//! Calls: what they bring back, typed errors, deadlines, retries.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_chain::{PublicKey, SignedBody};
-use hsmd_client::{AdminClient, CallError, Client, Code, ConnectOptions, TlsOptions};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use hsmd_client::{AdminClient, CallError, Client, Code, ConnectOptions};
 
-use crate::peer::{Peer, State, error, services};
+use crate::peer::{Peer, error};
 use crate::{client, soon};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -117,74 +112,4 @@ async fn a_silent_daemon_is_not_waited_for_for_ever() {
     let failed = soon(client.expect("a client").head()).await.expect_err("no answer");
     assert!(matches!(failed, CallError::Deadline { .. }), "{failed:?}");
     assert_eq!(failed.code(), Code::DeadlineExceeded);
-}
-
-/// An authority and what it issues.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = rcgen::CertificateParams::default();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: rcgen::Issuer::new(params, key), pem }
-    }
-
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn client_files(&self, trusted: &Self, server: &str, folder: &Path) -> TlsOptions {
-        let (certificate, key) = self.issue("caller.test");
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).expect("written");
-            path
-        };
-        TlsOptions {
-            ca_file: write("ca.pem", &trusted.pem),
-            certificate_file: write("cert.pem", &certificate),
-            key_file: write("key.pem", &key),
-            server_name: Some(server.to_owned()),
-        }
-    }
-}
-
-#[tokio::test]
-async fn mutual_tls_admits_only_who_both_sides_trust() {
-    let (ours, foreign) = (Authority::new(), Authority::new());
-    let (certificate, key) = ours.issue("hsm.test");
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .client_ca_root(Certificate::from_pem(&ours.pem));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("https://{}", listener.local_addr().expect("an address"));
-    let state = Arc::new(State::new(LogBuilder::new("tls")));
-    let server = services(Server::builder().tls_config(tls).expect("a configuration"), &state);
-    let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-
-    let head = async |caller: &Authority, trusted: &Authority, name: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let tls = caller.client_files(trusted, name, folder.path());
-        let options = ConnectOptions::new(&endpoint).tls(tls).retry(false);
-        soon(Client::connect(&options).expect("a client").head()).await
-    };
-    head(&ours, &ours, "hsm.test").await.expect("admitted");
-    let cases = [
-        (&foreign, &ours, "hsm.test"),
-        (&ours, &foreign, "hsm.test"),
-        (&ours, &ours, "other.test"),
-    ];
-    for (caller, trusted, name) in cases {
-        let failed = head(caller, trusted, name).await.expect_err("refused");
-        assert!(matches!(failed, CallError::Connection { .. }), "{failed:?}");
-    }
-    server.abort();
 }

@@ -6,6 +6,7 @@ mod endorser;
 mod http;
 mod log;
 mod peer;
+mod tls;
 
 use std::time::Duration;
 

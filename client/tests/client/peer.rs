@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) lying: watch::Sender<bool>,
     /// An event that is sent after the log's own, whether or not it fits.
     pub(crate) hostile: watch::Sender<Option<SignedEvent>>,
+    /// The certificates that were shown, in DER.
+    pub(crate) callers: Mutex<Vec<Vec<u8>>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -117,6 +119,7 @@ impl State {
             frozen: watch::Sender::new(false),
             lying: watch::Sender::new(false),
             hostile: watch::Sender::new(None),
+            callers: Mutex::default(),
             stop: watch::channel(false).1,
         }
     }
@@ -219,8 +222,12 @@ impl Signer for State {
 impl KeyLog for State {
     async fn get_head(
         &self,
-        _request: Request<v1::GetHeadRequest>,
+        request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
+        let certificates = request.peer_certs();
+        if let Some(own) = certificates.as_ref().and_then(|chain| chain.first()) {
+            self.callers.lock().push(own.to_vec());
+        }
         Ok(Response::new(v1::GetHeadResponse { head: Some(event(self.log.borrow().head())) }))
     }
 

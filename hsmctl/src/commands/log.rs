@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::now;
 use crate::args::{Format, Global, Log};
-use crate::failure::{Failure, Kind, chain};
+use hsmd_support::chain;
+
+use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style};
 
 /// Prints the identity.

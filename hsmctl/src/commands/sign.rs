@@ -5,7 +5,9 @@ use hsmd_client::chain::Payload;
 
 use super::read;
 use crate::args::{Endorse, Sign};
-use crate::failure::{Failure, Kind, chain};
+use hsmd_support::chain;
+
+use crate::failure::{Failure, Kind};
 use crate::output::Output;
 
 /// Has a key endorsed.

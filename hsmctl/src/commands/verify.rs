@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::log::table;
 use super::{now, read};
 use crate::args::{Format, Global, Verify};
-use crate::failure::{Failure, Kind, chain};
+use hsmd_support::chain;
+
+use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style};
 
 /// Verifies everything, prints a report, fails if anything is not as it should be.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use hsmd_protocol::access::AccessWindow;
+use hsmd_runtime::{HttpConfig, LogConfig};
 use hsmd_service::{
     KeyLifetime,
-    config::{HsmConfig, HttpConfig, LogConfig, RedisConfig, duration},
+    config::{HsmConfig, RedisConfig},
 };
+use hsmd_support::{duration, size};
 use serde::Deserialize;
 
 /// Everything in app.toml.
@@ -52,7 +54,8 @@ pub struct AccessConfig {
     /// How far in the future requests and tokens may lie.
     #[serde(deserialize_with = "duration")]
     pub clock_skew: Duration,
-    /// The longest request, in bytes.
+    /// The longest request.
+    #[serde(deserialize_with = "size")]
     pub max_body: usize,
 }
 

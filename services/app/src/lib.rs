@@ -14,16 +14,22 @@ use std::{sync::Arc, time::Duration};
 
 use hsmd_client::Clock;
 use hsmd_protocol::{PrivateKey, access::AccessWindow};
-use hsmd_service::{
-    EndorsedKey, EndorsedServers, Health, Hsm, Shutdown, StartError, bind, log_problem, random,
-    serve,
-};
+use hsmd_runtime::{Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
 use hsmd_store::Response;
 use serde_json::json;
 
 pub use config::{AccessConfig, Config, KeysConfig};
 
 use crate::{memory::Memory, stores::Stores};
+
+/// What the command says of itself.
+pub const PROGRAM: Program = Program {
+    name: "hsmd-app",
+    about: "An application behind Better Auth access tokens",
+    config: "/etc/hsmd/app.toml",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// How far back a generation of the HSM may have ended whose endorsed server key signed a token.
 const LOOK_BACK: Duration = Duration::from_secs((12 * 60 + 15) * 60);

@@ -5,7 +5,6 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
-    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -14,7 +13,7 @@ use hsmd_protocol::{
     access::{Required, refusal, verify},
     error_json, sign_reply,
 };
-use hsmd_service::cors;
+use hsmd_runtime::cors;
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -54,7 +53,7 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "requests are posted")
         })
-        .layer(middleware::from_fn(cors))
+        .layer(cors())
 }
 
 /// `POST /foo/bar`.

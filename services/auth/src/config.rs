@@ -3,13 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use hsmd_protocol::server;
+use hsmd_runtime::{HttpConfig, LogConfig};
 use hsmd_service::{
     KeyLifetime,
-    config::{HsmConfig, HttpConfig, LogConfig, RedisConfig, duration},
+    config::{HsmConfig, RedisConfig},
 };
+use hsmd_support::{duration, proxy::Network, size};
 use serde::Deserialize;
-
-pub use crate::client_address::{Network, NetworkError};
 
 /// Everything in auth.toml.
 #[derive(Clone, Debug, Deserialize)]
@@ -82,7 +82,8 @@ pub struct LifetimesConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// The longest request, in bytes.
+    /// The longest request.
+    #[serde(deserialize_with = "size")]
     pub body: usize,
     /// Challenges for one identity in a minute; 0 for any number.
     pub challenges_per_minute: u32,

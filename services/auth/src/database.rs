@@ -5,7 +5,7 @@ mod transaction;
 use std::{str::FromStr as _, time::Duration};
 
 use hsmd_chain::{cesr::Digest, time::Timestamp};
-use hsmd_service::config::{ConfigError, read_secret};
+use hsmd_support::{SecretError, postgres::read_url};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -20,7 +20,7 @@ use crate::config::DatabaseConfig;
 pub enum DatabaseError {
     /// The file with the URL can't be read.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    UrlFile(#[from] SecretError),
     /// What is in it is no Postgres URL.
     #[error("the database URL is malformed")]
     Url(#[source] sqlx::Error),
@@ -50,10 +50,12 @@ impl Database {
     /// # Errors
     /// The URL's file can't be read or does not hold one.
     pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
-        let url = read_secret(&config.url_file)?;
+        let url = read_url(&config.url_file)?;
         let milliseconds = config.timeout.as_millis().to_string();
-        let options =
-            parse_url(&url).map_err(DatabaseError::Url)?.application_name("hsmd-auth").options([
+        let options = PgConnectOptions::from_str(&url)
+            .map_err(DatabaseError::Url)?
+            .application_name("hsmd-auth")
+            .options([
                 ("statement_timeout", milliseconds.as_str()),
                 ("idle_in_transaction_session_timeout", milliseconds.as_str()),
             ]);
@@ -148,18 +150,6 @@ impl Database {
     }
 }
 
-/// libpq allows a user before an empty host (`postgresql://user@/db?host=/run/postgresql`), the URL
-/// standard does not: the user moves to the parameters, where sqlx finds it as well.
-fn parse_url(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    match url.split_once("://").and_then(|(_, rest)| rest.split_once("@/")) {
-        Some((user, place)) if !user.contains(['/', ':', '?']) => {
-            let separator = if place.contains('?') { '&' } else { '?' };
-            PgConnectOptions::from_str(&format!("postgresql:///{place}{separator}user={user}"))
-        }
-        _ => PgConnectOptions::from_str(url),
-    }
-}
-
 /// A stored text as what it stands for.
 fn parse<T>(text: &str) -> Result<T, DatabaseError>
 where
@@ -174,6 +164,8 @@ fn time(millis: i64) -> Result<Timestamp, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
+    use hsmd_support::postgres::standard_url;
+
     use super::*;
 
     #[test]
@@ -183,12 +175,12 @@ mod tests {
             "postgresql:///accounts?host=/run/postgresql&user=auth",
             "postgresql://auth@localhost/accounts?host=/run/postgresql",
         ] {
-            let options = parse_url(url).expect(url);
+            let options = PgConnectOptions::from_str(&standard_url(url)).expect(url);
             let found = (options.get_username(), options.get_database());
             assert_eq!(found, ("auth", Some("accounts")), "{url}");
             let socket = options.get_socket().expect(url);
             assert_eq!(socket, std::path::Path::new("/run/postgresql"), "{url}");
         }
-        assert!(parse_url("accounts").is_err());
+        assert!(PgConnectOptions::from_str(&standard_url("accounts")).is_err());
     }
 }

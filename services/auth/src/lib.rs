@@ -5,11 +5,9 @@
 //! a reply signed by a key that hsmd endorses. `upkeep` runs beside it. Any number of replicas may run
 //! on one database: what must happen once is decided there.
 
-mod client_address;
 mod config;
 mod copies;
 mod database;
-mod limits;
 mod operations;
 mod routes;
 mod upkeep;
@@ -26,21 +24,26 @@ use hsmd_protocol::{
     PrivateKey,
     server::{Issuer, Lifetimes},
 };
-use hsmd_service::{
-    EndorsedKey, EndorsedServers, Health, Hsm, Shutdown, StartError, bind, log_problem, random,
-    serve,
-};
+use hsmd_runtime::{ConfigError, Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
 use hsmd_store::{Access, Response};
+use hsmd_support::{RateLimit, proxy::subscriber};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-pub use config::{
-    Config, DatabaseConfig, KeysConfig, LifetimesConfig, LimitsConfig, Network, NetworkError,
-};
+pub use config::{Config, DatabaseConfig, KeysConfig, LifetimesConfig, LimitsConfig};
 pub use database::{Database, DatabaseError};
 
-use crate::{client_address::subscriber, copies::Copies, limits::RateLimit, upkeep::Upkeep};
+use crate::{copies::Copies, upkeep::Upkeep};
+
+/// What the command says of itself.
+pub const PROGRAM: Program = Program {
+    name: "hsmd-auth",
+    about: "Better Auth accounts, devices and sessions over HTTP",
+    config: "/etc/hsmd/auth.toml",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// How far back a generation of the HSM may have ended whose endorsed server key signed a token that
 /// is to be refreshed.
@@ -89,7 +92,7 @@ impl Auth {
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let store = config.redis.open()?;
         let database = Database::open(&config.database).map_err(|error| match error {
-            DatabaseError::Config(error) => error.into(),
+            DatabaseError::UrlFile(error) => ConfigError::from(error).into(),
             other => StartError::failed(other),
         })?;
         let hsm = Hsm::connect(&config.hsm)?;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use hsmd_auth::{Config, run};
+use hsmd_auth::{Config, PROGRAM, run};
 
 fn main() -> ExitCode {
-    hsmd_service::run("/etc/hsmd/auth.toml", |config: &Config| &config.log, run)
+    hsmd_runtime::run(PROGRAM, |config: &Config| &config.log, run)
 }

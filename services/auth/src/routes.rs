@@ -10,7 +10,6 @@ use axum::{
         HeaderMap, HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER},
     },
-    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -19,9 +18,9 @@ use hsmd_protocol::{
     RecoverAccount, RefreshSession, RequestSession, RotateDevice, UnlinkDevice, error_json,
     sign_reply,
 };
-use hsmd_service::cors;
+use hsmd_runtime::{client_address, cors};
 
-use crate::{Auth, client_address::client, operations, operations::Perform};
+use crate::{Auth, operations, operations::Perform};
 
 /// The protocol's code for what it has no code for.
 const GENERAL: &str = "BA000";
@@ -47,7 +46,7 @@ pub(crate) fn router(auth: Auth) -> Router {
         .method_not_allowed_fallback(async || {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "operations are posted")
         })
-        .layer(middleware::from_fn(cors))
+        .layer(cors())
 }
 
 fn operation<O: Perform + 'static>() -> Router<Auth> {
@@ -60,7 +59,7 @@ async fn answer<O: Perform + 'static>(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if !auth.accepts_from(client(peer.ip(), &headers, &auth.0.limits.trusted_proxies)) {
+    if !auth.accepts_from(client_address(peer.ip(), &headers, &auth.0.limits.trusted_proxies)) {
         return too_many();
     }
     if !auth.has_endorsed_keys() {

@@ -1,110 +1,16 @@
-//! The sections that several services' configuration files share, and how a file is read.
+//! The sections that several services' configuration files share.
 //!
 //! Unknown keys are errors, secrets are named by the path of a file, and what is parsed is valid:
 //! nothing reads the file or the environment later.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use hsmd_chain::Anchor;
 use hsmd_client::{ConnectOptions, TlsOptions};
-use hsmd_store::{Store, StoreError};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use zeroize::Zeroizing;
-
-/// Why a configuration can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file can't be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not TOML of the documented shape.
-    #[error("the configuration {path} is not valid:\n{message}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says, with line and column.
-        message: String,
-    },
-    /// A file that should hold a secret is empty.
-    #[error("{0} is empty")]
-    EmptySecret(PathBuf),
-    /// The Redis section names no Redis that we can use.
-    #[error("the section [redis] is not valid")]
-    Redis(#[source] StoreError),
-}
-
-/// Reads a TOML file. `T` should refuse unknown fields.
-///
-/// # Errors
-/// The file can't be read or is not what `T` wants.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    toml::from_str(&text)
-        .map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string() })
-}
-
-/// Reads a file that holds one secret on one line, without its line end.
-///
-/// # Errors
-/// The file can't be read or is empty.
-pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    let line = text.trim_end_matches(['\r', '\n']);
-    if line.is_empty() {
-        return Err(ConfigError::EmptySecret(path.into()));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
-}
-
-/// `[http]`: where the service listens, and its bounds.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
-    /// Where to listen for HTTP; port 0 takes a free one, which the log names.
-    pub listen: SocketAddr,
-    /// How long accepted requests may take to finish after SIGTERM.
-    #[serde(default = "default_stop_grace", deserialize_with = "duration")]
-    pub stop_grace: Duration,
-    /// How many connections are served at once; further ones wait.
-    #[serde(default = "default_connections")]
-    pub max_connections: usize,
-    /// How long one request may take, reading it included.
-    #[serde(default = "default_request_timeout", deserialize_with = "duration")]
-    pub request_timeout: Duration,
-}
-
-/// `[log]`: log output on standard error.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// In the syntax of tracing-subscriber's `EnvFilter`.
-    pub filter: String,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One readable line for each entry.
-    Text,
-    /// One JSON object for each entry.
-    Json,
-}
+use hsmd_runtime::ConfigError;
+use hsmd_store::Store;
+use hsmd_support::{duration, secret};
+use serde::{Deserialize, Deserializer};
 
 /// `[hsm]`: whose key log is trusted, and where its daemon is.
 #[derive(Clone, Debug, Deserialize)]
@@ -114,8 +20,12 @@ pub struct HsmConfig {
     /// default: it is what everything else is verified against.
     #[serde(deserialize_with = "parsed")]
     pub identity: Anchor,
-    /// hsmd's service listener: `unix:///path`, or `https://host:port` with the section `tls`.
-    pub endpoint: String,
+    /// hsmd's service listener: `unix:///path`, or `https://host:port` with the section `tls`. Whoever
+    /// has a key endorsed needs it.
+    pub endpoint: Option<String>,
+    /// A keys service, `http://host:port`, from which the key log is read instead of from hsmd: for
+    /// services that cannot reach hsmd.
+    pub log_url: Option<String>,
     /// The files of mutual TLS.
     pub tls: Option<TlsConfig>,
     /// A file that keeps the verified log, so that a restart does not forget how far it went.
@@ -128,7 +38,7 @@ pub struct HsmConfig {
     pub clock_skew: Duration,
 }
 
-/// `[hsm.tls]`: the PEM files of mutual TLS.
+/// `[hsm.tls]`: the PEM files of mutual TLS. They are read again when they change.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
@@ -158,11 +68,11 @@ pub struct RedisConfig {
 }
 
 impl HsmConfig {
-    /// How to connect to the daemon.
+    /// How to connect to the daemon, if there is an endpoint.
     #[must_use]
-    pub fn connect_options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new(&self.endpoint);
-        match &self.tls {
+    pub fn connect_options(&self) -> Option<ConnectOptions> {
+        let options = ConnectOptions::new(self.endpoint.as_ref()?);
+        Some(match &self.tls {
             None => options,
             Some(tls) => options.tls(TlsOptions {
                 ca_file: tls.ca_file.clone(),
@@ -170,7 +80,7 @@ impl HsmConfig {
                 key_file: tls.key_file.clone(),
                 server_name: tls.server_name.clone(),
             }),
-        }
+        })
     }
 }
 
@@ -180,46 +90,19 @@ impl RedisConfig {
     /// # Errors
     /// The password file can't be read, or the URL can't be used.
     pub fn open(&self) -> Result<Store, ConfigError> {
-        let password = self.password_file.as_deref().map(read_secret).transpose()?;
+        let password = self.password_file.as_deref().map(secret::line).transpose()?;
         Store::open(&hsmd_store::Options {
             url: self.url.clone(),
             username: self.username.clone(),
             password,
             timeout: self.timeout,
         })
-        .map_err(ConfigError::Redis)
+        .map_err(|error| ConfigError::section("redis", error))
     }
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into() }
-    }
-}
-
-/// A duration in the syntax of humantime, like "12h" or "500ms"; for `deserialize_with`.
-///
-/// # Errors
-/// The text is no duration.
-pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Anchor, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-}
-
-fn default_stop_grace() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn default_request_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn default_connections() -> usize {
-    1024
 }
 
 fn default_staleness() -> Duration {
@@ -236,6 +119,8 @@ fn default_redis_timeout() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const HSM: &str = "identity = \"EK62QNCH2vdPKOVxJNo4CW3EGgzgBukhFAQ-JM8iG033\"\n\
@@ -260,13 +145,32 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_one_line_of_a_file() {
+    fn a_password_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("redis.password");
         std::fs::write(&path, "hunter2\n").unwrap();
-        assert_eq!(*read_secret(&path).unwrap(), "hunter2");
-        std::fs::write(&path, "\n").unwrap();
-        assert!(matches!(read_secret(&path), Err(ConfigError::EmptySecret(_))));
+        let text = format!("url = \"redis://h\"\npassword_file = {path:?}");
+        let config: RedisConfig = toml::from_str(&text).unwrap();
+        for (mode, accepted) in [(0o644, false), (0o640, true), (0o600, true)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(config.open().is_ok(), accepted, "{mode:o}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_may_come_from_elsewhere_but_an_endorsement_needs_the_daemon() {
+        let only = |line: &str| -> HsmConfig {
+            toml::from_str(&format!("{}\n{line}", HSM.lines().next().unwrap())).unwrap()
+        };
+        let url = only("log_url = \"http://127.0.0.1:1\"");
+        assert!(crate::follow_log(&url).is_ok());
+        let error = crate::Hsm::connect(&url).map(drop).unwrap_err();
+        let text = hsmd_support::chain(&error);
+        assert_eq!(text, "the section [hsm] is not valid: `endpoint` is missing");
+        for config in [only(""), only("log_url = \"https://h\""), only("log_url = \"h\"")] {
+            assert!(crate::follow_log(&config).is_err());
+        }
+        assert!(crate::Hsm::connect(&toml::from_str(HSM).unwrap()).is_ok());
     }
 
     #[test]
@@ -274,7 +178,10 @@ mod tests {
         for url in ["redis://:secret@h", "redis://h/3", "rediss://h", "http://h", "unix:///s?db=2"]
         {
             let config: RedisConfig = toml::from_str(&format!("url = \"{url}\"")).unwrap();
-            assert!(matches!(config.open(), Err(ConfigError::Redis(_))), "{url}");
+            assert!(
+                matches!(config.open(), Err(ConfigError::Section { section: "redis", .. })),
+                "{url}"
+            );
         }
     }
 }

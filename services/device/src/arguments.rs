@@ -8,7 +8,7 @@ use hsmd_chain::{Anchor, cesr::Digest};
 /// Plays a user's device: accounts, linked devices, sessions and access requests. Its keys are on
 /// disk before any request that commits to them is sent: after a lost reply run the command again.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "hsmd-device", version)]
 pub(crate) struct Arguments {
     /// The device's state with its private keys, made with mode 0600.
     #[arg(long, value_name = "FILE", env = "HSMD_DEVICE_STATE")]

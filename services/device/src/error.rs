@@ -1,9 +1,10 @@
 //! What can go wrong for a device, and how a person is told.
 
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use hsmd_chain::{endorsement::EndorsementError, log::LogError};
 use hsmd_protocol::client::ErrorReply;
+use hsmd_support::SecretError;
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +16,9 @@ pub(crate) enum DeviceError {
         #[source]
         source: io::Error,
     },
-    /// A file with keys is open to others.
-    #[error("{0} may be read by others; it should have mode 0600")]
-    Readable(PathBuf),
+    /// A file with keys can't be read, or others may read it.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A file is not what this program writes.
     #[error("{path} is damaged or another kind of file")]
     Damaged {
@@ -82,16 +83,4 @@ impl DeviceError {
             _ => None,
         }
     }
-}
-
-/// An error with its causes, each said once.
-pub(crate) fn report(error: &dyn Error) -> String {
-    let mut text = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String can't fail.
-        let _written = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

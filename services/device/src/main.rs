@@ -12,22 +12,14 @@ mod trust;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
+use hsmd_support::{chain, cli};
 
-use crate::{arguments::Arguments, error::report};
-
-/// Exit code for bad usage (EX_USAGE).
-const USAGE: u8 = 64;
+use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match cli::parse::<Arguments>() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let wanted = !error.use_stderr();
-            // Where standard error or output is closed there is nobody to tell.
-            let _told = error.print();
-            return if wanted { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
-        }
+        Err(code) => return code,
     };
     let outcome = commands::run(arguments).and_then(|answer| {
         writeln!(std::io::stdout(), "{answer}").map_err(error::DeviceError::Output)
@@ -35,7 +27,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _told = writeln!(std::io::stderr(), "{}", report(&error));
+            // Where standard error is closed there is nobody to tell.
+            let _told = writeln!(std::io::stderr(), "hsmd-device: {}", chain(&error));
             ExitCode::FAILURE
         }
     }

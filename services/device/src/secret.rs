@@ -1,23 +1,19 @@
 //! Private keys in files: base64url in JSON, mode 0600, written atomically, overwritten in memory.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hsmd_protocol::PrivateKey;
+use hsmd_support::durable;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _,
 };
 use zeroize::Zeroizing;
 
 use crate::error::DeviceError;
-
-/// The longest file that is read, far above what a device writes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// A private key as a JSON string.
 pub(crate) struct Secret(pub(crate) PrivateKey);
@@ -48,32 +44,12 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), DeviceEr
         .map_err(io::Error::from)
         .map_err(failed(path))?;
     text.push(b'\n');
-    replace(path, &text).map_err(failed(path))
-}
-
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // tempfile makes it with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    fs::File::open(folder)?.sync_all()
+    durable::write(path, &text).map_err(failed(path))
 }
 
 /// Reads such a file, refusing one that others may read.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DeviceError> {
-    let metadata = fs::metadata(path).map_err(failed(path))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(DeviceError::Readable(path.into()));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(failed(path)(io::ErrorKind::FileTooLarge.into()));
-    }
-    let text = Zeroizing::new(fs::read(path).map_err(failed(path))?);
+    let text = hsmd_support::secret::own_bytes(path)?;
     serde_json::from_slice(&text)
         .map_err(|source| DeviceError::Damaged { path: path.into(), source })
 }
@@ -85,6 +61,10 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> DeviceError + use<> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use hsmd_support::SecretError;
+
     use super::*;
 
     #[test]
@@ -99,7 +79,8 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing left behind");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(read::<Secret>(&path), Err(DeviceError::Readable(_))));
+        let refused = read::<Secret>(&path).map(drop).unwrap_err();
+        assert!(matches!(refused, DeviceError::Secret(SecretError::Mode { mode: 0o640, .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! keys.toml. Every setting is documented in `keys.example.toml`, which a test parses.
 
-use hsmd_service::config::{HsmConfig, HttpConfig, LogConfig, RedisConfig};
+use hsmd_runtime::{HttpConfig, LogConfig};
+use hsmd_service::config::{HsmConfig, RedisConfig};
 use serde::Deserialize;
 
 /// Everything in keys.toml.

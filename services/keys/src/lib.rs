@@ -13,7 +13,8 @@ mod published;
 mod routes;
 
 use hsmd_client::{Clock, VerifiedLog};
-use hsmd_service::{Health, Hsm, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_service::follow_log;
 use hsmd_store::Store;
 use serde_json::json;
 
@@ -21,6 +22,14 @@ pub use config::Config;
 
 use mirror::Mirror;
 use published::Published;
+
+/// What the command says of itself.
+pub const PROGRAM: Program = Program {
+    name: "hsmd-keys",
+    about: "Serves the HSM's key log and the endorsed keys over HTTP",
+    config: "/etc/hsmd/keys.toml",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// What the handlers share. Clones are cheap.
 #[derive(Clone)]
@@ -73,9 +82,9 @@ impl Keys {
 /// The configuration can't be used, or the address can't be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let store = config.redis.open()?;
-    let hsm = Hsm::connect(&config.hsm)?;
+    let log = follow_log(&config.hsm)?;
     let listener = bind(&config.http).await?;
-    let keys = Keys::new(hsm.log, store, Clock::system());
+    let keys = Keys::new(log, store, Clock::system());
     serve(listener, keys.router(), (&config.http).into(), shutdown).await;
     Ok(())
 }

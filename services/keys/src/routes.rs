@@ -13,7 +13,8 @@ use axum::{
 };
 use bytes::Bytes;
 use hsmd_chain::{EndorsementPayload, PublicKey, SignedBody};
-use hsmd_service::{cors, log_problem};
+use hsmd_runtime::cors;
+use hsmd_service::log_problem;
 use hsmd_store::StoreError;
 use serde_json::json;
 
@@ -37,7 +38,7 @@ pub(crate) fn router(keys: Keys) -> Router {
         .merge(health)
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(middleware::map_response(no_sniffing))
-        .layer(middleware::from_fn(cors))
+        .layer(cors())
 }
 
 /// `GET /`: a page for browsers, a summary for the rest.

@@ -65,7 +65,7 @@ impl Fleet {
             redis.url()
         );
         let url_file = folder.path().join("accounts.url");
-        std::fs::write(&url_file, accounts.owner_url()).unwrap();
+        hsmd_tests::write_private(&url_file, &accounts.owner_url());
         let auth = format!(
             "{common}[database]\nurl_file = \"{}\"\n[limits]\nrequests_per_second = 0\n\
              requests_per_second_per_address = 0\nchallenges_per_minute = 0\n",

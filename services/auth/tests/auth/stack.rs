@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -36,7 +37,9 @@ impl Stack {
         let redis = runtime.block_on(RedisServer::start()).expect("redis-server starts");
         let directory = tempfile::tempdir().expect("a folder");
         let stack = Self { hsm, redis, directory, runtime };
-        fs::write(stack.path("auth.url"), stack.hsm.postgres.database("auth")).expect("written");
+        let url_file = stack.path("auth.url");
+        fs::write(&url_file, stack.hsm.postgres.database("auth")).expect("written");
+        fs::set_permissions(url_file, fs::Permissions::from_mode(0o600)).expect("a mode");
         stack
     }
 

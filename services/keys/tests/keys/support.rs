@@ -11,7 +11,8 @@ use bytes::Bytes;
 use hsmd_chain::{Anchor, Digest, PublicKey, Timestamp, testing::LogBuilder};
 use hsmd_client::{Clock, HttpLog, LogOptions, LogSource, VerifiedLog};
 use hsmd_keys::Keys;
-use hsmd_service::{ServeOptions, Shutdown, Trigger, serve, testing::PATIENCE};
+use hsmd_runtime::{ServeOptions, Shutdown, Trigger, WhenFull, serve};
+use hsmd_service::testing::PATIENCE;
 use hsmd_store::{Store, testing::RedisServer};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -139,6 +140,8 @@ pub(crate) async fn start(router: Router) -> (SocketAddr, Trigger) {
     let (trigger, shutdown) = Shutdown::new();
     let options = ServeOptions {
         max_connections: 64,
+        when_full: WhenFull::Wait,
+        connection_timeout: None,
         request_timeout: Duration::from_secs(10),
         stop_grace: Duration::from_millis(100),
     };
