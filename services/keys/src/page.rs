@@ -1,11 +1,13 @@
-//! The log page for people, at `/`: complete without scripts, except for the button that verifies.
+//! The log page for people, at `/`: complete without scripts, except for the button that verifies. What
+//! it looks like is in `templates/`, which escape what they are given.
 
-mod html;
+mod filters;
 mod keys;
 mod timeline;
 
 use std::time::Duration;
 
+use askama::Template;
 use axum::{
     http::{
         HeaderName, HeaderValue, StatusCode, Uri,
@@ -18,7 +20,8 @@ use hsmd_service::log_problem;
 use serde::Deserialize;
 
 use crate::{Keys, assets, caching::REVALIDATE};
-use html::{Html, ago, day};
+use keys::Found;
+use timeline::End;
 
 /// Nothing but what this server sends, and no scripts in the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -40,7 +43,7 @@ const WINDOWS: [(&str, &str); 4] = [
 ];
 
 /// The look-back if none was chosen.
-const DEFAULT_WINDOW: &str = "12h";
+const DEFAULT_WINDOW: (&str, Duration) = ("12h", Duration::from_secs(12 * 3600));
 
 /// What the address asks for: a look-back, and where the timeline begins.
 #[derive(Default, Deserialize)]
@@ -58,116 +61,89 @@ impl Query {
     }
 }
 
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    /// The assets' folder.
+    assets: &'a str,
+    /// Nothing while no log has been read.
+    view: Option<View<'a>>,
+}
+
 /// What a page is about.
 struct View<'a> {
     log: &'a KeyLog,
+    /// Why the log is not to be relied on.
+    problem: Option<String>,
     now: Timestamp,
     window: Duration,
     /// The look-back as it was asked for.
     window_text: &'a str,
+    /// Whether it made sense.
+    understood: bool,
     before: Option<u32>,
+    /// Nothing while Redis does not answer.
+    keys: Option<Found>,
 }
 
 pub(crate) async fn page(keys: &Keys, query: &Query) -> Response {
-    let mut html = Html::begin("Key log", &assets::VERSION);
-    html.raw("<header><h1>Key log</h1>");
     let log = keys.log.snapshot();
-    match &log {
-        Some(log) => body(&mut html, keys, log, query).await,
-        None => html.raw("</header><p>No key log has been read yet.</p>"),
-    }
-    let status = if log.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = (status, html.finish()).into_response();
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-async fn body(html: &mut Html, keys: &Keys, log: &KeyLog, query: &Query) {
-    let asked = query.window.as_deref().unwrap_or(DEFAULT_WINDOW);
-    let (window, window_text, understood) = match humantime::parse_duration(asked) {
-        Ok(window) => (window, asked, true),
-        Err(_) => (Duration::from_secs(12 * 3600), DEFAULT_WINDOW, false),
+    let view = match &log {
+        Some(log) => Some(View::new(keys, log, query).await),
+        None => None,
     };
-    let now = keys.clock.now();
-    let view = View { log, now, window, window_text, before: query.before };
-    view.head(html, log_problem(&keys.log).as_deref(), understood);
-    html.raw("</header>");
-    view.verification(html);
-    timeline::section(html, &view);
-    keys::section(html, &view, keys).await;
-    html.raw("<footer><p>As of ");
-    html.text(&now.to_string());
-    html.raw(
-        ". This page, like the log, is only as good as its source: the identity has to come to you by \
-         another way. The log itself: <a href=\"/hsm/keys\">/hsm/keys</a>, the keys: \
-         <a href=\"/keys\">/keys</a>.</p></footer>",
-    );
+    let status = if log.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match (Page { assets: &assets::VERSION, view }).render() {
+        Ok(html) => {
+            let mut response = (status, html).into_response();
+            for (name, value) in HEADERS {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot render the page");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
-impl View<'_> {
-    /// Identity, facts, look-back.
-    fn head(&self, html: &mut Html, problem: Option<&str>, understood: bool) {
-        html.raw("<p class=\"muted\">of the HSM <code>");
-        html.text(self.log.identity().as_str());
-        html.raw("</code></p>");
-        if let Some(problem) = problem {
-            html.raw("<p class=\"warning\" role=\"alert\">Not to be relied on: ");
-            html.text(problem);
-            html.raw(". What follows is the last verified state.</p>");
-        }
-        let events = self.log.events();
-        let tainted = events.iter().filter(|event| event.event().taint_previous()).count();
-        let live = self.log.live(self.now, self.window).count();
-        let since = self.log.head().event().created_at();
-        html.raw("<dl class=\"facts\">");
-        html.fact("generations", &events.len().to_string());
-        html.fact("live at this look-back", &live.to_string());
-        html.fact("tainted", &tainted.to_string());
-        html.fact(&format!("head since {}", day(since)), &ago(since, self.now));
-        html.raw("</dl>");
-        self.windows(html, understood);
-    }
-
-    fn windows(&self, html: &mut Html, understood: bool) {
-        html.raw("<nav class=\"windows\" aria-label=\"Look-back\"><span>Look-back</span>");
-        for (window, who) in WINDOWS {
-            html.raw("<a href=\"/?window=");
-            html.text(window);
-            html.raw(if window == self.window_text { "\" aria-current=\"true\">" } else { "\">" });
-            html.text(who);
-            html.raw("</a>");
-        }
-        html.raw(
-            "<form method=\"get\" action=\"/\"><input name=\"window\" aria-label=\"Another look-back\" \
-             placeholder=\"e.g. 36h\" value=\"",
-        );
-        if WINDOWS.iter().all(|(window, _)| *window != self.window_text) {
-            html.text(self.window_text);
-        }
-        html.raw("\"><button>Show</button></form></nav>");
-        if !understood {
-            html.raw("<p class=\"muted\">That look-back was not understood; this is 12h.</p>");
+impl<'a> View<'a> {
+    async fn new(keys: &Keys, log: &'a KeyLog, query: &'a Query) -> Self {
+        let asked = query.window.as_deref().map(|text| (text, humantime::parse_duration(text)));
+        let (window_text, window, understood) = match asked {
+            Some((text, Ok(window))) => (text, window, true),
+            Some((_, Err(_))) => (DEFAULT_WINDOW.0, DEFAULT_WINDOW.1, false),
+            None => (DEFAULT_WINDOW.0, DEFAULT_WINDOW.1, true),
+        };
+        let now = keys.clock.now();
+        Self {
+            log,
+            problem: log_problem(&keys.log),
+            now,
+            window,
+            window_text,
+            understood,
+            before: query.before,
+            keys: Found::read(keys, log, now, window).await,
         }
     }
 
-    /// The section of the button, which a script shows.
-    fn verification(&self, html: &mut Html) {
-        html.raw("<section id=\"verify\" data-head=\"");
-        html.text(self.log.position().id.as_str());
-        html.raw(
-            "\"><h2>Verify it yourself</h2><p>Every event names the key before it, commits to the key \
-             after it and is signed. Your browser can check all of that without this server: it fetches \
-             the log, recomputes each digest and verifies each signature.</p>\
-             <noscript><p class=\"muted\">That needs JavaScript; nothing else on this page does.</p>\
-             </noscript><form hidden><label for=\"identity\">The identity that you expect</label>\
-             <input id=\"identity\" spellcheck=\"false\" autocomplete=\"off\" value=\"",
-        );
-        html.text(self.log.identity().as_str());
-        html.raw(
-            "\"><button>Verify the whole log</button></form>\
-             <output aria-live=\"polite\"></output></section>",
-        );
+    fn live(&self) -> usize {
+        self.log.live(self.now, self.window).count()
+    }
+
+    fn tainted(&self) -> usize {
+        self.log.events().iter().filter(|event| event.event().taint_previous()).count()
+    }
+
+    /// When the head became it.
+    fn since(&self) -> Timestamp {
+        self.log.head().event().created_at()
+    }
+
+    /// Whether the look-back is one of those to choose from.
+    fn is_listed(&self) -> bool {
+        WINDOWS.iter().any(|(window, _)| *window == self.window_text)
     }
 }

@@ -1,113 +1,80 @@
 //! The generations, newest first: what each is now at the chosen look-back.
 
-use hsmd_chain::{Lifetime, SignedEvent};
+use std::ops::Range;
 
-use super::{
-    View,
-    html::{Html, ago, span},
-};
+use hsmd_chain::{Event, Lifetime, Signature, SignedEvent, Timestamp};
+
+use super::{View, filters::length};
 
 /// How many generations one page shows.
 const PAGE: usize = 100;
 
-pub(super) fn section(html: &mut Html, view: &View<'_>) {
-    html.raw("<section><h2>Generations</h2><p class=\"muted\">");
-    if view.window.is_zero() {
-        html.raw("Without a look-back only the head is live.");
-    } else {
-        html.raw("A generation stays live for ");
-        html.text(view.window_text);
-        html.raw(" after it was replaced, unless it was tainted.");
-    }
-    html.raw("</p><ol class=\"timeline\">");
-    let events = view.log.events();
-    let end = view.before.map_or(events.len(), |before| events.len().min(before as usize));
-    let begin = end.saturating_sub(PAGE);
-    for event in events[begin..end].iter().rev() {
-        generation(html, view, event);
-    }
-    html.raw("</ol>");
-    if begin > 0 {
-        html.raw("<p><a href=\"/?window=");
-        html.text(view.window_text);
-        html.raw("&amp;before=");
-        html.text(&begin.to_string());
-        html.raw("\">Older generations</a></p>");
-    }
-    html.raw("</section>");
+/// A generation as the page shows it.
+pub(super) struct Generation<'a> {
+    pub(super) event: &'a Event,
+    pub(super) signature: &'a Signature,
+    pub(super) number: u32,
+    pub(super) class: &'static str,
+    pub(super) state: &'static str,
+    pub(super) end: End,
 }
 
-fn generation(html: &mut Html, view: &View<'_>, signed: &SignedEvent) {
-    let event = signed.event();
-    let number = event.sequence_number();
-    let lifetime = view.log.stops_being_live(&event.id(), view.window);
-    let live = lifetime.is_some_and(|lifetime| lifetime.is_live(view.now));
-    let class = match lifetime {
-        Some(Lifetime::Tainted) => "tainted",
-        _ if live => "live",
-        _ => "past",
-    };
-    html.raw("<li class=\"");
-    html.raw(class);
-    html.raw("\" id=\"");
-    html.text(event.id().as_str());
-    html.raw("\" data-number=\"");
-    html.text(&number.to_string());
-    html.raw("\"><h3>Generation ");
-    html.text(&number.to_string());
-    html.raw("<span class=\"state\">");
-    html.raw(match (lifetime, live) {
-        (Some(Lifetime::Tainted), _) => "tainted",
-        (Some(Lifetime::Open), _) => "head",
-        (_, true) => "live",
-        (_, false) => "past",
-    });
-    html.raw("</span></h3><p>Since ");
-    html.time(event.created_at());
-    html.raw("<span class=\"muted\">, ");
-    html.text(&ago(event.created_at(), view.now));
-    html.raw("</span>");
-    end(html, view, number, lifetime);
-    html.raw("</p><details><summary>Event</summary><dl class=\"details\">");
-    for (what, value) in [
-        ("Id", event.id().as_str()),
-        ("Public key", event.public_key().as_str()),
-        ("Next key’s digest", event.rotation_hash().as_str()),
-        ("Signature", signed.signature().as_str()),
-    ] {
-        html.raw("<dt>");
-        html.text(what);
-        html.raw("</dt><dd><code>");
-        html.text(value);
-        html.raw("</code></dd>");
-    }
-    html.raw("</dl></details></li>");
+/// How a generation ended, if it has.
+pub(super) enum End {
+    None,
+    /// By an event that lies in the future.
+    TaintedAhead,
+    Tainted(Timestamp),
+    /// Replaced, and for how long it is still live.
+    LiveFor(Timestamp, String),
+    Replaced(Timestamp),
 }
 
-/// How the generation ended, if it has.
-fn end(html: &mut Html, view: &View<'_>, number: u32, lifetime: Option<Lifetime>) {
-    let Some(successor) = view.log.event(number + 1) else {
-        if lifetime == Some(Lifetime::Tainted) {
-            html.raw("; tainted by an event that lies in the future, dead already");
-        }
-        return;
-    };
-    let ended = successor.event().created_at();
-    match lifetime {
-        Some(Lifetime::Tainted) => {
-            html.raw("; tainted ");
-            html.time(ended);
-            html.raw(", dead since then");
-        }
-        Some(Lifetime::Until(last)) if view.now <= last => {
-            html.raw("; replaced ");
-            html.time(ended);
-            html.raw(", live for another ");
-            html.text(&span(last.saturating_since(view.now)));
-        }
-        _ => {
-            html.raw("; replaced ");
-            html.time(ended);
+impl View<'_> {
+    /// Those of this page.
+    pub(super) fn generations(&self) -> impl Iterator<Item = Generation<'_>> {
+        self.log.events()[self.shown()].iter().rev().map(|event| self.generation(event))
+    }
+
+    /// Where the next page begins, if there are older ones.
+    pub(super) fn older(&self) -> Option<usize> {
+        Some(self.shown().start).filter(|begin| *begin > 0)
+    }
+
+    fn shown(&self) -> Range<usize> {
+        let count = self.log.events().len();
+        let end = self.before.map_or(count, |before| count.min(before as usize));
+        end.saturating_sub(PAGE)..end
+    }
+
+    fn generation<'b>(&self, signed: &'b SignedEvent) -> Generation<'b> {
+        let event = signed.event();
+        let lifetime = self.log.stops_being_live(&event.id(), self.window);
+        let live = lifetime.is_some_and(|lifetime| lifetime.is_live(self.now));
+        let (class, state) = match (lifetime, live) {
+            (Some(Lifetime::Tainted), _) => ("tainted", "tainted"),
+            (Some(Lifetime::Open), true) => ("live", "head"),
+            (Some(Lifetime::Open), false) => ("past", "head"),
+            (_, true) => ("live", "live"),
+            (_, false) => ("past", "past"),
+        };
+        let number = event.sequence_number();
+        let end = self.end(number, lifetime);
+        Generation { event, signature: signed.signature(), number, class, state, end }
+    }
+
+    fn end(&self, number: u32, lifetime: Option<Lifetime>) -> End {
+        let Some(successor) = self.log.event(number + 1) else {
+            let tainted = lifetime == Some(Lifetime::Tainted);
+            return if tainted { End::TaintedAhead } else { End::None };
+        };
+        let ended = successor.event().created_at();
+        match lifetime {
+            Some(Lifetime::Tainted) => End::Tainted(ended),
+            Some(Lifetime::Until(last)) if self.now <= last => {
+                End::LiveFor(ended, length(last.saturating_since(self.now)))
+            }
+            _ => End::Replaced(ended),
         }
     }
 }
