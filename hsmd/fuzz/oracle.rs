@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hsmd::config::{Config, is_reserved, well_formed};
-use hsmd::journal::{decode, encode};
+use hsmd::Config;
+use hsmd::parsers::{is_reserved, journal as decode, well_formed, write_journal as encode};
 
 /// A parser's rules: for any bytes it refuses them or all that it promises holds.
 pub(crate) type Oracle = fn(&[u8]);
@@ -48,7 +48,7 @@ pub(crate) fn journal(data: &[u8]) {
 
 /// A document that Sign accepts is signed as it is, and nothing in it makes it an endorsement.
 pub(crate) fn document(data: &[u8]) {
-    let Ok((payload, purpose)) = hsmd::grpc::document(data.to_vec().into()) else { return };
+    let Ok((payload, purpose)) = hsmd::parsers::document(data.to_vec().into()) else { return };
     assert_eq!(payload.text().as_bytes(), data);
     assert!(!payload.has("publicKey") && !payload.has("expiration"));
     assert_eq!(payload.string("purpose"), Some(purpose));

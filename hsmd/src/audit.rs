@@ -26,7 +26,7 @@ pub struct Record {
     pub request_id: String,
     /// The RPC.
     pub method: &'static str,
-    /// Who was at the other end.
+    /// The peer: user, certificate or plaintext.
     pub peer: String,
     /// Its name in the configuration, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ impl Audit {
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || {
             while let Some(record) = records.blocking_recv() {
                 if let Err(error) = sink.write(&record) {
-                    tracing::error!(%error, ?record, "an audit record could not be written");
+                    tracing::error!(%error, ?record, "cannot write an audit record");
                 }
             }
         })?;
@@ -75,10 +75,10 @@ impl Audit {
         match sender {
             Some(sender) => {
                 if let Err(mpsc::error::SendError(record)) = sender.send(record).await {
-                    tracing::error!(?record, "the audit thread has ended");
+                    tracing::error!(?record, "audit record dropped: the audit thread has ended");
                 }
             }
-            None => tracing::warn!(?record, "an audit record after the end"),
+            None => tracing::warn!(?record, "audit record dropped: the audit thread has ended"),
         }
     }
 
@@ -120,7 +120,7 @@ impl Sink {
             Self::Stdout => io::stdout().lock().write_all(&line),
             Self::File { file, path, size, max_bytes, keep } => {
                 if *size > 0 && *size + line.len() as u64 > *max_bytes {
-                    turn_over(path, *keep)?;
+                    rotate_files(path, *keep)?;
                     *file = open(path)?;
                     *size = 0;
                 }
@@ -137,7 +137,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Moves file to file.1, file.1 to file.2 and so on; the oldest goes.
-fn turn_over(path: &Path, keep: u32) -> io::Result<()> {
+fn rotate_files(path: &Path, keep: u32) -> io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{number}"));
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_file_is_turned_over() {
+    fn a_full_file_is_rotated() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.jsonl");
         let config = AuditConfig::File { file: file.clone(), max_bytes: 300, keep: 2 };

@@ -1,4 +1,4 @@
-//! The commands: each a straight line over the rooms.
+//! The commands: each a straight line over the components.
 
 mod check;
 pub mod cli;
@@ -12,13 +12,7 @@ mod serve;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use check::check;
-pub use export::export;
-pub use import::import;
-pub use init::init;
-pub use migrate::migrate;
-pub use serve::serve;
-
+use self::cli::{Arguments, Command};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::daemon::core::CoreError;
@@ -127,6 +121,25 @@ pub enum CommandError {
     /// A copy of the log is not a continuation of ours.
     #[error("the copy does not continue the log in the database")]
     CopyDiverges(#[source] hsmd_chain::log::CatchUpError),
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// What kept it from its end, as [`CommandError`] names it.
+pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandError> {
+    match arguments.command {
+        Command::Serve { assume_crashed } => {
+            serve::serve(config, &arguments.config, assume_crashed).await
+        }
+        Command::Init => init::init(&config).await,
+        Command::Check => check::check(&config).await,
+        Command::Export => export::export(&config).await,
+        Command::Import { file, without_token } => {
+            import::import(&config, &file, without_token).await
+        }
+        Command::Migrate => migrate::migrate(&config).await,
+    }
 }
 
 /// The tokens of a configuration, with their threads, nothing opened yet.

@@ -18,10 +18,7 @@ mod secret;
 mod token;
 
 pub use database::DatabaseConfig;
-pub use listen::{
-    LimitsConfig, ListenConfig, PlaintextListenConfig, TlsListenConfig, TlsVersion,
-    UnixListenConfig,
-};
+pub use listen::{LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion, UnixListenConfig};
 pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };

@@ -1,25 +1,39 @@
-//! gRPC: everything that names tonic's servers and prost. Each call is decoded, bounded, authorised
-//! and handed on; `convert` turns messages into domain types and back, `status` maps errors.
+//! gRPC: everything that names tonic's servers and prost. This file composes:
+//! `transport` accepts connections, each call passes `layers` and reaches its service in `services`;
+//! `convert` turns messages into domain types and back, `status` maps errors. Imports point downwards only.
 
-mod accept;
-mod admin;
-mod call;
-mod connection;
+mod budget;
 mod convert;
-mod door;
-mod gate_layer;
-mod keylog;
-mod limit;
-mod listen;
-mod share;
-mod signer;
+mod layers;
+mod services;
 mod status;
-mod tls;
-mod trace;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsmd_proto::FILE_DESCRIPTOR_SET;
+use hsmd_proto::v1::admin_server::AdminServer;
+use hsmd_proto::v1::key_log_server::KeyLogServer;
+use hsmd_proto::v1::signer_server::SignerServer;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic_health::server::health_reporter;
+
+use crate::config::{LimitsConfig, ListenConfig};
+use crate::daemon::activation::Inherited;
+use crate::daemon::health;
+use crate::daemon::state::{Phase, Shared};
+use budget::Budget;
+use layers::CallLayer;
+use layers::context::Listener;
+use services::{AdminService, KeyLogService, SignerService};
+use transport::{Limit, Socket, Tls, accept, bind_tcp};
 
 pub use convert::document;
-pub use listen::{Listeners, ServeError, bind, serve};
-pub use tls::{TlsError, check as check_tls};
+pub use transport::{BindError, TlsError, check_tls};
 
 /// The largest request: a batch of 256 documents of 16 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;
@@ -27,8 +41,160 @@ const MAX_REQUEST: usize = 4 * 1024 * 1024;
 /// The largest request of every call that carries no documents.
 const MAX_SMALL_REQUEST: usize = 16 * 1024;
 
-/// The largest document to be signed.
-const MAX_PAYLOAD: usize = 64 * 1024;
+/// Accepted connections that wait for the server.
+const BACKLOG: usize = 64;
 
-/// The most documents in a batch.
-const MAX_BATCH: usize = 256;
+/// Bound sockets, not yet served. The socket files that we made go when it is dropped.
+#[derive(Debug)]
+pub struct Listeners {
+    service: Socket,
+    admin: Socket,
+    tls: Option<(TcpListener, Arc<Tls>)>,
+    plaintext: Option<TcpListener>,
+    limits: LimitsConfig,
+}
+
+/// Why the daemon can't listen or serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("listen.tls")]
+    Tls(#[from] TlsError),
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("the gRPC descriptors are not usable")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Binds what systemd did not hand over.
+///
+/// # Errors
+/// [`ServeError::Bind`] or [`ServeError::Tls`].
+pub async fn bind(
+    config: &ListenConfig,
+    limits: &LimitsConfig,
+    inherited: Inherited,
+) -> Result<Listeners, ServeError> {
+    let tls = match &config.tls {
+        None => None,
+        Some(tls) => Some((bind_tcp(tls.address).await?, Arc::new(Tls::load(tls)?))),
+    };
+    let plaintext = match &config.plaintext {
+        None => None,
+        Some(plaintext) => Some(bind_tcp(plaintext.address).await?),
+    };
+    Ok(Listeners {
+        service: Socket::bind(&config.service, inherited.service).await?,
+        admin: Socket::bind(&config.admin, inherited.admin).await?,
+        tls,
+        plaintext,
+        limits: limits.clone(),
+    })
+}
+
+/// Serves until `stop` becomes true, then finishes what was accepted.
+///
+/// # Errors
+/// [`ServeError::Serve`] or [`ServeError::Reflection`].
+pub async fn serve(
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
+    let (service_health, service_health_server) = health_reporter();
+    let (admin_health, admin_health_server) = health_reporter();
+    health::not_yet([&service_health, &admin_health]).await;
+    let mut helpers = tokio::task::JoinSet::new();
+    helpers.spawn(health::run(Arc::clone(&shared), service_health, admin_health));
+
+    let Listeners { service, admin, tls, plaintext, limits } = listeners;
+    // Each listener counts for itself: a flood on one keeps callers out of no other, nor the admin. The
+    // memory budget is one for all.
+    let bytes = Arc::new(Budget::new(limits.bytes_in_flight));
+    let limit = || Limit::new(limits.clone(), Arc::clone(&bytes));
+    let (accepted, connections) = mpsc::channel(BACKLOG);
+    let (listener, service_file) = service.split();
+    helpers.spawn(accept::unix(listener, limit(), accepted.clone(), stop.clone()));
+    if let Some((listener, tls)) = tls {
+        helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared)));
+        helpers.spawn(accept::tls(listener, tls, limit(), accepted.clone(), stop.clone()));
+    }
+    if let Some(listener) = plaintext {
+        helpers.spawn(accept::plaintext(listener, limit(), accepted.clone(), stop.clone()));
+    }
+    drop(accepted);
+    let signer = SignerServer::new(SignerService { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(MAX_REQUEST);
+    let key_log = KeyLogServer::new(KeyLogService { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(MAX_SMALL_REQUEST);
+    let service = server(&limits)
+        .layer(CallLayer { shared: Arc::clone(&shared), listener: Listener::Service })
+        .add_service(signer)
+        .add_service(key_log)
+        .add_service(service_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
+        .add_service(reflection()?)
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop.clone()));
+
+    let (accepted, connections) = mpsc::channel(BACKLOG);
+    let (listener, admin_file) = admin.split();
+    helpers.spawn(accept::unix(listener, limit(), accepted, stop.clone()));
+    let admin_service = AdminServer::new(AdminService { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(MAX_SMALL_REQUEST);
+    let admin = server(&limits)
+        .layer(CallLayer { shared: Arc::clone(&shared), listener: Listener::Admin })
+        .add_service(admin_service)
+        .add_service(admin_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
+        .add_service(reflection()?)
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop));
+
+    let served = tokio::try_join!(service, admin);
+    shared.set_phase(Phase::Stopping);
+    helpers.abort_all();
+    drop((service_file, admin_file));
+    served?;
+    Ok(())
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone: then it is time to stop, too.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn follow_tls(tls: Arc<Tls>, shared: Arc<Shared>) {
+    let report = async {
+        loop {
+            shared.set_certificate_expiry(tls.expiry().unix_millis());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = Arc::clone(&tls).follow() => {}
+        () = report => {}
+    }
+}
+
+fn server(limits: &LimitsConfig) -> Server {
+    Server::builder()
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_max_header_list_size(16 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        // With a grace of its own the server would cut the client off without GOAWAY: the connection
+        // enforces the grace instead.
+        .max_connection_age(limits.connection_age)
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<
+        impl tonic_reflection::server::v1::ServerReflection,
+    >,
+    ServeError,
+> {
+    Ok(tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?
+        .max_decoding_message_size(MAX_SMALL_REQUEST))
+}

@@ -1,24 +1,39 @@
 //! hsmd: a signing daemon that keeps a fleet's root of trust inside a hardware security module.
 //!
-//! A call goes `grpc` (decode, bounds) → `authz` (who, may they) → `signer` (queue, active generation)
-//! → `token` (one session, one mutex) → reply. An admin's call goes `grpc` → `authz` → `rotation`
-//! (the steps) → `token`, `journal` and `keylog` (Postgres) → reply, and watchers are told.
+//! A call goes `grpc` (layers, services) → `authz` (who, may they) → `signer` (queue, active generation)
+//! → `token` (one session, one mutex) → reply. An admin request goes `grpc` → `authz` → `rotation`
+//! (the steps) → `token`, `journal` and `keylog` (Postgres) → reply, and watchers are notified.
 //!
-//! This library is the daemon's own; its callers are `main` and the benchmarks.
+//! The components are private; what is public is for `main`, and the parsers for the fuzz targets.
 
-pub mod audit;
-pub mod authz;
-pub mod clock;
-pub mod commands;
-pub mod config;
-pub mod daemon;
-pub mod durable;
-pub mod failpoint;
-pub mod grpc;
-pub mod journal;
-pub mod keylog;
-pub mod observe;
-pub mod rotation;
-pub mod signer;
-pub mod startup;
-pub mod token;
+mod audit;
+mod authz;
+mod clock;
+mod commands;
+mod config;
+mod daemon;
+mod durable;
+mod failpoint;
+mod grpc;
+mod journal;
+mod keylog;
+mod observe;
+mod rotation;
+mod signer;
+mod startup;
+mod token;
+
+pub use commands::cli::Arguments;
+pub use commands::{CommandError, run};
+pub use config::Config;
+#[cfg(feature = "failpoints")]
+pub use failpoint::arm as arm_failpoints;
+pub use keylog::chain as error_chain;
+pub use observe::telemetry::{say, start as start_telemetry};
+
+/// The parsers of what comes from outside, for the fuzz targets.
+pub mod parsers {
+    pub use crate::config::{is_reserved, well_formed};
+    pub use crate::grpc::document;
+    pub use crate::journal::{decode as journal, encode as write_journal};
+}

@@ -3,11 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hsmd::commands::cli::{Arguments, Command};
-use hsmd::commands::{self, CommandError};
-use hsmd::config::Config;
-use hsmd::keylog::chain;
-use hsmd::observe::telemetry;
+use hsmd::{Arguments, CommandError, Config, error_chain, run, say, start_telemetry};
 
 /// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
 /// (docs/performance.md). Not where tests kill the daemon and set its clock: libfaketime asks for memory
@@ -21,25 +17,25 @@ const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
-    hsmd::failpoint::arm();
+    hsmd::arm_failpoints();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // When standard error is closed there is nobody to tell.
+            // An error means that standard error is closed.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    match run(arguments) {
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::say(&format!("hsmd: {}", chain(&error)));
+            say(&format!("hsmd: {}", error_chain(&error)));
             ExitCode::from(if matches!(error, CommandError::Config(_)) { USAGE } else { 1 })
         }
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), CommandError> {
+fn start(arguments: Arguments) -> Result<(), CommandError> {
     let config = Config::load(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One: the token's thread is the other that works, and each reply that crosses to a third
@@ -49,19 +45,6 @@ fn run(arguments: Arguments) -> Result<(), CommandError> {
         .build()
         .map_err(CommandError::Runtime)?;
     let _context = runtime.enter();
-    let _telemetry = telemetry::start(&config.log, config.trace.as_ref())?;
-    runtime.block_on(async {
-        match arguments.command {
-            Command::Serve { assume_crashed } => {
-                commands::serve(config, &arguments.config, assume_crashed).await
-            }
-            Command::Init => commands::init(&config).await,
-            Command::Check => commands::check(&config).await,
-            Command::Export => commands::export(&config).await,
-            Command::Import { file, without_token } => {
-                commands::import(&config, &file, without_token).await
-            }
-            Command::Migrate => commands::migrate(&config).await,
-        }
-    })
+    let _telemetry = start_telemetry(&config.log, config.trace.as_ref())?;
+    runtime.block_on(run(config, arguments))
 }

@@ -39,9 +39,9 @@ fn some_seeds_are_accepted_and_some_refused() {
 
 fn accepts(target: &str, seed: &[u8]) -> bool {
     match (target, std::str::from_utf8(seed)) {
-        ("config", Ok(text)) => hsmd::config::Config::parse(text, Path::new("seed")).is_ok(),
-        ("journal", _) => hsmd::journal::decode(seed).is_ok(),
-        ("document", _) => hsmd::grpc::document(seed.to_vec().into()).is_ok(),
+        ("config", Ok(text)) => hsmd::Config::parse(text, Path::new("seed")).is_ok(),
+        ("journal", _) => hsmd::parsers::journal(seed).is_ok(),
+        ("document", _) => hsmd::parsers::document(seed.to_vec().into()).is_ok(),
         _ => false,
     }
 }

@@ -56,7 +56,10 @@ fn assert_only(krate: &str, folder: &str, allowed: &[&str]) {
     for (path, text) in sources(folder) {
         if names(&text, krate) {
             used = true;
-            assert!(allowed.iter().any(|room| path.starts_with(room)), "{path} names {krate}");
+            assert!(
+                allowed.iter().any(|component| path.starts_with(component)),
+                "{path} names {krate}"
+            );
         }
     }
     assert!(
@@ -66,21 +69,22 @@ fn assert_only(krate: &str, folder: &str, allowed: &[&str]) {
 }
 
 #[test]
-fn only_the_token_room_names_cryptoki() {
+fn only_token_names_cryptoki() {
     assert_only("cryptoki", "hsmd/src", &["hsmd/src/token/"]);
 }
 
 #[test]
-fn only_the_keylog_room_names_sqlx() {
+fn only_keylog_names_sqlx() {
     assert_only("sqlx", "hsmd/src", &["hsmd/src/keylog/", "hsmd/src/keylog.rs"]);
 }
 
 #[test]
-fn only_the_grpc_room_names_tonic() {
-    let doors = ["hsmd/src/grpc/", "hsmd/src/authz/", "hsmd/src/daemon/health.rs"];
-    assert_only("tonic", "hsmd/src", &doors);
+fn only_grpc_names_tonic() {
+    let allowed =
+        ["hsmd/src/grpc.rs", "hsmd/src/grpc/", "hsmd/src/authz/", "hsmd/src/daemon/health.rs"];
+    assert_only("tonic", "hsmd/src", &allowed);
     assert_only("tonic_types", "hsmd/src", &["hsmd/src/grpc/"]);
-    assert_only("hsmd_proto", "hsmd/src", &["hsmd/src/grpc/"]);
+    assert_only("hsmd_proto", "hsmd/src", &["hsmd/src/grpc.rs", "hsmd/src/grpc/"]);
 }
 
 #[test]
@@ -214,6 +218,106 @@ fn modules_are_files_beside_their_folder() {
     ] {
         for (path, _) in sources(folder) {
             assert!(!path.ends_with("/mod.rs"), "{path}: foo.rs and foo/, never mod.rs");
+        }
+    }
+}
+
+/// The parts of hsmd/src/grpc, from the leaves upwards: each imports only from those before it.
+const GRPC_PARTS: [&str; 6] = ["budget", "status", "convert", "transport", "layers", "services"];
+
+/// What a file below hsmd/src/grpc imports from there, as the path of a module: `layers::context`.
+fn grpc_imports(path: &str, text: &str) -> BTreeSet<String> {
+    let code = code(text.split("#[cfg(test)]").next().unwrap());
+    let own = path.strip_prefix("hsmd/src/grpc/").unwrap().trim_end_matches(".rs");
+    let mut found = BTreeSet::new();
+    for (prefix, parent) in [("crate::grpc::", ""), (" super::", own)] {
+        for (at, _) in code.match_indices(prefix) {
+            let rest = code[at + prefix.len()..]
+                .split(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+            let parent = parent.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let parts = parent.split('/').chain(rest.take(1).flat_map(|rest| rest.split("::")));
+            let parts: Vec<_> = parts.filter(|part| !part.is_empty()).take(2).collect();
+            found.insert(parts.join("/"));
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_of_grpc_point_downwards_and_make_no_circle() {
+    let mut files: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for (path, text) in sources("hsmd/src/grpc") {
+        let name = path.strip_prefix("hsmd/src/grpc/").unwrap().trim_end_matches(".rs").to_owned();
+        let part = name.split('/').next().unwrap();
+        let rank = |part: &str| GRPC_PARTS.iter().position(|known| *known == part);
+        let own = rank(part).unwrap_or_else(|| panic!("{path} belongs to no known part of grpc"));
+        let imports = grpc_imports(&path, &text);
+        for import in &imports {
+            let other = rank(import.split('/').next().unwrap());
+            assert!(other.is_some_and(|other| other <= own), "{path} imports {import}");
+        }
+        files.push((name, imports));
+    }
+    assert!(files.iter().any(|(name, imports)| {
+        name == "layers/reply"
+            && imports.contains("layers/context")
+            && imports.contains("status/not_signed")
+    }));
+    // Files whose imports are all known go; what is left imports in a circle.
+    loop {
+        let names: BTreeSet<_> = files.iter().map(|(name, _)| name.clone()).collect();
+        let before = files.len();
+        let is_left = |import: &String, name: &String| {
+            names.iter().any(|n| n != name && (import == n || import.starts_with(&format!("{n}/"))))
+        };
+        files.retain(|(name, imports)| imports.iter().any(|import| is_left(import, name)));
+        if files.len() == before {
+            break;
+        }
+    }
+    assert!(files.is_empty(), "a circle of imports: {files:?}");
+}
+
+#[test]
+fn one_place_judges_a_call_and_one_records_it() {
+    for (path, text) in sources("hsmd/src/grpc") {
+        let code = code(&text);
+        let judges = ["layers/context.rs", "layers/authorization.rs"];
+        let judges = judges.map(|file| format!("hsmd/src/grpc/{file}")).contains(&path);
+        assert!(judges || !code.contains("policy.load()"), "{path} asks the policy");
+        let records = path == "hsmd/src/grpc/layers/reply.rs";
+        for recorder in ["audit.", "metrics.request"] {
+            assert!(records || !code.contains(recorder), "{path} names {recorder}");
+        }
+    }
+}
+
+#[test]
+fn no_source_uses_the_names_that_the_glossary_replaced() {
+    let replaced = [
+        "Purse",
+        "Lane",
+        "Lanes",
+        "Pulse",
+        "Visit",
+        "LeavesAs",
+        "Gate",
+        "GateLayer",
+        "Taken",
+        "Incarnation",
+        "outwait",
+        "settle",
+        "align",
+    ];
+    let folders =
+        ["bench", "chain", "client", "hsmctl", "hsmd", "proto", "services", "softhsm", "tests"];
+    for (path, text) in folders.into_iter().flat_map(sources) {
+        if path == file!() || path.ends_with("tests/architecture.rs") {
+            continue;
+        }
+        for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            let bad = replaced.contains(&word) || word.starts_with("Door");
+            assert!(!bad, "{path} says {word}: see the glossary in ARCHITECTURE.md");
         }
     }
 }

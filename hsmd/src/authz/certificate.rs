@@ -6,7 +6,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::CertificatePeer;
 
-/// Why a certificate names nobody.
+/// Why a certificate names no peer.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// It can't be parsed.
@@ -20,7 +20,7 @@ pub enum CertificateError {
 /// Reads names and end of validity of a DER certificate that the handshake has verified.
 ///
 /// # Errors
-/// It is malformed.
+/// [`CertificateError`].
 pub fn certificate_peer(der: &[u8]) -> Result<CertificatePeer, CertificateError> {
     let malformed = |error: String| CertificateError::Malformed(error);
     let (_, certificate) =
@@ -46,7 +46,7 @@ pub fn certificate_peer(der: &[u8]) -> Result<CertificatePeer, CertificateError>
 /// The end of validity of a DER certificate.
 ///
 /// # Errors
-/// It is malformed.
+/// [`CertificateError`].
 pub fn end_of_validity(der: &[u8]) -> Result<Timestamp, CertificateError> {
     let (_, certificate) = X509Certificate::from_der(der)
         .map_err(|error| CertificateError::Malformed(error.to_string()))?;

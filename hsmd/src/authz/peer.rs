@@ -2,14 +2,14 @@
 
 use hsmd_chain::Timestamp;
 
-/// Whoever called.
+/// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A process, vouched for by the kernel.
     Unix(UnixPeer),
     /// The holder of a certificate that our authorities issued.
     Certificate(CertificatePeer),
-    /// Somebody on this machine, on the plaintext listener.
+    /// A process on this machine, on the plaintext listener.
     Plaintext,
 }
 

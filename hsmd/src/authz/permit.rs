@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::AdminAction;
 
-/// Whom a permit was given to, for logs and records.
+/// A configured caller or admin, by its name in logs and records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     name: Arc<str>,
@@ -13,15 +13,11 @@ pub struct Caller {
 
 /// May have documents of one purpose signed. Only the policy makes one.
 #[derive(Debug)]
-pub struct SignPermit {
-    pub(super) caller: Caller,
-}
+pub struct SignPermit(pub(super) ());
 
 /// May read the key log. Only the policy makes one.
 #[derive(Debug)]
-pub struct ReadPermit {
-    pub(super) caller: Caller,
-}
+pub struct ReadPermit(pub(super) ());
 
 /// May do one admin action. Only the policy makes one.
 #[derive(Debug)]
@@ -33,7 +29,7 @@ pub struct AdminPermit {
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// Nobody configured this peer.
+    /// The peer is not configured.
     #[error("{peer} is not a configured {role}: add it to the daemon's configuration")]
     Unknown {
         /// Who called.
@@ -41,7 +37,7 @@ pub enum Denied {
         /// "caller" or "admin".
         role: &'static str,
     },
-    /// The peer's user is one that the system can't name: it could be anybody.
+    /// The peer's user is one that the system can't name: it could be any user.
     #[error(
         "uid 65534 stands for users that the system can't name and is always refused: run the caller \
          as a user of its own, outside of a user namespace that hides it"
@@ -125,20 +121,6 @@ impl Caller {
     /// The name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
-    }
-}
-
-impl SignPermit {
-    /// Whom it was given to.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-}
-
-impl ReadPermit {
-    /// Whom it was given to.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
     }
 }
 

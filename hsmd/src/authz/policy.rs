@@ -1,4 +1,4 @@
-//! The policy: from a peer and an action to a permit or a clear no.
+//! The policy: from a peer and an action to a permit or a refusal.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use crate::config::{
     well_formed,
 };
 
-/// The user that a file system or a user namespace shows for users it can't name. Whoever arrives as
-/// this one could be anybody.
+/// The user that a file system or a user namespace shows for users it can't name: it could be any user.
 const OVERFLOW_UID: u32 = 65534;
 
 /// Who may do what.
@@ -29,6 +28,7 @@ pub struct Policy {
 #[derive(Debug)]
 struct Entry {
     who: Who,
+    caller: Caller,
     config: CallerConfig,
     /// Shared with the policy before this one where nothing has changed about it.
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
@@ -61,6 +61,7 @@ impl Policy {
     ) -> Self {
         let callers = config.caller.iter().map(|caller| Entry {
             who: caller.who(),
+            caller: Caller::new(&caller.name),
             config: caller.clone(),
             limiter: limiter(caller),
         });
@@ -74,7 +75,7 @@ impl Policy {
     /// Whether a peer may have a key endorsed at `now`.
     ///
     /// # Errors
-    /// Why not.
+    /// The [`Denied`] that says why not.
     pub fn endorse(
         &self,
         peer: &Peer,
@@ -135,40 +136,53 @@ impl Policy {
         })
     }
 
-    /// Whether a peer is a caller at all at `now`; asked before anything of its request is looked at.
+    /// The caller that a peer is at `now`.
     ///
     /// # Errors
-    /// It isn't.
-    pub fn known(&self, peer: &Peer, now: Timestamp) -> Result<Caller, Denied> {
-        self.entry(peer, now).map(|entry| Caller::new(&entry.config.name))
+    /// [`Denied::Unknown`] and what else keeps a peer from being a caller.
+    pub fn caller(&self, peer: &Peer, now: Timestamp) -> Result<Caller, Denied> {
+        self.entry(peer, now).map(|entry| entry.caller.clone())
+    }
+
+    /// The admin that a peer is.
+    ///
+    /// # Errors
+    /// [`Denied::Unknown`] or [`Denied::OverflowUid`].
+    pub fn admin_caller(&self, peer: &Peer) -> Result<Caller, Denied> {
+        self.admin_config(peer).map(|admin| Caller::new(&admin.name))
     }
 
     /// Whether a peer may read the key log at `now`.
     ///
     /// # Errors
-    /// Why not.
+    /// The [`Denied`] that says why not.
     pub fn read(&self, peer: &Peer, now: Timestamp) -> Result<ReadPermit, Denied> {
-        let caller = &self.entry(peer, now)?.config;
-        if caller.read_log {
-            Ok(ReadPermit { caller: Caller::new(&caller.name) })
+        let entry = self.entry(peer, now)?;
+        if entry.config.read_log {
+            Ok(ReadPermit(()))
         } else {
-            Err(Denied::Read(caller.name.clone()))
+            Err(Denied::Read(entry.config.name.clone()))
         }
     }
 
     /// Whether a peer may do an admin action.
     ///
     /// # Errors
-    /// Why not.
+    /// The [`Denied`] that says why not.
     pub fn admin(&self, peer: &Peer, action: AdminAction) -> Result<AdminPermit, Denied> {
-        let unknown = || unknown(peer, "admin");
-        let Peer::Unix(unix) = peer else { return Err(unknown()) };
-        let (_, admin) = find_unix(&self.admins, unix, |(who, _)| who).ok_or_else(unknown)?;
+        let admin = self.admin_config(peer)?;
         if admin.allow.contains(&action) {
             Ok(AdminPermit { caller: Caller::new(&admin.name), action })
         } else {
             Err(Denied::Action { caller: admin.name.clone(), action })
         }
+    }
+
+    fn admin_config(&self, peer: &Peer) -> Result<&AdminConfig, Denied> {
+        let unknown = || unknown(peer, "admin");
+        let Peer::Unix(unix) = peer else { return Err(unknown()) };
+        let (_, admin) = find_unix(&self.admins, unix, |(who, _)| who).ok_or_else(unknown)?;
+        Ok(admin)
     }
 
     fn entry(&self, peer: &Peer, now: Timestamp) -> Result<&Entry, Denied> {
@@ -228,7 +242,7 @@ impl Entry {
                 retry_after: early.wait_time_from(DefaultClock::default().now()),
             })?;
         }
-        Ok(SignPermit { caller: Caller::new(name) })
+        Ok(SignPermit(()))
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Command {
     Import {
         /// The copy, a JSON array as `export` writes it.
         file: PathBuf,
-        /// Do not compare the copy with the token. Whoever uses this vouches for the copy.
+        /// Do not compare the copy with the token: you vouch for the copy.
         #[arg(long)]
         without_token: bool,
     },

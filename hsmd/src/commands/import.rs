@@ -34,7 +34,7 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     prepare_state_dir(config)?;
     let bytes = std::fs::read(file)
         .map_err(|source| CommandError::ReadFile { path: file.into(), source })?;
-    // The convention is no newline, but whoever edits or pipes a copy may add one.
+    // The convention is no newline, but an editor or a pipe may add one.
     let json = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let clock = Clock::start();
     let now = clock.now().map_err(CoreError::from)?;

@@ -84,8 +84,8 @@ pub async fn serve(
         }
     });
     if tokio::time::timeout(config.stop_grace, blocking).await.is_err() {
-        tracing::error!("the token does not answer: leaving without a logout");
-        // The thread hangs in the module: waiting for it would be for ever.
+        tracing::error!("the token does not answer: exit without a logout");
+        // The token's thread hangs in the module and can't be joined.
         std::process::exit(1);
     }
     tracing::info!("stopped");
@@ -127,8 +127,8 @@ async fn drain(
     let finished = tokio::time::timeout(grace, async {
         match server.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the gRPC server"),
-            Err(error) => tracing::warn!(%error, "the gRPC server"),
+            Ok(Err(error)) => tracing::warn!(%error, "the gRPC server failed"),
+            Err(error) => tracing::warn!(%error, "the gRPC server failed"),
         }
         // A rotation whose caller has left still holds the core.
         if let Some(core) = shared.core.lock().await.take()
@@ -138,7 +138,7 @@ async fn drain(
         }
     });
     if finished.await.is_err() {
-        tracing::warn!(?grace, "not everything finished in time");
+        tracing::warn!(?grace, "stop_grace is over: unfinished calls are dropped");
     }
 }
 
@@ -154,7 +154,7 @@ fn stop_signals() -> Result<watch::Receiver<bool>, CommandError> {
         }
         tracing::info!("stopping");
         sender.send_replace(true);
-        // Keeps the channel open: whoever waits sees the value, not an end.
+        // Keeps the channel open: a receiver sees the value, not an end.
         sender.closed().await;
     });
     Ok(receiver)

@@ -139,7 +139,7 @@ impl ListenConfig {
 impl LimitsConfig {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.connections == 0 || self.connections_per_caller == 0 {
-            return Err("limits: a daemon without connections serves nobody".into());
+            return Err("limits: connections and connections_per_caller are at least 1".into());
         }
         if self.streams_per_connection == 0 {
             return Err("limits: streams_per_connection is 0".into());

@@ -1,4 +1,4 @@
-//! `[log]`, `[audit]`, `[trace]` and `[observe]`: what the daemon says of itself, and where.
+//! `[log]`, `[audit]`, `[trace]` and `[observe]`: log, audit records, traces and metrics, and where they go.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub enum AuditConfig {
     Stderr,
     /// Standard output.
     Stdout,
-    /// A file, turned over when it is full.
+    /// A file, rotated when it is full.
     File {
         /// The file; older ones are beside it with the endings .1, .2 and so on.
         file: PathBuf,

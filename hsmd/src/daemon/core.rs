@@ -76,11 +76,6 @@ impl Core {
         }
     }
 
-    /// The verified log.
-    pub fn log(&self) -> &KeyLog {
-        &self.log
-    }
-
     /// The writer's connection, to be closed at the end.
     pub fn into_writer(self) -> Option<Writer> {
         self.writer

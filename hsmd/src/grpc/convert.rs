@@ -4,19 +4,23 @@ use std::time::{Duration, Instant};
 
 use hsmd_chain::{Digest, Payload, PublicKey, SignedEvent};
 use hsmd_proto::v1;
+use http::HeaderMap;
+use tonic::Status;
 use tonic::codegen::Bytes;
-use tonic::{Request, Status};
 
-use super::MAX_PAYLOAD;
 use super::status::invalid;
 use crate::keylog::{ActionRow, chain};
 use crate::signer::Signed;
 
+/// The largest document to be signed.
+const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// The longest reason of an admin request, in characters.
 const MAX_REASON: usize = 500;
 
 /// When the caller stops waiting, from the header `grpc-timeout` (digits and a unit).
-pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
-    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+pub fn deadline(headers: &HeaderMap) -> Option<Instant> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     let timeout = match unit {
@@ -32,7 +36,7 @@ pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
 }
 
 /// A ttl in whole milliseconds, at least a second.
-pub(super) fn ttl(request: &v1::EndorseRequest) -> Result<Duration, Status> {
+pub fn ttl(request: &v1::EndorseRequest) -> Result<Duration, Status> {
     let bad = |message| invalid("MALFORMED_TTL", message);
     let ttl = request.ttl.as_ref().ok_or_else(|| bad("ttl is missing"))?;
     let ttl = Duration::try_from(*ttl).map_err(|_| bad("ttl is negative or out of range"))?;
@@ -42,7 +46,7 @@ pub(super) fn ttl(request: &v1::EndorseRequest) -> Result<Duration, Status> {
     Ok(Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)))
 }
 
-pub(super) fn public_key(text: &str) -> Result<PublicKey, Status> {
+pub fn public_key(text: &str) -> Result<PublicKey, Status> {
     text.parse()
         .map_err(|error| invalid("MALFORMED_PUBLIC_KEY", format!("public_key is refused: {error}")))
 }
@@ -75,7 +79,7 @@ pub fn document(bytes: Bytes) -> Result<(Payload, String), Status> {
     Ok((payload, purpose))
 }
 
-pub(super) fn expected_generation(text: &str) -> Result<Digest, Status> {
+pub fn expected_generation(text: &str) -> Result<Digest, Status> {
     text.parse().map_err(|_| {
         invalid(
             "MALFORMED_GENERATION_ID",
@@ -84,7 +88,7 @@ pub(super) fn expected_generation(text: &str) -> Result<Digest, Status> {
     })
 }
 
-pub(super) fn reason(text: &str) -> Result<String, Status> {
+pub fn reason(text: &str) -> Result<String, Status> {
     let length = text.chars().count();
     if !(1..=MAX_REASON).contains(&length) || text.chars().any(char::is_control) {
         return Err(invalid(
@@ -95,11 +99,11 @@ pub(super) fn reason(text: &str) -> Result<String, Status> {
     Ok(text.to_owned())
 }
 
-pub(super) fn event(event: &SignedEvent) -> v1::Event {
+pub fn event(event: &SignedEvent) -> v1::Event {
     v1::Event { text: event.text().to_owned(), signature: event.signature().to_string() }
 }
 
-pub(super) fn action(row: ActionRow) -> v1::AdminRecord {
+pub fn action(row: ActionRow) -> v1::AdminRecord {
     v1::AdminRecord {
         number: row.number,
         at: row.at,
@@ -112,7 +116,7 @@ pub(super) fn action(row: ActionRow) -> v1::AdminRecord {
     }
 }
 
-pub(super) fn signed_body(signed: Signed) -> v1::SignedBody {
+pub fn signed_body(signed: Signed) -> v1::SignedBody {
     let Signed { body, signature, generation } = signed;
     v1::SignedBody {
         body: body.into_bytes().into(),
@@ -130,9 +134,9 @@ mod tests {
     #[test]
     fn deadlines_are_read() {
         let with = |text: &'static str| {
-            let mut request = Request::new(());
-            request.metadata_mut().insert("grpc-timeout", text.parse().unwrap());
-            deadline(&request).map(|at| at.saturating_duration_since(Instant::now()))
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&headers).map(|at| at.saturating_duration_since(Instant::now()))
         };
         assert!(with("5S").unwrap() > Duration::from_secs(4));
         assert!(with("99999999H").is_some());

@@ -8,7 +8,7 @@ use hsmd_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::share::Exhausted;
+use super::budget::Exhausted;
 use crate::authz::Denied;
 use crate::daemon::core::CoreError;
 use crate::daemon::state::Phase;
@@ -16,7 +16,7 @@ use crate::keylog::{KeylogError, chain};
 use crate::rotation::RotationError;
 use crate::signer::SignError;
 
-pub(super) fn status(
+pub fn status(
     code: Code,
     reason: &'static str,
     message: impl Into<String>,
@@ -30,12 +30,13 @@ pub(super) fn status(
     Status::with_error_details(code, message, details)
 }
 
-pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Status {
+pub fn invalid(reason: &'static str, message: impl Into<String>) -> Status {
     status(Code::InvalidArgument, reason, message, HashMap::new())
 }
 
-pub(super) fn denied(denied: Denied) -> Status {
-    let (code, reason) = match &denied {
+/// The code and the reason of a refusal.
+pub fn denied_reason(denied: &Denied) -> (Code, &'static str) {
+    match denied {
         Denied::MalformedPurpose => (Code::InvalidArgument, "MALFORMED_PURPOSE"),
         Denied::Reserved(_) => (Code::InvalidArgument, "PURPOSE_RESERVED"),
         Denied::WrongKind(..) => (Code::InvalidArgument, "PURPOSE_WRONG_KIND"),
@@ -49,9 +50,13 @@ pub(super) fn denied(denied: Denied) -> Status {
         Denied::Ttl { .. } => (Code::PermissionDenied, "TTL_TOO_LONG"),
         Denied::Read(_) => (Code::PermissionDenied, "READ_NOT_ALLOWED"),
         Denied::Action { .. } => (Code::PermissionDenied, "ACTION_NOT_ALLOWED"),
-    };
-    tracing::warn!(reason, error = %denied, "refused a call");
-    match &denied {
+    }
+}
+
+/// The answer to a call that the policy does not permit.
+pub fn denied(denied: &Denied) -> Status {
+    let (code, reason) = denied_reason(denied);
+    match denied {
         Denied::Rate { retry_after, .. } => {
             let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
             details.set_retry_info(Some(*retry_after));
@@ -61,7 +66,7 @@ pub(super) fn denied(denied: Denied) -> Status {
     }
 }
 
-pub(super) fn not_signed(error: &SignError) -> Status {
+pub fn not_signed(error: &SignError) -> Status {
     let (code, reason) = match error {
         SignError::QueueFull(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
         SignError::Expired => (Code::DeadlineExceeded, "EXPIRED_IN_QUEUE"),
@@ -74,12 +79,12 @@ pub(super) fn not_signed(error: &SignError) -> Status {
 }
 
 /// The answer to a call for which there is no memory.
-pub(super) fn bytes_in_flight(error: &Exhausted) -> Status {
+pub fn bytes_in_flight(error: &Exhausted) -> Status {
     status(Code::ResourceExhausted, "BYTES_IN_FLIGHT", error.to_string(), HashMap::new())
 }
 
 /// The answer while the daemon is not serving.
-pub(super) fn not_serving(phase: &Phase) -> Status {
+pub fn not_serving(phase: &Phase) -> Status {
     let (reason, message) = match phase {
         Phase::Starting(what) => ("STARTING", format!("hsmd is starting: {what}")),
         Phase::Standby => ("STANDBY", "another hsmd serves; this one stands by".into()),
@@ -89,7 +94,7 @@ pub(super) fn not_serving(phase: &Phase) -> Status {
     status(Code::Unavailable, reason, message, HashMap::new())
 }
 
-pub(super) fn not_rotated(error: &RotationError) -> Status {
+pub fn not_rotated(error: &RotationError) -> Status {
     let message = chain(error);
     let (code, reason) = match error {
         RotationError::UnknownGeneration(_) => (Code::FailedPrecondition, "UNKNOWN_GENERATION"),
@@ -108,14 +113,14 @@ pub(super) fn not_rotated(error: &RotationError) -> Status {
         RotationError::NotAppended { .. } => (Code::Unavailable, "DATABASE_UNAVAILABLE"),
         RotationError::NotActivated { .. } => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
     };
-    tracing::error!(reason, error = message, "rotation");
+    tracing::error!(reason, error = message, "rotation failed");
     if code == Code::Internal {
         return status(code, reason, "internal error; the daemon's log says more", HashMap::new());
     }
     status(code, reason, message, HashMap::new())
 }
 
-pub(super) fn database_unavailable(error: &KeylogError) -> Status {
+pub fn database_unavailable(error: &KeylogError) -> Status {
     status(Code::Unavailable, "DATABASE_UNAVAILABLE", chain(error), HashMap::new())
 }
 

@@ -1,7 +1,7 @@
 //! Metrics and health over HTTP, for Prometheus, for Kubernetes without gRPC probes, and for people.
 //!
-//! A connection is for one request and has a few seconds for it; of more connections than there is room
-//! for, the oldest ends. So nobody keeps a probe out by holding connections open.
+//! A connection is for one request and has a few seconds for it; at the limit of connections the oldest
+//! ends, so that idle connections keep no probe out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const CONNECTIONS: usize = 64;
 
 /// How long a connection has for its request and the answer.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// How long to wait when the system has no descriptor left.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` becomes true.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
@@ -62,8 +62,8 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::
                 open.push_back(tokio::spawn(answer(stream, router.clone())));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(BREATH).await;
+                tracing::warn!(%error, "cannot accept a connection for metrics and health");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
@@ -74,10 +74,10 @@ async fn answer(stream: TcpStream, router: Router) {
         .keep_alive(false)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(ANSWERED_WITHIN, connection).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics and health"),
-        Err(_) => tracing::debug!("a connection for metrics and health took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "connection for metrics and health failed"),
+        Err(_) => tracing::debug!("connection for metrics and health timed out"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Prometheus metrics. Counters and histograms are written where things happen; everything that is a
-//! state is read when somebody scrapes.
+//! state is read at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Metrics {
     gauges: Gauges,
 }
 
-/// What is read when somebody scrapes.
+/// What is read at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     pub(crate) queue_depth: Gauge,

@@ -31,7 +31,7 @@ impl Drop for Telemetry {
         if let Some(traces) = &self.traces
             && let Err(error) = traces.shutdown_with_timeout(Duration::from_secs(2))
         {
-            say(&format!("hsmd: the last traces were not sent: {error}"));
+            say(&format!("hsmd: cannot send the last traces: {error}"));
         }
     }
 }
@@ -78,9 +78,9 @@ fn provider(config: &TraceConfig) -> Result<SdkTracerProvider, CommandError> {
         .build())
 }
 
-/// Says one line to the operator, on standard error.
+/// Writes one line to standard error.
 pub fn say(line: &str) {
-    // When standard error is closed there is nobody to tell.
+    // An error means that standard error is closed.
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 

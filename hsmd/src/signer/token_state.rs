@@ -235,11 +235,6 @@ impl TokenState {
         self.active = None;
     }
 
-    /// The generation that signs here.
-    pub fn generation(&self) -> Option<&Arc<Generation>> {
-        self.active.as_ref().map(|active| &active.generation)
-    }
-
     /// Signs a document with the active generation.
     pub(super) fn sign(&mut self, document: &Document) -> Result<Signed, SignError> {
         let (generation, body) = {

@@ -25,15 +25,6 @@ pub struct OpenToken {
     serial: String,
 }
 
-/// What a token says of itself before any login.
-#[derive(Clone, Debug)]
-pub struct TokenSummary {
-    /// CKA_LABEL of the token.
-    pub label: String,
-    /// Its serial number.
-    pub serial: String,
-}
-
 impl OpenToken {
     /// Finds the configured token, opens a session and logs in, by the rule of `pin`.
     ///
@@ -58,17 +49,6 @@ impl OpenToken {
             key_label: config.key_label.clone(),
             serial: info.serial_number().to_owned(),
         })
-    }
-
-    /// What the configured token says of itself, without a login.
-    ///
-    /// # Errors
-    /// The module or the token can't be reached.
-    pub fn summary(modules: &Modules, config: &TokenConfig) -> Result<TokenSummary, TokenError> {
-        let module = modules.open(&config.module)?;
-        let _calling = module.enter()?;
-        let (_, info) = find(module.context(), config)?;
-        Ok(TokenSummary { label: info.label().to_owned(), serial: info.serial_number().to_owned() })
     }
 
     /// The token's serial number.

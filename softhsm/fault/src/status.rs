@@ -30,7 +30,7 @@ pub struct Status {
 pub enum TokenState {
     /// In its slot.
     Present,
-    /// Taken away.
+    /// Removed.
     Away,
 }
 

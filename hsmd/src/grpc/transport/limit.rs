@@ -1,5 +1,5 @@
-//! How much of the daemon there is, in all and for one caller: connections, and the bytes of calls in
-//! flight ([`Share`]).
+//! The count of a listener's connections, in all and of one origin, and the memory budget that the
+//! connections of one origin share.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::share::{Purse, Share};
 use crate::config::LimitsConfig;
+use crate::grpc::budget::{Budget, MemoryBudget};
 
-/// How long calls on a connection that has lived long enough may go on: as long again, a minute at the
-/// most.
-const GRACE: Duration = Duration::from_secs(60);
+/// How long calls on a connection at its age limit may go on: as long again, a minute at the most.
+const AGE_GRACE: Duration = Duration::from_secs(60);
 
 /// Whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Origin {
+pub enum Origin {
     /// A user of this machine.
     Uid(u32),
     /// An address.
@@ -26,74 +25,74 @@ pub(super) enum Origin {
 
 /// The count of one listener's connections.
 #[derive(Clone, Debug)]
-pub(super) struct Limit {
+pub struct Limit {
     limits: LimitsConfig,
     open: Arc<Mutex<Open>>,
-    bytes: Arc<Purse>,
+    bytes: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     all: usize,
-    of: HashMap<Origin, Account>,
+    of: HashMap<Origin, OriginCount>,
 }
 
 /// What one origin has.
 #[derive(Debug)]
-struct Account {
+struct OriginCount {
     connections: usize,
-    bytes: Arc<Purse>,
+    bytes: Arc<Budget>,
 }
 
 /// A counted connection, until dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionGuard {
+pub struct ConnectionGuard {
     origin: Origin,
-    share: Share,
+    budget: MemoryBudget,
     lifetime: Duration,
     open: Arc<Mutex<Open>>,
 }
 
 impl Limit {
     /// A listener's own count of connections; `bytes` is what all listeners share.
-    pub(super) fn new(limits: LimitsConfig, bytes: Arc<Purse>) -> Self {
+    pub fn new(limits: LimitsConfig, bytes: Arc<Budget>) -> Self {
         Self { limits, open: Arc::default(), bytes }
     }
 
     /// Counts one more connection, if there may be one.
-    pub(super) fn admit(&self, origin: Origin) -> Option<ConnectionGuard> {
+    pub fn admit(&self, origin: Origin) -> Option<ConnectionGuard> {
         let mut open = self.open.lock();
         if open.all >= self.limits.connections {
             return None;
         }
-        let account = open.of.entry(origin).or_insert_with(|| Account {
+        let count = open.of.entry(origin).or_insert_with(|| OriginCount {
             connections: 0,
-            bytes: Arc::new(Purse::new(self.limits.bytes_in_flight_per_caller)),
+            bytes: Arc::new(Budget::new(self.limits.bytes_in_flight_per_caller)),
         });
-        if account.connections >= self.limits.connections_per_caller {
+        if count.connections >= self.limits.connections_per_caller {
             return None;
         }
-        account.connections += 1;
-        let share = Share::new(Arc::clone(&self.bytes), Arc::clone(&account.bytes));
+        count.connections += 1;
+        let budget = MemoryBudget::new(Arc::clone(&self.bytes), Arc::clone(&count.bytes));
         open.all += 1;
         let age = self.limits.connection_age;
         Some(ConnectionGuard {
             origin,
-            share,
-            lifetime: age + age.min(GRACE),
+            budget,
+            lifetime: age + age.min(AGE_GRACE),
             open: Arc::clone(&self.open),
         })
     }
 }
 
 impl ConnectionGuard {
-    /// What calls on this connection take from.
-    pub(super) fn share(&self) -> &Share {
-        &self.share
+    /// What calls on this connection reserve from.
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.budget
     }
 
     /// After which time the connection is closed, whatever goes on on it.
-    pub(super) fn lifetime(&self) -> Duration {
+    pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 }
@@ -102,9 +101,9 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut open = self.open.lock();
         open.all -= 1;
-        if let Some(account) = open.of.get_mut(&self.origin) {
-            account.connections -= 1;
-            if account.connections == 0 {
+        if let Some(count) = open.of.get_mut(&self.origin) {
+            count.connections -= 1;
+            if count.connections == 0 {
                 open.of.remove(&self.origin);
             }
         }
@@ -122,7 +121,7 @@ mod tests {
             bytes_in_flight_per_caller: 100_000,
             ..Default::default()
         };
-        Limit::new(limits, Arc::new(Purse::new(150_000)))
+        Limit::new(limits, Arc::new(Budget::new(150_000)))
     }
 
     #[test]
@@ -140,20 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_one_origin_share_their_bytes() {
+    fn connections_of_one_origin_have_one_budget() {
         let limit = limit();
         let (a, b) = (Origin::Uid(1), Origin::Uid(2));
         let (one, other) = (limit.admit(a).unwrap(), limit.admit(a).unwrap());
-        let mut call = one.share().begin().unwrap();
-        call.take(60_000).unwrap();
-        let mut more = other.share().begin().unwrap();
-        assert!(more.take(60_000).is_err(), "more than the origin may have");
-        let stranger = limit.admit(b).unwrap();
-        let mut theirs = stranger.share().begin().unwrap();
-        assert!(theirs.take(60_000).is_err(), "more than there is in all");
+        let mut call = one.budget().reserve().unwrap();
+        call.add(60_000).unwrap();
+        let mut more = other.budget().reserve().unwrap();
+        assert!(more.add(60_000).is_err(), "more than the origin may have");
+        let other_user = limit.admit(b).unwrap();
+        let mut theirs = other_user.budget().reserve().unwrap();
+        assert!(theirs.add(60_000).is_err(), "more than there is in all");
         drop(call);
-        more.take(60_000).unwrap();
+        more.add(60_000).unwrap();
         drop((one, more));
-        theirs.take(60_000).unwrap();
+        theirs.add(60_000).unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! Accepting: one task a listener, which finds out who called and counts the connection. TLS handshakes
-//! run apart, each with its own patience, so that none holds up the next.
+//! Accepting: one task a listener, which reads the peer's credentials and counts the connection. Each TLS
+//! handshake is a task with its own timeout, so that none holds up the next.
 
 use std::io;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::limit::{ConnectionGuard, Limit, Origin};
 use super::tls::Tls;
 use crate::authz::{Peer, certificate_peer, unix_peer};
 
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait when the system has no descriptor left.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Where accepted connections go.
-pub(super) type Accepted = mpsc::Sender<io::Result<Connection>>;
+pub type Accepted = mpsc::Sender<io::Result<Connection>>;
 
 /// Accepts on a Unix socket until `stop` becomes true.
-pub(super) async fn unix(
+pub async fn unix(
     listener: UnixListener,
     limit: Limit,
     accepted: Accepted,
@@ -45,14 +45,14 @@ pub(super) async fn unix(
                     return;
                 }
             }
-            Ok(None) => tracing::debug!("a connection too many was closed"),
+            Ok(None) => tracing::debug!("connection limit reached: connection closed"),
             Err(error) => wait_after(&error).await,
         }
     }
 }
 
 /// Accepts plaintext connections on loopback until `stop` becomes true.
-pub(super) async fn plaintext(
+pub async fn plaintext(
     listener: TcpListener,
     limit: Limit,
     accepted: Accepted,
@@ -67,7 +67,7 @@ pub(super) async fn plaintext(
 }
 
 /// Accepts connections with mutual TLS until `stop` becomes true.
-pub(super) async fn tls(
+pub async fn tls(
     listener: TcpListener,
     tls: Arc<Tls>,
     limit: Limit,
@@ -77,11 +77,11 @@ pub(super) async fn tls(
     while let Some((stream, guard)) = tcp(&listener, &limit, &mut stop).await {
         let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_WITHIN, handshake(stream, guard, &tls)).await {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, guard, &tls)).await {
                 // The server is gone: so is the connection.
                 Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::info!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::info!("a TLS handshake took too long"),
+                Ok(Err(error)) => tracing::info!(%error, "TLS handshake failed"),
+                Err(_) => tracing::info!("TLS handshake timed out"),
             }
         });
     }
@@ -117,7 +117,7 @@ async fn tcp(
         }) {
             Ok((stream, from)) => match limit.admit(Origin::Address(from.ip())) {
                 Some(guard) => return Some((stream, guard)),
-                None => tracing::debug!(%from, "a connection too many was closed"),
+                None => tracing::debug!(%from, "connection limit reached: connection closed"),
             },
             Err(error) => wait_after(&error).await,
         }
@@ -125,6 +125,6 @@ async fn tcp(
 }
 
 async fn wait_after(error: &io::Error) {
-    tracing::warn!(%error, "a connection was not accepted");
-    tokio::time::sleep(BREATH).await;
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
 }

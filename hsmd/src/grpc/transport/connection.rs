@@ -13,26 +13,26 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::limit::ConnectionGuard;
-use super::share::Share;
 use crate::authz::Peer;
+use crate::grpc::budget::MemoryBudget;
 
-/// What a client sends first: until then it is nobody's caller and may be a slow loris.
+/// The length of the HTTP/2 preface, which a client sends first.
 const PREFACE: usize = 24;
 
-/// How long it may take to send that.
-const PREFACE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may take to send the preface.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An accepted connection.
-pub(super) struct Connection {
+pub struct Connection {
     stream: Stream,
-    arrived: Arrived,
-    /// Done when the connection must close: the preface did not come, authorities changed, or its time
-    /// is over.
+    info: ConnectionInfo,
+    /// Done when the connection must close: the preface did not come, the client authorities have
+    /// changed, or the connection has reached its age limit.
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
-    old: Closing,
+    expired: Closing,
     /// Why it is closed.
     closed: Option<&'static str>,
     received: usize,
@@ -41,15 +41,15 @@ pub(super) struct Connection {
 
 /// What every request on a connection brings along.
 #[derive(Clone, Debug)]
-pub(super) struct Arrived {
+pub struct ConnectionInfo {
     /// Who is at the other end.
-    pub(super) peer: Arc<Peer>,
-    /// The bytes that its calls take from.
-    pub(super) share: Share,
+    pub peer: Arc<Peer>,
+    /// What its calls reserve their bytes from.
+    pub budget: MemoryBudget,
 }
 
 /// The transports.
-pub(super) enum Stream {
+pub enum Stream {
     /// A Unix socket.
     Unix(UnixStream),
     /// TCP on loopback.
@@ -59,7 +59,7 @@ pub(super) enum Stream {
 }
 
 impl Connection {
-    pub(super) fn new(
+    pub fn new(
         stream: Stream,
         peer: Peer,
         guard: ConnectionGuard,
@@ -67,10 +67,10 @@ impl Connection {
     ) -> Self {
         Self {
             stream,
-            arrived: Arrived { peer: Arc::new(peer), share: guard.share().clone() },
-            preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_WITHIN))),
+            info: ConnectionInfo { peer: Arc::new(peer), budget: guard.budget().clone() },
+            preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_TIMEOUT))),
             revoked,
-            old: Box::pin(tokio::time::sleep(guard.lifetime())),
+            expired: Box::pin(tokio::time::sleep(guard.lifetime())),
             closed: None,
             received: 0,
             _guard: guard,
@@ -94,8 +94,8 @@ impl Connection {
             self.revoked = None;
             self.closed = Some("the client authorities have changed");
         }
-        if self.closed.is_none() && self.old.as_mut().poll(cx).is_ready() {
-            self.closed = Some("the connection has lived long enough");
+        if self.closed.is_none() && self.expired.as_mut().poll(cx).is_ready() {
+            self.closed = Some("the connection has reached its age limit");
         }
         match self.closed {
             None => Ok(()),
@@ -116,10 +116,10 @@ trait Transport: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 impl Connected for Connection {
-    type ConnectInfo = Arrived;
+    type ConnectInfo = ConnectionInfo;
 
-    fn connect_info(&self) -> Arrived {
-        self.arrived.clone()
+    fn connect_info(&self) -> ConnectionInfo {
+        self.info.clone()
     }
 }
 

@@ -1,14 +1,14 @@
 //! Traces: a span for each call, continuing the caller's where it sent a `traceparent` (W3C Trace
 //! Context).
 
+use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use tonic::metadata::{KeyRef, MetadataMap};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The span of a call; disabled, at the cost of one comparison, where traces go nowhere.
-pub(super) fn span(method: &'static str, request_id: &str, metadata: &MetadataMap) -> Span {
+pub fn span(method: &'static str, request_id: &str, headers: &HeaderMap) -> Span {
     let span = tracing::trace_span!(
         target: "hsmd::trace",
         "call",
@@ -20,7 +20,7 @@ pub(super) fn span(method: &'static str, request_id: &str, metadata: &MetadataMa
         rpc.grpc.status = tracing::field::Empty,
     );
     if !span.is_disabled() {
-        let parent = TraceContextPropagator::new().extract(&Headers(metadata));
+        let parent = TraceContextPropagator::new().extract(&Headers(headers));
         if let Err(error) = span.set_parent(parent) {
             tracing::debug!(%error, "the caller's trace can't be continued");
         }
@@ -28,7 +28,7 @@ pub(super) fn span(method: &'static str, request_id: &str, metadata: &MetadataMa
     span
 }
 
-struct Headers<'a>(&'a MetadataMap);
+struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
@@ -36,12 +36,6 @@ impl Extractor for Headers<'_> {
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0
-            .keys()
-            .filter_map(|key| match key {
-                KeyRef::Ascii(key) => Some(key.as_str()),
-                KeyRef::Binary(_) => None,
-            })
-            .collect()
+        self.0.keys().map(http::HeaderName::as_str).collect()
     }
 }

@@ -14,50 +14,61 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::call::Call;
-use super::convert;
-use super::door::Visit;
-use super::share::Account;
-use super::status::{bytes_in_flight, denied, not_serving, status};
-use crate::authz::Peer;
 use crate::daemon::state::{Phase, Shared};
+use crate::grpc::convert;
+use crate::grpc::layers::authorization;
+use crate::grpc::layers::context::CallContext;
+use crate::grpc::layers::memory::SharedReservation;
+use crate::grpc::status::{bytes_in_flight, not_serving, status};
 
 const MAX_PAGE: usize = 1000;
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a watcher may leave what it was sent.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a watcher may leave untaken what it was sent.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events on their way to one watcher; one that reads slowly is not fed faster.
 const WATCH_BUFFER: usize = 16;
 
 /// The service.
 #[derive(Debug)]
-pub(super) struct KeyLogService {
-    pub(super) shared: Arc<Shared>,
+pub struct KeyLogService {
+    pub shared: Arc<Shared>,
 }
 
 #[tonic::async_trait]
 impl KeyLog for KeyLogService {
     async fn get_head(
         &self,
-        request: Request<v1::GetHeadRequest>,
+        _request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "GetHead", &request)?;
-        let result = self.admit(&mut call).map(|log| {
-            Response::new(v1::GetHeadResponse { head: Some(convert::event(log.head())) })
-        });
-        call.end(result).await
+        let head = convert::event(self.log()?.head());
+        Ok(Response::new(v1::GetHeadResponse { head: Some(head) }))
     }
 
     async fn list_events(
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "ListEvents", &request)?;
-        let account = request.extensions().get::<Account>().cloned();
-        let result = self.list(&mut call, account, &request.into_inner()).map(Response::new);
-        call.end(result).await
+        let reservation = request.extensions().get::<SharedReservation>().cloned();
+        let v1::ListEventsRequest { from_sequence, page_size } = request.into_inner();
+        let log = self.log()?;
+        let rest = from(&log, from_sequence)?;
+        let size = match page_size as usize {
+            0 => MAX_PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let page = &rest[..size.min(rest.len())];
+        if let Some(reservation) = reservation {
+            let bytes = page.iter().map(|event| event.text().len()).sum();
+            reservation.lock().add(bytes).map_err(|error| bytes_in_flight(&error))?;
+        }
+        let events: Vec<_> = page.iter().map(|event| convert::event(event)).collect();
+        Ok(Response::new(v1::ListEventsResponse {
+            next_sequence: from_sequence + events.len() as u32,
+            head_sequence_number: log.head().event().sequence_number(),
+            events,
+        }))
     }
 
     type WatchEventsStream =
@@ -67,63 +78,26 @@ impl KeyLog for KeyLogService {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let mut call = Call::begin(&self.shared, "WatchEvents", &request)?;
-        let visit = request.extensions().get::<Arc<Visit>>().cloned();
-        let visit =
-            visit.ok_or_else(|| Status::internal("the call did not come through the door"))?;
+        let context = CallContext::of(&request)?;
         let next = request.into_inner().from_sequence;
-        let result = self.admit(&mut call).and_then(|log| {
-            from(&log, next)?;
-            let (sender, stream) = mpsc::channel(WATCH_BUFFER);
-            let watcher = Watcher { peer: Arc::clone(&call.peer), visit, next, sender };
-            tokio::spawn(watcher.run(Arc::clone(&self.shared)));
-            let stream: Self::WatchEventsStream = Box::pin(ReceiverStream::new(stream));
-            Ok(Response::new(stream))
-        });
-        call.end(result).await
+        from(&self.log()?, next)?;
+        let (sender, stream) = mpsc::channel(WATCH_BUFFER);
+        let watcher = Watcher { context, next, sender };
+        tokio::spawn(watcher.run(Arc::clone(&self.shared)));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
 
 impl KeyLogService {
-    fn list(
-        &self,
-        call: &mut Call<'_>,
-        account: Option<Account>,
-        request: &v1::ListEventsRequest,
-    ) -> Result<v1::ListEventsResponse, Status> {
-        let log = self.admit(call)?;
-        let v1::ListEventsRequest { from_sequence, page_size } = *request;
-        let rest = from(&log, from_sequence)?;
-        let size = match page_size as usize {
-            0 => MAX_PAGE,
-            size => size.min(MAX_PAGE),
-        };
-        let page = &rest[..size.min(rest.len())];
-        if let Some(account) = account {
-            let bytes = page.iter().map(|event| event.text().len()).sum();
-            account.lock().take(bytes).map_err(|error| bytes_in_flight(&error))?;
-        }
-        let events: Vec<_> = page.iter().map(|event| convert::event(event)).collect();
-        Ok(v1::ListEventsResponse {
-            next_sequence: from_sequence + events.len() as u32,
-            head_sequence_number: log.head().event().sequence_number(),
-            events,
-        })
-    }
-
-    /// The newest log, for a caller who may read it.
-    fn admit(&self, call: &mut Call<'_>) -> Result<VerifiedLog, Status> {
-        call.known()?;
-        let policy = self.shared.policy.load();
-        let _permit = call.judged(policy.read(&call.peer, call.now))?;
+    /// The newest log.
+    fn log(&self) -> Result<VerifiedLog, Status> {
         self.shared.snapshot().ok_or_else(|| not_serving(&self.shared.phase()))
     }
 }
 
-/// Somebody who follows the log.
+/// A caller who follows the log.
 struct Watcher {
-    peer: Arc<Peer>,
-    visit: Arc<Visit>,
+    context: Arc<CallContext>,
     /// The first number that was not sent yet.
     next: u32,
     sender: mpsc::Sender<Result<v1::WatchEventsResponse, Status>>,
@@ -138,31 +112,24 @@ impl Watcher {
         let mut changes = shared.log.subscribe();
         let mut phase = shared.watch_phase();
         loop {
-            // Rights are lost and certificates end while a watch is open.
-            if let Err(refusal) = self.judge(&shared) {
-                self.visit.refused(&refusal).await;
+            if let Err(refusal) = authorization::still_reads(&shared, &self.context) {
                 return self.end(refusal).await;
             }
             let Some(log) = changes.borrow_and_update().clone() else { return };
-            if self.tell(&log).await.is_err() {
+            if self.send_new(&log).await.is_err() {
                 return;
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
                 () = self.sender.closed() => return,
                 () = stopping(&mut phase) => return self.end(not_serving(&Phase::Stopping)).await,
             }
         }
     }
 
-    fn judge(&self, shared: &Shared) -> Result<(), Status> {
-        let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
-        shared.policy.load().read(&self.peer, now).map(drop).map_err(denied)
-    }
-
     /// Sends what the watcher has not seen, and a heartbeat.
-    async fn tell(&mut self, log: &VerifiedLog) -> Result<(), Gone> {
+    async fn send_new(&mut self, log: &VerifiedLog) -> Result<(), Gone> {
         for event in log.events().iter().skip(self.next as usize) {
             self.send(Message::Event(convert::event(event))).await?;
             self.next += 1;
@@ -178,14 +145,14 @@ impl Watcher {
     async fn send(&self, message: Message) -> Result<(), Gone> {
         let response = v1::WatchEventsResponse { message: Some(message) };
         // A watcher that takes nothing for so long is cut off; it can come back where it was.
-        match tokio::time::timeout(PATIENCE, self.sender.send(Ok(response))).await {
+        match tokio::time::timeout(SEND_TIMEOUT, self.sender.send(Ok(response))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
     }
 
     async fn end(self, status: Status) {
-        // A watcher who has left does not mind.
+        // An error means that the watcher has left.
         drop(self.sender.send(Err(status)).await);
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{TlsListenConfig, TlsVersion, read_private};
 use crate::keylog::chain;
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum TlsError {
 
 /// The current TLS configuration.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub struct Tls {
     files: TlsListenConfig,
     current: ArcSwap<ServerConfig>,
     expiry: ArcSwap<Timestamp>,
@@ -54,7 +54,7 @@ pub(super) struct Tls {
 type State = [Option<(SystemTime, u64)>; 3];
 
 impl Tls {
-    pub(super) fn load(files: &TlsListenConfig) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsListenConfig) -> Result<Self, TlsError> {
         let seen = state(files);
         let (config, expiry) = load(files)?;
         let authorities = read(&files.client_ca)?;
@@ -68,17 +68,17 @@ impl Tls {
     }
 
     /// The configuration for a new connection.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    pub fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 
     /// When our own certificate ends.
-    pub(super) fn expiry(&self) -> Timestamp {
+    pub fn expiry(&self) -> Timestamp {
         **self.expiry.load()
     }
 
     /// Done when the client authorities are others than now.
-    pub(super) fn authorities_changed(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn authorities_changed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut changes = self.authorities.subscribe();
         async move {
             if changes.changed().await.is_err() {
@@ -89,10 +89,10 @@ impl Tls {
 
     /// Reads the files again whenever one has changed, until dropped. Files that do not fit leave
     /// everything as it was.
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub async fn follow(self: Arc<Self>) {
         let mut seen = self.seen;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             let now = state(&self.files);
             if now == seen {
                 continue;

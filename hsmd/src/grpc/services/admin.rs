@@ -5,119 +5,104 @@ use std::sync::Arc;
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
-use tracing::Instrument;
 
-use super::call::Call;
-use super::convert;
-use super::status::{database_unavailable, not_rotated, not_serving};
 use crate::authz::AdminPermit;
 use crate::config::AdminAction;
 use crate::daemon::health;
 use crate::daemon::state::{Phase, Shared};
+use crate::grpc::convert;
+use crate::grpc::layers::context::CallContext;
+use crate::grpc::status::{database_unavailable, not_rotated, not_serving};
 use crate::keylog::{KeylogError, Reader};
 use crate::rotation;
 
 /// The service.
 #[derive(Debug)]
-pub(super) struct AdminService {
-    pub(super) shared: Arc<Shared>,
+pub struct AdminService {
+    pub shared: Arc<Shared>,
 }
 
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(
         &self,
-        request: Request<v1::StatusRequest>,
+        _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "Status", &request)?;
-        let result = self
-            .permit(&mut call, AdminAction::Status)
-            .map(|_permit| Response::new(self.describe()));
-        call.end(result).await
+        Ok(Response::new(self.describe()))
     }
 
     async fn rotate(
         &self,
         request: Request<v1::RotateRequest>,
     ) -> Result<Response<v1::RotateResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "Rotate", &request)?;
+        let call = AdminCall::of(&request)?;
         let v1::RotateRequest { expected_generation_id, reason } = request.into_inner();
-        let span = call.span.clone();
-        let outcome = self
-            .advance(&mut call, AdminAction::Rotate, &expected_generation_id, &reason)
-            .instrument(span)
-            .await
-            .map(|outcome| v1::RotateResponse {
-                sequence_number: outcome.event.event().sequence_number(),
-                event: Some(convert::event(&outcome.event)),
-                performed: outcome.performed,
-            });
-        call.end(outcome.map(Response::new)).await
+        let outcome = self.advance(call, &expected_generation_id, &reason).await?;
+        Ok(Response::new(v1::RotateResponse {
+            sequence_number: outcome.event.event().sequence_number(),
+            event: Some(convert::event(&outcome.event)),
+            performed: outcome.performed,
+        }))
     }
 
     async fn taint(
         &self,
         request: Request<v1::TaintRequest>,
     ) -> Result<Response<v1::TaintResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "Taint", &request)?;
+        let call = AdminCall::of(&request)?;
         let v1::TaintRequest { expected_generation_id, reason } = request.into_inner();
-        let span = call.span.clone();
-        let outcome = self
-            .advance(&mut call, AdminAction::Taint, &expected_generation_id, &reason)
-            .instrument(span)
-            .await
-            .map(|outcome| v1::TaintResponse {
-                sequence_number: outcome.event.event().sequence_number(),
-                event: Some(convert::event(&outcome.event)),
-                performed: outcome.performed,
-            });
-        call.end(outcome.map(Response::new)).await
+        let outcome = self.advance(call, &expected_generation_id, &reason).await?;
+        Ok(Response::new(v1::TaintResponse {
+            sequence_number: outcome.event.event().sequence_number(),
+            event: Some(convert::event(&outcome.event)),
+            performed: outcome.performed,
+        }))
     }
 
+    /// Reads records on a connection of its own: seldom asked for, and never in a rotation's way.
     async fn list_actions(
         &self,
         request: Request<v1::ListActionsRequest>,
     ) -> Result<Response<v1::ListActionsResponse>, Status> {
-        let mut call = Call::begin(&self.shared, "ListActions", &request)?;
-        let result = match self.permit(&mut call, AdminAction::Status) {
-            Ok(_permit) => self.actions(request.into_inner()).await.map(Response::new),
-            Err(status) => Err(status),
-        };
-        call.end(result).await
-    }
-}
-
-impl AdminService {
-    /// Reads records on a connection of its own: seldom asked for, and never in a rotation's way.
-    async fn actions(
-        &self,
-        request: v1::ListActionsRequest,
-    ) -> Result<v1::ListActionsResponse, Status> {
-        let v1::ListActionsRequest { from_number, page_size } = request;
+        let v1::ListActionsRequest { from_number, page_size } = request.into_inner();
         let from = (from_number > 0).then_some(from_number);
         let count = if page_size == 0 { 100 } else { page_size.min(1000) };
         let unavailable = |error: KeylogError| database_unavailable(&error);
         let mut reader =
             Reader::connect(&self.shared.database_config).await.map_err(unavailable)?;
         let rows = reader.read_actions(from, count).await.map_err(unavailable)?;
-        Ok(v1::ListActionsResponse { records: rows.into_iter().map(convert::action).collect() })
+        let records = rows.into_iter().map(convert::action).collect();
+        Ok(Response::new(v1::ListActionsResponse { records }))
     }
+}
 
+/// An admin request with the permit that the authorization layer gave.
+struct AdminCall {
+    context: Arc<CallContext>,
+    permit: Arc<AdminPermit>,
+}
+
+impl AdminCall {
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let permit = request.extensions().get::<Arc<AdminPermit>>().cloned();
+        let permit = permit.ok_or_else(|| Status::internal("the call has no permit"))?;
+        Ok(Self { context: CallContext::of(request)?, permit })
+    }
+}
+
+impl AdminService {
     /// Rotates or taints in a task of its own: a caller who leaves does not split it.
     async fn advance(
         &self,
-        call: &mut Call<'_>,
-        action: AdminAction,
+        AdminCall { context, permit }: AdminCall,
         expected: &str,
         reason: &str,
     ) -> Result<rotation::Outcome, Status> {
-        call.record_always();
-        let permit = self.permit(call, action)?;
         let request = rotation::Request {
-            taint: action == AdminAction::Taint,
+            taint: permit.action() == AdminAction::Taint,
             expected: convert::expected_generation(expected)?,
             reason: convert::reason(reason)?,
-            request_id: call.request_id.clone(),
+            request_id: context.request_id.to_string(),
         };
         let phase = self.shared.phase();
         if phase != Phase::Serving {
@@ -136,14 +121,8 @@ impl AdminService {
         let outcome = task
             .await
             .unwrap_or_else(|_| Err(Status::internal("internal error; see the daemon's log")))?;
-        call.signed_by(outcome.event.event().id());
+        context.note_generation(outcome.event.event().id());
         Ok(outcome)
-    }
-
-    fn permit(&self, call: &mut Call<'_>, action: AdminAction) -> Result<AdminPermit, Status> {
-        let permit = call.judged(self.shared.policy.load().admin(&call.peer, action))?;
-        call.by(permit.caller());
-        Ok(permit)
     }
 
     fn describe(&self) -> v1::StatusResponse {

@@ -1,0 +1,132 @@
+//! `hsmd.v1.Signer`: endorse and sign.
+
+use std::sync::Arc;
+
+use hsmd_chain::EndorsementPayload;
+use hsmd_proto::v1;
+use hsmd_proto::v1::signer_server::Signer;
+use tonic::{Code, Request, Response, Status};
+
+use crate::daemon::state::{Phase, Shared};
+use crate::grpc::convert;
+use crate::grpc::layers::authorization;
+use crate::grpc::layers::context::CallContext;
+use crate::grpc::status::{invalid, not_serving, not_signed, status};
+use crate::signer::{Document, SignError, Signed};
+
+/// The most documents in a batch.
+const MAX_BATCH: usize = 256;
+
+/// The service.
+#[derive(Debug)]
+pub struct SignerService {
+    pub shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl Signer for SignerService {
+    async fn endorse(
+        &self,
+        request: Request<v1::EndorseRequest>,
+    ) -> Result<Response<v1::EndorseResponse>, Status> {
+        let context = CallContext::of(&request)?;
+        let request = request.into_inner();
+        context.note_purpose(&request.purpose);
+        let ttl = convert::ttl(&request)?;
+        let public_key = convert::public_key(&request.public_key)?;
+        self.check_serving()?;
+        let permit = authorization::endorse(&self.shared, &context, &request.purpose, ttl)?;
+        let expiration = context
+            .at
+            .checked_add(ttl)
+            .ok_or_else(|| invalid("MALFORMED_TTL", "ttl ends after the year 9999"))?;
+        let payload = EndorsementPayload::new(request.purpose, public_key, expiration)
+            .map_err(|error| invalid("MALFORMED_PURPOSE", error.to_string()))?;
+        let document = Document::Endorsement(payload);
+        let signed = self.shared.signer.sign(&permit, document, context.deadline).await;
+        let signed = signed.map_err(|error| self.refusal(&error))?;
+        Ok(Response::new(v1::EndorseResponse {
+            endorsement: Some(encode(&context, signed)),
+            expiration: expiration.to_string(),
+        }))
+    }
+
+    async fn sign(
+        &self,
+        request: Request<v1::SignRequest>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let context = CallContext::of(&request)?;
+        let (payload, purpose) = convert::document(request.into_inner().payload)?;
+        context.note_purpose(&purpose);
+        self.check_serving()?;
+        let permit = authorization::sign(&self.shared, &context, [purpose.as_str()])
+            .map_err(|(_, status)| status)?;
+        let document = Document::Payload(payload);
+        let signed = self.shared.signer.sign(&permit, document, context.deadline).await;
+        let signed = signed.map_err(|error| self.refusal(&error))?;
+        Ok(Response::new(v1::SignResponse { signed: Some(encode(&context, signed)) }))
+    }
+
+    async fn sign_batch(
+        &self,
+        request: Request<v1::SignBatchRequest>,
+    ) -> Result<Response<v1::SignBatchResponse>, Status> {
+        let context = CallContext::of(&request)?;
+        let payloads = request.into_inner().payloads;
+        if payloads.is_empty() {
+            return Err(invalid("MALFORMED_PAYLOAD", "the batch is empty"));
+        }
+        if payloads.len() > MAX_BATCH {
+            let message =
+                format!("the batch has {} documents, {MAX_BATCH} are allowed", payloads.len());
+            let (code, reason) = (Code::ResourceExhausted, "BATCH_TOO_LARGE");
+            return Err(status(code, reason, message, Default::default()));
+        }
+        let mut documents = Vec::with_capacity(payloads.len());
+        let mut purposes = Vec::with_capacity(payloads.len());
+        for (position, bytes) in payloads.into_iter().enumerate() {
+            let (payload, purpose) =
+                convert::document(bytes).map_err(|status| at(position, status))?;
+            documents.push(Document::Payload(payload));
+            purposes.push(purpose);
+        }
+        context.note_purpose(&purposes[0]);
+        self.check_serving()?;
+        let purposes = purposes.iter().map(String::as_str);
+        let permit = authorization::sign(&self.shared, &context, purposes)
+            .map_err(|(position, status)| at(position, status))?;
+        let signed = self.shared.signer.sign_batch(&permit, documents, context.deadline).await;
+        let signed = signed.map_err(|error| self.refusal(&error))?;
+        let signed = signed.into_iter().map(|signed| encode(&context, signed)).collect();
+        Ok(Response::new(v1::SignBatchResponse { signed }))
+    }
+}
+
+impl SignerService {
+    fn check_serving(&self) -> Result<(), Status> {
+        match self.shared.phase() {
+            Phase::Serving => Ok(()),
+            phase => Err(not_serving(&phase)),
+        }
+    }
+
+    fn refusal(&self, error: &SignError) -> Status {
+        match error {
+            SignError::NotActive(_) => not_serving(&self.shared.phase()),
+            error => not_signed(error),
+        }
+    }
+}
+
+/// The message of a signature; from here on the release check decides whether the reply leaves.
+fn encode(context: &CallContext, signed: Signed) -> v1::SignedBody {
+    context.note_signed(signed.generation.sequence_number(), signed.generation.id());
+    convert::signed_body(signed)
+}
+
+/// The status of one item, for the batch.
+fn at(position: usize, status: Status) -> Status {
+    let message = format!("item {position}: {}", status.message());
+    let details = tonic::codegen::Bytes::copy_from_slice(status.details());
+    Status::with_details(status.code(), message, details)
+}

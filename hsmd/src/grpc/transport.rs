@@ -1,0 +1,12 @@
+//! The transport: binds, accepts, counts connections and speaks TLS. It knows nothing of calls.
+
+pub mod accept;
+mod connection;
+mod limit;
+mod socket;
+mod tls;
+
+pub use connection::ConnectionInfo;
+pub use limit::Limit;
+pub use socket::{BindError, Socket, bind_tcp};
+pub use tls::{Tls, TlsError, check as check_tls};

@@ -1,0 +1,103 @@
+//! Sockets: bound here or handed over by systemd.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::config::UnixListenConfig;
+
+/// Why a socket can't be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The system refuses.
+    #[error("cannot listen on {at}")]
+    Bind {
+        /// The socket's path or address.
+        at: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else is at the socket's path.
+    #[error("{0} exists and is not a socket: remove it or change the path")]
+    NotASocket(PathBuf),
+    /// A living process listens there.
+    #[error("a process is listening on {0} already")]
+    InUse(PathBuf),
+}
+
+/// Binds a TCP address.
+pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| BindError::Bind { at: address.to_string(), source })
+}
+
+/// A Unix socket, and its file if that is ours to remove.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    file: Option<SocketFile>,
+}
+
+impl Socket {
+    /// Takes what systemd handed over, or binds the path. A socket file that a dead process left is
+    /// replaced.
+    pub async fn bind(
+        config: &UnixListenConfig,
+        inherited: Option<std::os::unix::net::UnixListener>,
+    ) -> Result<Self, BindError> {
+        let path = &config.path;
+        let error = |source| BindError::Bind { at: path.display().to_string(), source };
+        if let Some(listener) = inherited {
+            listener.set_nonblocking(true).map_err(error)?;
+            return Ok(Self {
+                listener: UnixListener::from_std(listener).map_err(error)?,
+                file: None,
+            });
+        }
+        remove_stale(path).await?;
+        let listener = UnixListener::bind(path).map_err(error)?;
+        let file = SocketFile(path.clone());
+        std::fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(error)?;
+        Ok(Self { listener, file: Some(file) })
+    }
+
+    /// The listener, and what removes the socket file when it is dropped.
+    pub fn split(self) -> (UnixListener, Option<SocketFile>) {
+        (self.listener, self.file)
+    }
+}
+
+async fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let error = |source| BindError::Bind { at: path.display().to_string(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(error(cause)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(BindError::NotASocket(path.into()))
+        }
+        Ok(_) => match UnixStream::connect(path).await {
+            Ok(_) => Err(BindError::InUse(path.into())),
+            Err(_) => std::fs::remove_file(path).map_err(error),
+        },
+    }
+}
+
+/// Removes the socket file at the end.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove the socket file");
+        }
+    }
+}
