@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::daemon::core::{Core, CoreError, parse_rows};
-use crate::daemon::start::{StartError, read_journal, start, wait_out_grace};
+use crate::daemon::start::{StartError, connect_writer, read_journal, start, wait_out_grace};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::keylog::{KeylogError, Writer, chain};
 
@@ -167,7 +167,7 @@ enum Reconnect {
 /// anything else. False when another daemon has the lock.
 async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> {
     let failed = |error: CoreError| Reconnect::Failed(error);
-    let mut writer = Writer::connect(&config.database).await.map_err(|e| failed(e.into()))?;
+    let mut writer = connect_writer(config).await.map_err(|e| failed(e.into()))?;
     if let Some(lost) = &core.lost {
         writer.terminate(lost).await.map_err(|e| failed(e.into()))?;
     }
@@ -204,6 +204,8 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     }
     core.signer.release_check().renew_lease(proved);
     if found > 0 {
+        // That the row is there does not say that the replicas have it.
+        writer.confirm().await.map_err(|e| failed(e.into()))?;
         core.committed(log).map_err(failed)?;
     }
     core.writer = Some(writer);

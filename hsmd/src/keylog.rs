@@ -4,17 +4,24 @@
 //! [`Reader`] only looks. Both return texts and signatures as they stand in the table: whoever reads
 //! them verifies them. See `migrations/` for what the database itself refuses.
 
+mod append;
+mod claims;
 mod connect;
+mod lock;
 mod migrate;
 mod reader;
 mod record;
+mod url;
 mod writer;
 
+pub use append::AppendError;
+pub use claims::Claim;
 pub use connect::Owner;
 pub use migrate::migrate;
 pub use reader::{ActionRow, Reader, Row};
 pub use record::{AdminAction, AdminRecord};
-pub use writer::{AppendError, Backend, Writer};
+pub use url::UrlError;
+pub use writer::{Backend, Writer};
 
 /// What can go wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +42,7 @@ pub enum KeylogError {
         path: std::path::PathBuf,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: UrlError,
     },
     /// The configuration names no owner.
     #[error("database.owner_url_file is not configured: `hsmd migrate` needs it")]
@@ -61,6 +68,42 @@ pub enum KeylogError {
     /// The tables are not there.
     #[error("the schema {0} has no key log: run `hsmd migrate`")]
     NotMigrated(String),
+    /// The schema lacks a migration.
+    #[error("the schema {0} is of an older hsmd: run `hsmd migrate`")]
+    SchemaOld(String),
+    /// The schema has a migration that this hsmd does not know.
+    #[error(
+        "the schema {0} is of a newer hsmd (migration {1}): run that hsmd, this one does not touch it"
+    )]
+    SchemaNewer(String, i64),
+    /// The schema was made by other statements than this hsmd's.
+    #[error(
+        "migration {1} of the schema {0} is not the one of this hsmd (another checksum): another \
+         build has made it, and nothing is done with it"
+    )]
+    SchemaChanged(String, i64),
+    /// The role may not read the tables.
+    #[error(
+        "missing GRANT: the role of database.writer_url_file may not read the schema {0}; run \
+         `hsmd migrate`, which grants it what it needs"
+    )]
+    MissingGrant(String),
+    /// The server is a hot standby, or takes no writes.
+    #[error(
+        "the database server is read-only or a hot standby: it can't give the writer lock; connect to \
+         the primary"
+    )]
+    ReadOnlyServer,
+    /// A role that is not the writer's holds the lock.
+    #[error(
+        "the role {0} holds the writer lock, which is not another hsmd: end its session, and revoke \
+         CONNECT on the database from it"
+    )]
+    LockedByRole(String),
+    /// A COMMIT of ours waits for the synchronous replicas. It is not ended: that would make it succeed
+    /// without them.
+    #[error("a COMMIT of ours still waits for the synchronous replicas")]
+    AwaitingReplication,
     /// The statements of one connection arrive at different backends.
     #[error(
         "the database is behind a transaction pooler: the lock needs a connection of its own, \
@@ -84,13 +127,20 @@ impl KeylogError {
                 sqlx::Error::Database(error) => {
                     // Connection trouble, shutdown and start, too many clients, resources; and a
                     // read-only transaction, as on a demoted primary: another connection may write.
+                    // A protocol violation is a pooler that refuses what we ask for.
                     error.code().is_some_and(|code| {
-                        ["08", "53", "57", "25006"].iter().any(|class| code.starts_with(class))
+                        code != "08P01"
+                            && ["08", "53", "57", "25006"]
+                                .iter()
+                                .any(|class| code.starts_with(class))
                     })
                 }
-                sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
+                // What rustls refuses, a wrong CA above all, stays refused.
+                sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+                sqlx::Error::Protocol(_) => true,
                 _ => false,
             },
+            Self::ReadOnlyServer | Self::LockedByRole(_) | Self::AwaitingReplication => true,
             Self::Timeout(..) | Self::LockLost => true,
             _ => false,
         }

@@ -16,7 +16,7 @@ use crate::daemon::core::{CoreError, verify_rows};
 use crate::daemon::start::read_journal;
 use crate::grpc;
 use crate::journal::Journal;
-use crate::keylog::{Reader, chain};
+use crate::keylog::{KeylogError, Reader, chain};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
 use crate::signer::Signer;
@@ -164,6 +164,7 @@ async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Rows 
         ),
         Err(error) => report.bad("privileges", &chain(&error)),
     }
+    check_access(&mut reader, config, report).await;
     match verify_rows(&rows, config.identity.as_ref(), clock, config.clock_skew) {
         Ok(Some(log)) => {
             report.good(
@@ -180,6 +181,28 @@ async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Rows 
             report.bad("key log", &chain(&error));
             Rows::Broken(error)
         }
+    }
+}
+
+/// Whether something stands between us and the database that must not, and who else may connect.
+async fn check_access(reader: &mut Reader, config: &Config, report: &mut Report) {
+    match reader.is_pooled(&config.database).await {
+        Ok(false) => {}
+        Ok(true) => report.bad("database", &chain(&KeylogError::TransactionPooler)),
+        Err(error) => report.bad("database", &chain(&error)),
+    }
+    match reader.others_who_may_connect().await {
+        Ok(others) if others.is_empty() => {}
+        Ok(others) => report.bad(
+            "access",
+            &format!(
+                "other roles may connect to the database, and could take the writer lock: {}; \
+                 `hsmd migrate` revokes CONNECT from PUBLIC where the owner of the schema owns the \
+                 database",
+                others.join(", ")
+            ),
+        ),
+        Err(error) => report.bad("access", &chain(&error)),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `hsmd import`: what a copy of the log has and ours lacks. Only ever appends.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hsmd_chain::{Anchor, Digest, KeyLog, SignedEvent};
 
@@ -18,6 +20,8 @@ use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::say;
 use crate::startup::{Known, Verdict, decide};
 use crate::token::Modules;
+
+const SHOW_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Verifies a copy against the expected identity, our log, the journal and the token, then appends.
 ///
@@ -77,7 +81,15 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
         request_id: String::new(),
         file_digest: Some(Digest::of(&bytes)),
     };
-    writer.append(&new, &record).await?;
+    let mut shown = Instant::now();
+    let progress = |done| {
+        if std::io::stderr().is_terminal() && shown.elapsed() >= SHOW_PROGRESS_EVERY {
+            say(&format!("hsmd: {done} of {} events", new.len()));
+            shown = Instant::now();
+        }
+    };
+    writer.append_with(&new, &record, progress).await?;
+    writer.confirm().await?;
     if journal.entries().event.is_none() {
         let event = Some(JournaledEvent::new(copy.head(), None));
         journal.replace(Entries { event, ..journal.entries().clone() })?;

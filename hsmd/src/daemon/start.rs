@@ -19,6 +19,9 @@ use crate::token::{Class, Inventory, TokenError};
 /// How long to wait before the next attempt to reach what was down.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
+/// How long the session of a standby pair may be idle; it proves its lock far more often.
+const IDLE_AT_MOST: Duration = Duration::from_secs(6);
+
 /// How long a daemon that does not stand by waits for the lock of one that has just died.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -86,6 +89,7 @@ pub async fn start(
         tracing::warn!(number, "appending the journal's event, which the log lacks");
         let record = record(journal.entries(), &event, &shared.clock);
         writer.append(&[*event], &record).await.map_err(CoreError::from)?;
+        writer.confirm().await?;
         crate::crash_point!("start::appended");
     }
 
@@ -187,9 +191,19 @@ pub(crate) async fn wait_out_grace(
     }
 }
 
+/// A connection of the writer. In a standby pair its session ends soon when it is idle: the server behind
+/// a proxy may not see that we are gone, and the lock must not wait for the proxy.
+pub(crate) async fn connect_writer(config: &Config) -> Result<Writer, KeylogError> {
+    let mut writer = Writer::connect(&config.database).await?;
+    if config.standby {
+        writer.end_when_idle(IDLE_AT_MOST.max(config.lock_grace * 2)).await?;
+    }
+    Ok(writer)
+}
+
 async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
     loop {
-        match Writer::connect(&config.database).await {
+        match connect_writer(config).await {
             Ok(writer) => return Ok(writer),
             Err(error) if error.is_transient() => {
                 let problem = chain(&error);

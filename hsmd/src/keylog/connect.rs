@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::KeylogError;
+use super::url::{self, Target};
 use crate::config::{DatabaseConfig, read_secret};
 
 /// How long one statement may take before the connection counts as lost.
@@ -29,53 +29,75 @@ impl Owner {
     /// The URL files or the server.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
         let file = config.owner_url_file.as_deref().ok_or(KeylogError::NoOwner)?;
-        let writer_role = options(&config.writer_url_file, config)?.get_username().to_owned();
-        let connection = connect(options(file, config)?).await?;
+        let writer = target(&config.writer_url_file)?;
+        let writer_role = writer.hosts[0].get_username().to_owned();
+        let connection = connect(file, config).await?;
         Ok(Self { connection, schema: config.schema.clone(), writer_role })
     }
 }
 
-/// Options for a URL file: the schema first in the search path, and a server that notices within
-/// seconds when we are gone, so that it frees our lock.
-pub(super) fn options(
-    file: &Path,
-    config: &DatabaseConfig,
-) -> Result<PgConnectOptions, KeylogError> {
+fn target(file: &Path) -> Result<Target, KeylogError> {
     let url =
         read_secret(file).map_err(|source| KeylogError::UrlFile { path: file.into(), source })?;
-    let options =
-        parse_url(&url).map_err(|source| KeylogError::Url { path: file.into(), source })?;
-    Ok(options
-        .application_name("hsmd")
-        .options([
-            ("search_path", config.schema.as_str()),
-            ("tcp_user_timeout", "5000"),
-            ("tcp_keepalives_idle", "5"),
-            ("tcp_keepalives_interval", "2"),
-            ("tcp_keepalives_count", "2"),
-            ("idle_in_transaction_session_timeout", "30000"),
-        ])
-        .disable_statement_logging())
+    url::parse(&url).map_err(|source| KeylogError::Url { path: file.into(), source })
 }
 
-/// libpq allows a user before an empty host (`postgresql://user@/db?host=/run/postgresql`), the URL
-/// standard does not: the user moves to the parameters.
-fn parse_url(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return PgConnectOptions::from_str(url);
-    };
-    match rest.split_once("@/") {
-        Some((user, rest)) if !user.contains(['/', ':', '?']) => {
-            let separator = if rest.contains('?') { '&' } else { '?' };
-            PgConnectOptions::from_str(&format!("{scheme}:///{rest}{separator}user={user}"))
+/// Connects to the first host of a URL file that answers, and is writable where that is asked for.
+pub(super) async fn connect(
+    file: &Path,
+    config: &DatabaseConfig,
+) -> Result<PgConnection, KeylogError> {
+    let Target { hosts, writable } = target(file)?;
+    let mut failed = None;
+    for options in hosts {
+        let options = options.application_name("hsmd").disable_statement_logging();
+        let connected = timed("connecting", async {
+            PgConnection::connect_with(&options).await.map_err(KeylogError::Connect)
+        })
+        .await;
+        let checked = match connected {
+            Ok(mut connection) => {
+                configure(&mut connection, config, writable).await.map(|()| connection)
+            }
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(connection) => return Ok(connection),
+            // A host that can't be used for good is worth more words than one that is away.
+            Err(error) if failed.as_ref().is_none_or(KeylogError::is_transient) => {
+                failed = Some(error);
+            }
+            Err(_) => {}
         }
-        _ => PgConnectOptions::from_str(url),
     }
+    Err(failed.unwrap_or(KeylogError::ReadOnlyServer))
 }
 
-pub(super) async fn connect(options: PgConnectOptions) -> Result<PgConnection, KeylogError> {
-    timed("connecting", async {
-        PgConnection::connect_with(&options).await.map_err(KeylogError::Connect)
+/// The schema first in the search path, and a server that notices within seconds when we are gone, so
+/// that it frees our lock. Set after connecting: poolers refuse startup parameters.
+async fn configure(
+    connection: &mut PgConnection,
+    config: &DatabaseConfig,
+    writable: bool,
+) -> Result<(), KeylogError> {
+    timed("configuring the connection", async {
+        let row = sqlx::query(
+            "SELECT set_config('search_path', $1, false), \
+               set_config('tcp_user_timeout', '5000', false), \
+               set_config('tcp_keepalives_idle', '5', false), \
+               set_config('tcp_keepalives_interval', '2', false), \
+               set_config('tcp_keepalives_count', '2', false), \
+               set_config('idle_in_transaction_session_timeout', '30000', false), \
+               pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only",
+        )
+        .bind(&config.schema)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(KeylogError::statement("configuring the connection"))?;
+        let read_only: bool = row
+            .try_get("read_only")
+            .map_err(KeylogError::statement("configuring the connection"))?;
+        if read_only && writable { Err(KeylogError::ReadOnlyServer) } else { Ok(()) }
     })
     .await
 }
@@ -88,25 +110,5 @@ pub(super) async fn timed<T>(
     match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
         Ok(result) => result,
         Err(_) => Err(KeylogError::Timeout(STATEMENT_TIMEOUT, doing)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libpq_urls_are_understood() {
-        for url in [
-            "postgresql://hsmd@/keys?host=/run/postgresql",
-            "postgresql:///keys?host=/run/postgresql&user=hsmd",
-        ] {
-            let options = parse_url(url).unwrap();
-            assert_eq!(options.get_username(), "hsmd", "{url}");
-            assert_eq!(options.get_database(), Some("keys"), "{url}");
-            assert_eq!(options.get_socket().unwrap().to_str(), Some("/run/postgresql"), "{url}");
-        }
-        let options = parse_url("postgresql://hsmd:secret@db.example:5433/keys").unwrap();
-        assert_eq!((options.get_host(), options.get_port()), ("db.example", 5433));
     }
 }

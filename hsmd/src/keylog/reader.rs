@@ -4,7 +4,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::KeylogError;
-use super::connect::{connect, options, timed};
+use super::connect::{connect, timed};
+use super::migrate::{check_schema, unreadable};
 use crate::config::DatabaseConfig;
 
 /// An event as it stands in the table: unverified.
@@ -37,6 +38,8 @@ pub struct ActionRow {
     pub file_digest: Option<String>,
 }
 
+const LOOKING_FOR_A_POOLER: &str = "looking for a transaction pooler";
+
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
@@ -50,8 +53,60 @@ impl Reader {
     /// # Errors
     /// The URL file or the server.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
-        let connection = connect(options(&config.writer_url_file, config)?).await?;
+        let mut connection = connect(&config.writer_url_file, config).await?;
+        check_schema(&mut connection, &config.schema).await?;
         Ok(Self { connection, schema: config.schema.clone() })
+    }
+
+    /// Whether the statements of one connection arrive at different server processes. Two connections
+    /// at once show it: while the second keeps a transaction open on the server process that the first
+    /// has just used, the first meets another one.
+    ///
+    /// # Errors
+    /// The URL file or the server.
+    pub async fn is_pooled(&mut self, config: &DatabaseConfig) -> Result<bool, KeylogError> {
+        let mut other = connect(&config.writer_url_file, config).await?;
+        let first = process(&mut self.connection, "SELECT pg_backend_pid()").await?;
+        timed(LOOKING_FOR_A_POOLER, async {
+            sqlx::query("BEGIN")
+                .execute(&mut other)
+                .await
+                .map_err(KeylogError::statement(LOOKING_FOR_A_POOLER))
+        })
+        .await?;
+        process(&mut other, "SELECT pg_backend_pid()").await?;
+        Ok(process(&mut self.connection, "SELECT pg_backend_pid()").await? != first)
+    }
+
+    /// The roles that may connect to the database beside the writer's, the owners and superusers: each
+    /// could take the writer lock.
+    ///
+    /// # Errors
+    /// The server.
+    pub async fn others_who_may_connect(&mut self) -> Result<Vec<String>, KeylogError> {
+        timed("reading who may connect", async {
+            sqlx::query_scalar(
+                "SELECT CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE rolname END FROM \
+                   (SELECT 0::oid AS oid, 'public' AS rolname, false AS rolsuper \
+                    UNION ALL SELECT oid, rolname, rolsuper FROM pg_roles WHERE rolcanlogin) r, \
+                   pg_database d \
+                 WHERE d.datname = current_database() AND NOT rolsuper \
+                   AND rolname <> current_user AND r.oid <> d.datdba \
+                   AND NOT EXISTS (SELECT FROM pg_namespace n \
+                     WHERE n.nspname = $1 AND n.nspowner = r.oid) \
+                   AND (CASE WHEN r.oid = 0 \
+                     THEN EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, \
+                       acldefault('d', d.datdba))) a WHERE a.grantee = 0 \
+                       AND a.privilege_type = 'CONNECT') \
+                     ELSE has_database_privilege(r.oid, d.oid, 'CONNECT') END) \
+                 ORDER BY r.oid LIMIT 5",
+            )
+            .bind(&self.schema)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("reading who may connect"))
+        })
+        .await
     }
 
     /// The events from a sequence number on, in order.
@@ -97,7 +152,7 @@ impl Reader {
     pub async fn excess_privileges(&mut self) -> Result<Vec<String>, KeylogError> {
         timed("reading privileges", async {
             sqlx::query_scalar(
-                "SELECT t || ': ' || p FROM unnest(ARRAY['event', 'admin_action']) t, \
+                "SELECT t || ': ' || p FROM unnest(ARRAY['event', 'admin_action', 'token_claim']) t, \
                  unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) p \
                  WHERE has_table_privilege(t, p)",
             )
@@ -121,17 +176,22 @@ pub(super) async fn read(
              WHERE sequence_number >= $1 ORDER BY sequence_number",
         )
         .bind(from)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await;
         match rows {
             Ok(rows) => rows.iter().map(row).collect(),
-            Err(sqlx::Error::Database(error))
-                if matches!(error.code().as_deref(), Some("42P01" | "3F000" | "42501")) =>
-            {
-                Err(KeylogError::NotMigrated(schema.to_owned()))
-            }
-            Err(source) => Err(KeylogError::Statement { doing: "reading the key log", source }),
+            Err(source) => Err(unreadable(connection, schema, source).await),
         }
+    })
+    .await
+}
+
+async fn process(connection: &mut PgConnection, query: &'static str) -> Result<i32, KeylogError> {
+    timed(LOOKING_FOR_A_POOLER, async {
+        sqlx::query_scalar(query)
+            .fetch_one(connection)
+            .await
+            .map_err(KeylogError::statement(LOOKING_FOR_A_POOLER))
     })
     .await
 }

@@ -15,6 +15,8 @@ pub enum AdminAction {
     Taint,
     /// Imported a copy of the log.
     Import,
+    /// Nobody asked: the daemon appended again what the database had lost.
+    Recovered,
 }
 
 impl AdminAction {
@@ -25,6 +27,7 @@ impl AdminAction {
             Self::Rotate => "rotate",
             Self::Taint => "taint",
             Self::Import => "import",
+            Self::Recovered => "recovered",
         }
     }
 }

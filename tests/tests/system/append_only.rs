@@ -33,10 +33,10 @@ async fn the_table_takes_nothing_but_the_next_event() {
     for (text, constraint) in [
         (text(&theirs[0]), "event_one_per_number"),
         (event.replace(":0,", ":1,"), "event_first"),
-        (event.replace(":0,", ": 0,"), "null value"),
-        (event.replace(":0,", ":0,\"sequenceNumber\":1,"), "null value"),
-        (event.replace(":0,", ":00,"), "null value"),
-        (format!("{event}\n"), "null value"),
+        (event.replace(":0,", ": 0,"), "event_canonical"),
+        (event.replace(":0,", ":0,\"sequenceNumber\":1,"), "event_canonical"),
+        (event.replace(":0,", ":00,"), "event_canonical"),
+        (format!("{event}\n"), "event_canonical"),
     ] {
         let signature = ours[0].signature();
         let sql = format!("INSERT INTO event VALUES ('{text}', '{signature}')");

@@ -18,6 +18,7 @@ mod outages;
 mod pin;
 mod refusals;
 mod retries;
+mod schema;
 mod standby;
 mod startup_table;
 mod transfer;

@@ -119,7 +119,12 @@ impl Core {
     ) -> Result<(), CoreError> {
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
         let asked = Instant::now();
-        match writer.append(std::slice::from_ref(event), record).await {
+        let mut appended = writer.append(std::slice::from_ref(event), record).await;
+        if appended.is_ok() {
+            // A COMMIT whose wait for the replicas was cancelled succeeds, too.
+            appended = writer.confirm().await.map_err(AppendError::Unknown);
+        }
+        match appended {
             Ok(()) => {
                 self.signer.release_check().renew_lease(asked);
                 Ok(())

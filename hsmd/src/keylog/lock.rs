@@ -1,0 +1,120 @@
+//! The writer lock: an advisory lock of the schema, taken and proved on the writer's connection.
+
+use sqlx::Row as _;
+
+use super::KeylogError;
+use super::connect::timed;
+use super::writer::{Backend, DECODING, Writer};
+
+impl Writer {
+    /// Takes the writer lock if nobody has it; false when another session of the writer's role does.
+    ///
+    /// # Errors
+    /// The server, one that is read-only or a hot standby (advisory locks work there, and exclude
+    /// nobody), a role that is not the writer's, or a transaction pooler in between.
+    pub async fn try_lock(&mut self) -> Result<bool, KeylogError> {
+        let schema = self.schema.clone();
+        let locked = timed("taking the writer lock", async {
+            // NULL on a server where the lock is worth nothing.
+            sqlx::query_scalar::<_, Option<bool>>(
+                "SELECT CASE WHEN NOT (pg_is_in_recovery() \
+                   OR current_setting('transaction_read_only')::bool) \
+                   THEN pg_try_advisory_lock(hashtextextended('hsmd:' || $1, 0)) END",
+            )
+            .bind(schema)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("taking the writer lock"))
+        })
+        .await?
+        .ok_or(KeylogError::ReadOnlyServer)?;
+        if !locked {
+            return match self.foreign_holder().await? {
+                Some(role) => Err(KeylogError::LockedByRole(role)),
+                None => Ok(false),
+            };
+        }
+        match self.prove_lock().await {
+            Ok(()) => Ok(true),
+            Err(KeylogError::LockLost) => Err(KeylogError::TransactionPooler),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The role that holds the lock, if it is not the writer's.
+    async fn foreign_holder(&mut self) -> Result<Option<String>, KeylogError> {
+        timed("looking who holds the writer lock", async {
+            sqlx::query_scalar(
+                "WITH k AS (SELECT hashtextextended('hsmd:' || $1, 0) AS v) \
+                 SELECT usename::text FROM pg_locks JOIN pg_stat_activity USING (pid), k \
+                 WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                   AND classid::bigint = ((v >> 32) & 4294967295) \
+                   AND objid::bigint = (v & 4294967295) AND usename <> current_user \
+                   AND pg_locks.database = (SELECT oid FROM pg_database \
+                     WHERE datname = current_database())",
+            )
+            .bind(&self.schema)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("looking who holds the writer lock"))
+        })
+        .await
+    }
+
+    /// Proves that this connection still holds the lock, on a server that takes writes.
+    ///
+    /// # Errors
+    /// The server, or the lock is not ours.
+    pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
+        let schema = self.schema.clone();
+        let (held, pid) = timed("proving the writer lock", async {
+            // A lock on a bigint shows in pg_locks as its two halves, with objsubid 1.
+            let row = sqlx::query(
+                "WITH k AS (SELECT hashtextextended('hsmd:' || $1, 0) AS v) \
+                 SELECT EXISTS (SELECT FROM pg_locks, k WHERE locktype = 'advisory' AND granted \
+                   AND pid = pg_backend_pid() AND objsubid = 1 \
+                   AND classid::bigint = ((v >> 32) & 4294967295) \
+                   AND objid::bigint = (v & 4294967295)) AS held, pg_backend_pid() AS pid, \
+                   pg_is_in_recovery() OR current_setting('transaction_read_only')::bool \
+                     AS read_only",
+            )
+            .bind(schema)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("proving the writer lock"))?;
+            let held: bool = row.try_get("held").map_err(KeylogError::statement(DECODING))?;
+            let pid: i32 = row.try_get("pid").map_err(KeylogError::statement(DECODING))?;
+            let read_only: bool =
+                row.try_get("read_only").map_err(KeylogError::statement(DECODING))?;
+            if read_only { Err(KeylogError::ReadOnlyServer) } else { Ok((held, pid)) }
+        })
+        .await?;
+        if pid != self.backend.pid {
+            return Err(KeylogError::TransactionPooler);
+        }
+        if held { Ok(()) } else { Err(KeylogError::LockLost) }
+    }
+
+    /// Ends the server process of a connection that we lost, so that its transaction is over and its
+    /// lock free: the rows say then what became of it. Nothing happens when it is gone already.
+    ///
+    /// # Errors
+    /// The server; or the process waits for synchronous replicas, and is left alone: ended, its COMMIT
+    /// would succeed without them.
+    pub async fn terminate(&mut self, lost: &Backend) -> Result<(), KeylogError> {
+        let waits = timed("ending a lost connection", async {
+            sqlx::query_scalar::<_, bool>(
+                "SELECT CASE WHEN wait_event = 'SyncRep' THEN true \
+                   ELSE pg_terminate_backend(pid) AND false END FROM pg_stat_activity \
+                 WHERE pid = $1 AND backend_start::text = $2",
+            )
+            .bind(lost.pid)
+            .bind(&lost.started)
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("ending a lost connection"))
+        })
+        .await?;
+        if waits == Some(true) { Err(KeylogError::AwaitingReplication) } else { Ok(()) }
+    }
+}
