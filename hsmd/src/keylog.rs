@@ -5,7 +5,6 @@
 //! them verifies them. See `migrations/` for what the database itself refuses.
 
 mod append;
-mod claims;
 mod connect;
 mod lock;
 mod migrate;
@@ -15,12 +14,11 @@ mod url;
 mod writer;
 
 pub use append::AppendError;
-pub use claims::Claim;
 pub use connect::Owner;
 pub use migrate::migrate;
 pub use reader::{ActionRow, Reader, Row};
 pub use record::{AdminAction, AdminRecord};
-pub use url::UrlError;
+use url::UrlError;
 pub use writer::{Backend, Writer};
 
 /// What can go wrong with the database.

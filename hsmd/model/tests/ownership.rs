@@ -35,6 +35,9 @@ const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, .
 /// Both claim at once, again and again.
 const RACE: Bounds = Bounds { wishes: 0, claims: 4, take_overs: 2, ..FAILOVER };
 
+/// A process dies in the middle of a claim and is started again.
+const CRASHED_CLAIM: Bounds = Bounds { crashes: 1, wishes: 0, claims: 3, ..FAILOVER };
+
 fn holds(name: &str, bounds: Bounds) {
     let report = check_ownership(bounds, None);
     eprintln!("{name}: {} states, depth {}, {:?}", report.states, report.depth, report.time);
@@ -56,6 +59,7 @@ fn take_over_by_a_person() {
 fn claims_at_once() {
     let long = std::env::var_os("HSMD_LONG").is_some();
     holds("race", RACE);
+    holds("crashed claim", CRASHED_CLAIM);
     if long {
         holds("race with a crash", Bounds { crashes: 1, claims: 3, take_overs: 1, ..RACE });
         holds("failover with a crash", Bounds { crashes: 1, ..FAILOVER });
@@ -77,7 +81,7 @@ fn every_mistake_is_found() {
             }
             Flaw::EqualEpochsStay => RACE,
             Flaw::UnfencedReplies => TAKE_OVER,
-            Flaw::ResumeWithoutLook => Bounds { crashes: 1, wishes: 0, ..FAILOVER },
+            Flaw::KeptBeforeTaken | Flaw::ResumeWithoutLook => CRASHED_CLAIM,
             _ => FAILOVER,
         };
         let report =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsmd_proto::v1::ServingState;
-use hsmd_tests::{Database, Hsmd, Pooler, Proxy, SmallDisk, Toll, until};
+use hsmd_tests::{Database, Hsmd, Pooler, Proxy, SmallDisk, Toll};
 
 use crate::seen::{SOON, is_ready};
 use crate::{Fault, Seen, fault};

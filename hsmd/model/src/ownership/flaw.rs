@@ -31,13 +31,15 @@ pub enum Flaw {
     PublishRowsAtStart,
     /// Of several pending events only the newest is kept.
     OnlyTheNewestPending,
+    /// The folder keeps the epoch of a claim before its waits are over.
+    KeptBeforeTaken,
     /// A start on its own folder goes on without looking at other records.
     ResumeWithoutLook,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoWaitForJobs,
         Self::NoSecondChange,
         Self::NoReinitialise,
@@ -51,6 +53,7 @@ impl Flaw {
         Self::DestroyBeforeMake,
         Self::PublishRowsAtStart,
         Self::OnlyTheNewestPending,
+        Self::KeptBeforeTaken,
         Self::ResumeWithoutLook,
     ];
 
@@ -61,6 +64,7 @@ impl Flaw {
             | Self::NoLeaseWait
             | Self::EqualEpochsStay
             | Self::GoOnBesideAHigherEpoch
+            | Self::KeptBeforeTaken
             | Self::ResumeWithoutLook => ONE_OWNER,
             Self::NoWaitForJobs
             | Self::NoReinitialise

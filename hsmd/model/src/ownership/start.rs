@@ -104,7 +104,9 @@ impl Ownership {
             );
             events.sort_unstable();
         }
-        state.folders[me].epoch = epoch;
+        if self.has(Flaw::KeptBeforeTaken) {
+            state.folders[me].epoch = epoch;
+        }
         state.daemons[me].epoch = epoch;
         let record = Record { epoch, released: false, events };
         state.change(me, |token| token.records[me] = Some(record.clone()));
@@ -148,6 +150,8 @@ impl Ownership {
             return go(state, me, At::ChangeLook);
         }
         state.daemons[me].lease = true;
+        // Not before: a claim that was cut off has waited for nobody's lease.
+        state.folders[me].epoch = state.daemons[me].epoch;
         go(state, me, At::Merge)
     }
 
