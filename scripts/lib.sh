@@ -47,8 +47,8 @@ venv() {
     local wanted=$ROOT/tests/interop/requirements.txt
     ! cmp -s "$wanted" "$VENV/requirements.txt" || return 0
     say "making the Python environment in $VENV"
-    rm -rf "$VENV"
-    python3 -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
-    cp "$wanted" "$VENV/requirements.txt"
+    rm -rf "$VENV" &&
+        python3 -m venv "$VENV" &&
+        "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$wanted" &&
+        cp "$wanted" "$VENV/requirements.txt"
 }

@@ -1,24 +1,22 @@
 //! The cases of a table, a few at a time.
 
-use std::rc::Rc;
-
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
-/// Each case has processes of its own: so many wait for each other without starving the machine.
-const AT_A_TIME: usize = 4;
+/// Each case has processes of its own: so many, of all tables together, wait side by side without starving
+/// the machine.
+static PLACES: Semaphore = Semaphore::const_new(4);
 
 /// Runs a test for each case of a table; the first that fails fails the test.
 pub async fn for_each_case<C, F>(cases: impl IntoIterator<Item = C>, test: impl Fn(C) -> F)
 where
     F: Future<Output = ()> + 'static,
 {
-    let places = Rc::new(Semaphore::new(AT_A_TIME));
     let (local, mut running) = (LocalSet::new(), JoinSet::new());
     for case in cases {
-        let (places, case) = (Rc::clone(&places), test(case));
+        let case = test(case);
         let in_its_turn = async move {
-            let _place = places.acquire().await;
+            let _place = PLACES.acquire().await;
             case.await;
         };
         running.spawn_local_on(in_its_turn, &local);

@@ -32,9 +32,12 @@ pub struct Hsmd {
 impl Hsmd {
     /// A new database and a new token; nothing has been run on them.
     pub async fn fresh() -> Self {
-        let token = tokio::task::spawn_blocking(TestToken::provision);
-        let database = Database::create().await;
-        let token = token.await.expect("a token");
+        Self::fresh_over(Database::create().await).await
+    }
+
+    /// This database and a new token; nothing has been run on them.
+    pub async fn fresh_over(database: Database) -> Self {
+        let token = tokio::task::spawn_blocking(TestToken::provision).await.expect("a token");
         Self::over(Arc::new(database), Arc::new(token), Arc::default())
     }
 

@@ -206,6 +206,15 @@ impl Database {
             .collect()
     }
 
+    /// What a query by the owner gives, which must be one value, as text; empty for none.
+    pub async fn value(&self, sql: &str) -> String {
+        let mut connection = self.connect(&self.owner, &self.name).await.expect("connect");
+        let sql = AssertSqlSafe(format!("SELECT ({sql})::text"));
+        let value: Option<String> =
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a value");
+        value.unwrap_or_default()
+    }
+
     async fn query(&self, sql: &'static str) -> Vec<sqlx::postgres::PgRow> {
         let mut connection = self.connect(&self.writer, &self.name).await.expect("connect");
         sqlx::query(sql).fetch_all(&mut connection).await.expect(sql)
@@ -269,7 +278,7 @@ impl Database {
             .socket(self.folder)
             .username(role)
             .database(database)
-            .options([("search_path", "hsmd")]);
+            .options([("search_path", "hsmd,public")]);
         PgConnection::connect_with(&options).await
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_chain::{PublicKey, SignedBody};
 use hsmd_client::{AdminClient, CallError, Client, Code, ConnectOptions};
+use hsmd_tests::peer::{Peer, error};
+use hsmd_tests::soon;
 
-use crate::peer::{Peer, error};
-use crate::{client, soon};
+use crate::client;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

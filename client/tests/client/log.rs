@@ -5,11 +5,12 @@ use std::time::Duration;
 use hsmd_chain::testing::{Draft, LogBuilder, SoftwareKey};
 use hsmd_chain::{KeyLog, SignedEvent};
 use hsmd_client::{CheckError, Clock, Halt, LogOptions, LogSource, Problem, VerifiedLog};
+use hsmd_tests::peer::Peer;
+use hsmd_tests::{now, soon, until};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use crate::peer::{Peer, now};
-use crate::{client, follow, soon, until};
+use crate::{client, follow};
 
 const WINDOW: Duration = Duration::from_secs(12 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -57,12 +58,12 @@ async fn misses_nothing_while_the_daemon_is_away() {
     let log = follow(&peer, LogOptions::default());
     soon(log.ready()).await.expect("ready");
     peer.stop().await;
-    until(|| log.problem().is_some()).await;
+    until("a problem", async || log.problem().is_some()).await;
     peer.state.append(false);
     peer.state.append(true);
     peer.resume();
     head_is(&log, 2).await;
-    until(|| log.problem().is_none()).await;
+    until("no problem", async || log.problem().is_none()).await;
     assert!(log.halted().is_none());
 }
 
@@ -75,19 +76,28 @@ async fn is_stale_without_contact_and_heals() {
 
     // A feed that is open but silent is as bad as none.
     peer.state.frozen.send_replace(true);
-    until(|| matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))).await;
+    until("the log is stale", async || {
+        matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))
+    })
+    .await;
     peer.state.frozen.send_replace(false);
     soon(log.ready()).await.expect("heals");
 
     // So is one whose heartbeats name a head that its events don't bear out.
     peer.state.lying.send_replace(true);
-    until(|| matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))).await;
+    until("the log is stale", async || {
+        matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))
+    })
+    .await;
     assert!(matches!(log.problem().as_deref(), Some(Problem::Heartbeat)));
     peer.state.lying.send_replace(false);
     soon(log.ready()).await.expect("heals");
 
     peer.stop().await;
-    until(|| matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))).await;
+    until("the log is stale", async || {
+        matches!(log.fresh(), Err(CheckError::Stale { since: Some(_) }))
+    })
+    .await;
     assert!(log.snapshot().is_some());
     peer.resume();
     soon(log.ready()).await.expect("heals");
@@ -107,11 +117,14 @@ async fn a_rollback_ends_the_following() {
         peer.state.log.send_replace(whole.rewound_to(4 - shorter));
         peer.resume();
         // A moment of it is forgiven, as a standby that lags deserves.
-        until(|| matches!(log.problem().as_deref(), Some(Problem::Behind { .. }))).await;
+        until("the log is behind", async || {
+            matches!(log.problem().as_deref(), Some(Problem::Behind { .. }))
+        })
+        .await;
         peer.stop().await;
         peer.state.log.send_replace(whole.clone());
         peer.resume();
-        until(|| log.problem().is_none()).await;
+        until("no problem", async || log.problem().is_none()).await;
         assert!(log.halted().is_none());
 
         peer.stop().await;
@@ -121,7 +134,8 @@ async fn a_rollback_ends_the_following() {
         assert!(matches!(*halt, Halt::RolledBack { head_sequence: 3 }), "{halt}");
         // It stays on its branch, but not for ever.
         assert_eq!(log.snapshot().expect("a log").events().len(), 4);
-        until(|| matches!(log.fresh(), Err(CheckError::Halted(_)))).await;
+        until("the log is halted", async || matches!(log.fresh(), Err(CheckError::Halted(_))))
+            .await;
     }
 }
 
@@ -188,11 +202,12 @@ async fn an_event_that_does_not_verify_is_tried_again_and_never_taken() {
     soon(log.ready()).await.expect("ready");
     for hostile in [by_the_wrong_key, misplaced] {
         peer.state.hostile.send_replace(Some(hostile));
-        until(|| matches!(log.problem().as_deref(), Some(Problem::Event(_)))).await;
+        until("a bad event", async || matches!(log.problem().as_deref(), Some(Problem::Event(_))))
+            .await;
         assert_eq!(log.snapshot().expect("a log").events().len(), 2);
         assert!(log.halted().is_none());
         peer.state.hostile.send_replace(None);
-        until(|| log.problem().is_none()).await;
+        until("no problem", async || log.problem().is_none()).await;
     }
     peer.state.log.send_replace(next);
     head_is(&log, 2).await;
@@ -243,10 +258,13 @@ async fn the_kept_log_outlives_a_restart() {
     let options = LogOptions::default().path(&path).rollback_grace(Duration::ZERO);
     let log = follow(&peer, options.clone());
     soon(log.ready()).await.expect("ready");
-    until(|| path.exists()).await;
+    until("the log is kept", async || path.exists()).await;
     peer.state.append(false);
     let expected = || peer.state.log.borrow().to_json();
-    until(|| std::fs::read_to_string(&path).is_ok_and(|kept| kept == expected())).await;
+    until("the log is kept", async || {
+        std::fs::read_to_string(&path).is_ok_and(|kept| kept == expected())
+    })
+    .await;
     drop(log);
 
     // What was kept refuses an older log, though its identity is right.
@@ -296,7 +314,10 @@ async fn a_file_that_cannot_be_written_is_told_and_does_no_harm() {
     let peer = Peer::start(LogBuilder::new("unwritable"));
     let log = follow(&peer, LogOptions::default().path(peer.folder().join("missing/log.json")));
     soon(log.ready()).await.expect("ready");
-    until(|| matches!(log.problem().as_deref(), Some(Problem::Store { .. }))).await;
+    until("the log is not kept", async || {
+        matches!(log.problem().as_deref(), Some(Problem::Store { .. }))
+    })
+    .await;
     peer.state.append(false);
     head_is(&log, 1).await;
 }

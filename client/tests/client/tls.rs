@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
 use hsmd_client::{CallError, Client, Clock, ConnectOptions, TlsOptions};
+use hsmd_tests::peer::{State, services};
+use hsmd_tests::{soon, until};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
-
-use crate::peer::{State, services};
-use crate::{soon, until};
 
 /// An authority and what it issues.
 struct Authority {
@@ -153,8 +152,8 @@ async fn a_renewed_certificate_is_used_and_the_old_ones_end_no_longer_matters() 
     // A new connection for nearly each call.
     let peer = TlsPeer::start(&authority, Duration::from_millis(20)).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let old = authority.issue_for("old.test", 3);
-    let end_of_old = now() + 3;
+    let old = authority.issue_for("old.test", 10);
+    let end_of_old = now() + 10;
     let tls = files(folder.path(), &old, &authority, "hsm.test");
     let client = Client::connect(&peer.options(tls.clone())).expect("a client");
 
@@ -171,19 +170,19 @@ async fn a_renewed_certificate_is_used_and_the_old_ones_end_no_longer_matters() 
         let expected = der(&certificate.certificate);
         move || state.callers.lock().contains(&expected)
     };
-    until(seen(&old)).await;
+    until("the old certificate is used", async || seen(&old)()).await;
 
     // First the key, then the certificate: in between they do not fit together.
     let new = authority.issue("new.test");
     replace(&tls.key_file, &new.key);
     peer.state.callers.lock().clear();
-    until(seen(&old)).await;
+    until("the old certificate is used", async || seen(&old)()).await;
     replace(&tls.certificate_file, &new.certificate);
-    until(seen(&new)).await;
+    until("the new certificate is used", async || seen(&new)()).await;
 
-    until(|| now() > end_of_old).await;
+    until("the old certificate has ended", async || now() > end_of_old).await;
     peer.state.callers.lock().clear();
-    until(seen(&new)).await;
+    until("the new certificate is used", async || seen(&new)()).await;
     assert!(!seen(&old)(), "the old certificate is used no more");
     stop.send(()).expect("the calls go on");
     soon(calls).await.expect("no call failed");

@@ -4,9 +4,6 @@
 
 mod offline;
 mod online;
-#[path = "../../../client/tests/client/peer.rs"]
-#[expect(dead_code, reason = "the client's tests use more of it")]
-mod peer;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -5,12 +5,13 @@ use std::process::Stdio;
 
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_chain::{KeyLog, SignedBody, SignedEvent};
+use hsmd_tests::now;
+use hsmd_tests::peer::{Peer, error};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Code;
 
-use crate::peer::{Peer, error, now};
 use crate::{Done, hsmctl, write};
 
 /// Runs `hsmctl` against the peer, which lives on this runtime.

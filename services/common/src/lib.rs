@@ -9,8 +9,6 @@ mod endorsed_key;
 mod hsm;
 pub mod random;
 mod server_keys;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 pub use endorsed_key::{EndorsedKey, KeyLifetime};
 pub use hsm::{Hsm, follow_log, log_problem};

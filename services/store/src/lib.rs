@@ -18,8 +18,6 @@ mod link;
 mod log;
 mod nonces;
 mod publisher;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 use std::time::Duration;
 

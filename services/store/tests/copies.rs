@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use hsmd_chain::cesr::{Digest, Nonce};
-use hsmd_store::{DeviceStatus, testing::RedisServer};
+use hsmd_store::DeviceStatus;
+use hsmd_tests::RedisServer;
 
 const KEEP: Duration = Duration::from_secs(900);
 

@@ -1,10 +1,6 @@
 //! Databases 0, 1 and 4 on a real Redis: what is stored comes back byte for byte, expires as told, and
 //! damage beside it does not spoil it; publishers heal a flush and a restart.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a failed step should end the test here"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step should end the test here")]
 
 use std::time::Duration;
 
@@ -13,8 +9,9 @@ use hsmd_chain::{
     testing::SoftwareKey,
     time::Timestamp,
 };
-use hsmd_store::{Publication, Publisher, testing::RedisServer};
-use tokio::{sync::watch, time::timeout};
+use hsmd_store::{Publication, Publisher};
+use hsmd_tests::{RedisServer, until};
+use tokio::sync::watch;
 
 const FAR: &str = "2999-01-01T00:00:00.000Z";
 
@@ -106,41 +103,28 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     assert_eq!(endorsements.find(&key("a")).await.unwrap().as_deref(), Some(&b"one"[..]));
 
     updates.send_replace(Some("two".to_owned()));
-    until(&endorsements, "two").await;
+    is_published(&endorsements, "two").await;
 
     redis.flush().await.unwrap();
-    until(&endorsements, "two").await;
+    is_published(&endorsements, "two").await;
 
     endorsements.publish(&key("a"), "damage", at(FAR)).await.unwrap();
-    until(&endorsements, "two").await;
+    is_published(&endorsements, "two").await;
 
     redis.kill().await.unwrap();
-    noticed(|| !publisher.is_published()).await;
+    until("it is not published", async || !publisher.is_published()).await;
     redis.restart().await.unwrap();
-    until(&endorsements, "two").await;
-    noticed(|| publisher.is_published()).await;
+    is_published(&endorsements, "two").await;
+    until("it is published", async || publisher.is_published()).await;
 
     updates.send_replace(None);
-    noticed(|| !publisher.is_published()).await;
+    until("it is not published", async || !publisher.is_published()).await;
 }
 
-async fn noticed(condition: impl Fn() -> bool) {
-    timeout(Duration::from_secs(60), async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
+async fn is_published(endorsements: &hsmd_store::Endorsements<hsmd_store::Response>, text: &str) {
+    until("it is published", async || {
+        let found = endorsements.find(&key("a")).await;
+        found.ok().flatten().as_deref() == Some(text.as_bytes())
     })
-    .await
-    .expect("noticed");
-}
-
-async fn until(endorsements: &hsmd_store::Endorsements<hsmd_store::Response>, text: &str) {
-    timeout(Duration::from_secs(60), async {
-        while endorsements.find(&key("a")).await.ok().flatten().as_deref() != Some(text.as_bytes())
-        {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("published");
+    .await;
 }

@@ -4,32 +4,19 @@
 
 use std::time::{Duration, Instant};
 
-use clock::now;
 use hsmd_chain::{cesr::Nonce, time::Timestamp};
-use hsmd_store::{NonceUse, Nonces, testing::RedisServer};
+use hsmd_store::{NonceUse, Nonces};
+use hsmd_tests::{RedisServer, now, until};
 
 const WINDOW: Duration = Duration::from_secs(30);
 const SKEW: Duration = Duration::from_millis(300);
-
-/// The wall clock, which is also Redis' here.
-mod clock {
-    use super::Timestamp;
-
-    #[expect(clippy::disallowed_methods, reason = "the test's clock")]
-    pub(super) fn now() -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        Timestamp::from_unix_millis(since.as_millis().try_into().unwrap()).unwrap()
-    }
-}
 
 fn nonce(number: u8) -> Nonce {
     Nonce::from_bytes([number; 16])
 }
 
 async fn ready(nonces: &Nonces) {
-    while !nonces.remember_enough(SKEW).await.unwrap() {
-        tokio::task::yield_now().await;
-    }
+    until("it remembers enough", async || nonces.remember_enough(SKEW).await.unwrap()).await;
 }
 
 async fn ask(nonces: &Nonces, number: u8, at: Timestamp, attempt: u8) -> NonceUse {

@@ -1,6 +1,6 @@
 //! Neighbours that fail: what a user sees, and that nothing used, revoked or tainted becomes valid.
 
-use hsmd_service::testing::until;
+use hsmd_tests::until;
 
 use crate::stack::Stack;
 
@@ -52,7 +52,7 @@ async fn a_taint_kills_tokens_at_once_and_the_app_gets_a_new_endorsement() {
     let app = stack.app().await;
     let session = stack.session();
     assert_eq!(app.post(session.request()).await.status, 200);
-    stack.hsm.change("taint").await;
+    stack.hsm.daemon().taint_head().await;
     until("the tainted server key to be refused", async || {
         app.post(session.request()).await.refusal() == (401, "BA000".to_owned())
     })

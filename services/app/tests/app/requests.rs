@@ -5,10 +5,8 @@ use std::time::Duration;
 use hsmd_chain::{SignedBody, cesr::PublicKey, testing::LogBuilder};
 use hsmd_client::{Clock, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_protocol::{AccessToken, PrivateKey};
-use hsmd_service::{
-    random,
-    testing::{gzip_bomb, until},
-};
+use hsmd_service::random;
+use hsmd_tests::{gzip_bomb, until};
 use serde_json::Value;
 
 use crate::{
@@ -42,7 +40,7 @@ async fn a_good_request_is_answered_by_an_endorsed_key() {
 
     // Its endorsement is where the keys service finds it, and holds.
     let stored = stack.store.response_endorsements.find(&server).await.unwrap().unwrap();
-    let options = ConnectOptions::new(stack.hsm.endpoint("service"));
+    let options = ConnectOptions::new(stack.hsm.endpoint());
     let source = LogSource::Grpc(hsmd_client::Client::connect(&options).unwrap());
     let anchor = stack.hsm.identity.parse().unwrap();
     let log = VerifiedLog::follow(source, anchor, LogOptions::default()).unwrap();

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use hsmd_protocol::PrivateKey;
-use hsmd_service::{
-    random,
-    testing::{RunningHsm, RunningService, until},
-};
-use hsmd_store::{Store, testing::RedisServer};
+use hsmd_service::random;
+use hsmd_store::Store;
+use hsmd_tests::{RedisServer, RunningHsm, RunningService, until};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::Value;
@@ -87,7 +85,7 @@ impl Stack {
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"12s\"\n\
              [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n[access]\nclock_skew = \"{}ms\"\nmax_body = 20000\n",
             self.hsm.identity,
-            self.hsm.endpoint("service"),
+            self.hsm.endpoint(),
             self.redis.url(),
             SKEW.as_millis(),
         );

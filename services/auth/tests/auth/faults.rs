@@ -3,11 +3,12 @@
 use hsmd_chain::cesr::PublicKey;
 use hsmd_protocol::{DeviceReference, UnlinkDevice, client::Outgoing};
 use hsmd_store::DeviceStatus;
+use hsmd_tests::wait_for;
 use serde_json::Value;
 
 use crate::{
     client::{Account, Answer, Http, nonce, refresh, server_of, sign},
-    stack::{Service, Stack, wait_for},
+    stack::{Service, Stack},
 };
 
 /// Asks for a challenge: the simplest thing that needs everything.
@@ -77,7 +78,7 @@ fn redis_flushed_stopped_and_restarted() {
     let request = sign(&UnlinkDevice { authentication, link }, signer);
     assert_eq!(auth.http.post(request.route(), &request.text).status, 503);
     let revoked = format!("SELECT count(revoked_at) FROM devices WHERE device = '{}'", bob.device);
-    assert_eq!(stack.hsm.postgres.sql("auth", &revoked), "0");
+    assert_eq!(stack.value(&revoked), "0");
     refuses(&auth, &bob);
     stack.restart_redis();
     wait_for("the revocation's copy", || match status(&stack, &alice) {
@@ -92,26 +93,26 @@ fn redis_flushed_stopped_and_restarted() {
 
 #[test]
 fn postgres_restarted() {
-    let stack = Stack::start();
+    let stack = Stack::with_a_postgres_of_its_own();
     let auth = stack.auth();
     let alice = Account::create(&auth.http);
     let (session, token) = alice.session(&auth.http);
     let used = refresh(&token, &session, 1);
     auth.http.send(&used);
-    stack.hsm.postgres.down();
+    stack.accounts.stop_server();
     refuses(&auth, &alice);
     wait_for("health to notice", || (auth.http.get("/ready").status == 503).then_some(()));
-    stack.hsm.postgres.up();
+    stack.accounts.start_server();
     answers(&auth, &alice);
     assert_eq!(auth.http.post("/session/refresh", &used.text).status, 401);
 
     // What no check looks at any more is removed.
     let count = "SELECT count(*) FROM challenges";
     let aged = "UPDATE challenges SET given_at = given_at - 3600000 WHERE used_at IS NULL";
-    stack.hsm.postgres.sql("auth", aged);
-    assert_ne!(stack.hsm.postgres.sql("auth", count), "1");
+    stack.sql(aged);
+    assert_ne!(stack.value(count), "1");
     let _purging = stack.auth();
-    wait_for("the purge", || (stack.hsm.postgres.sql("auth", count) == "1").then_some(()));
+    wait_for("the purge", || (stack.value(count) == "1").then_some(()));
 }
 
 #[test]

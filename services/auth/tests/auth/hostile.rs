@@ -190,7 +190,7 @@ fn constraints(stack: &Stack) {
         "UPDATE accounts SET recovery_hash = 'x' WHERE deleted_at IS NULL",
         "INSERT INTO refreshes SELECT hash, device, used_until FROM refreshes",
     ] {
-        stack.hsm.postgres.refused("auth", statement);
+        stack.try_sql(statement).expect_err(statement);
     }
 }
 

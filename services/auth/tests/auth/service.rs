@@ -8,12 +8,12 @@ use std::{
 };
 
 use hsmd_protocol::{Operation as _, RotateDevice, client::Outgoing};
-use hsmd_service::testing::sibling;
+use hsmd_tests::{program, wait_for};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     client::{Account, Http, nonce, server_of, sign},
-    stack::{Service, Stack, wait_for},
+    stack::{Service, Stack},
 };
 
 #[test]
@@ -24,7 +24,7 @@ fn no_identity_no_service() {
     let without: Vec<_> = example.lines().filter(|line| !line.starts_with("identity")).collect();
     for (text, hint) in [(without.join("\n"), "identity"), (String::new(), "missing field")] {
         std::fs::write(&config, text).expect("written");
-        let mut command = Command::new(sibling("hsmd-auth"));
+        let mut command = Command::new(program("hsmd-auth"));
         let output = command.arg("--config").arg(&config).output().expect("it starts");
         assert_eq!(output.status.code(), Some(64));
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -155,13 +155,12 @@ fn with_waiting_rotation(
         "BEGIN; SELECT 1 FROM accounts WHERE identity = '{}' FOR UPDATE; SELECT pg_sleep(1); COMMIT",
         account.identity
     );
-    let postgres = &stack.hsm.postgres;
     let active = |what: &str| {
         let count = format!("SELECT count(*) FROM pg_stat_activity WHERE {what}");
-        wait_for(what, || (postgres.sql("auth", &count) == "1").then_some(()));
+        wait_for(what, || stack.value(&count) == "1");
     };
     thread::scope(|scope| {
-        scope.spawn(move || postgres.sql("auth", &blocked));
+        scope.spawn(move || stack.sql(&blocked));
         active("wait_event = 'PgSleep'");
         scope.spawn(move || post(&request));
         active("wait_event_type = 'Lock'");
@@ -173,7 +172,7 @@ fn with_waiting_rotation(
 fn commitment(stack: &Stack, account: &Account) -> String {
     let device = account.device;
     let query = format!("SELECT rotation_hash FROM devices WHERE device = '{device}'");
-    stack.hsm.postgres.sql("auth", &query)
+    stack.value(&query)
 }
 
 #[test]

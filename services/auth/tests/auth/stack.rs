@@ -1,24 +1,19 @@
 //! Everything that the auth service lives among, and replicas of it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use hsmd_chain::cesr::PublicKey;
-use hsmd_service::testing::{PATIENCE, RunningHsm, RunningService};
-use hsmd_store::testing::RedisServer;
+use hsmd_tests::{Database, RedisServer, RunningHsm, RunningService, wait_for, write_private};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::client::Http;
 
-/// hsmd, Redis, and a Postgres with a database for each of hsmd and auth. The tests are threads that
-/// wait; what is asynchronous runs on `runtime`.
+/// hsmd, Redis, and a database for each of hsmd and auth. The tests are threads that wait; what is
+/// asynchronous runs on `runtime`.
 pub(crate) struct Stack {
     pub(crate) hsm: RunningHsm,
+    pub(crate) accounts: Database,
     redis: RedisServer,
     directory: TempDir,
     pub(crate) runtime: Runtime,
@@ -32,14 +27,22 @@ pub(crate) struct Service {
 
 impl Stack {
     pub(crate) fn start() -> Self {
+        Self::over(Database::create())
+    }
+
+    /// The same with a Postgres for auth that the test may stop.
+    pub(crate) fn with_a_postgres_of_its_own() -> Self {
+        Self::over(Database::create_alone())
+    }
+
+    fn over(accounts: impl Future<Output = Database>) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let hsm = runtime.block_on(RunningHsm::start());
-        let redis = runtime.block_on(RedisServer::start()).expect("redis-server starts");
+        let (hsm, accounts, redis) = runtime
+            .block_on(async { tokio::join!(RunningHsm::start(), accounts, RedisServer::start()) });
         let directory = tempfile::tempdir().expect("a folder");
-        let stack = Self { hsm, redis, directory, runtime };
-        let url_file = stack.path("auth.url");
-        fs::write(&url_file, stack.hsm.postgres.database("auth")).expect("written");
-        fs::set_permissions(url_file, fs::Permissions::from_mode(0o600)).expect("a mode");
+        let redis = redis.expect("redis-server starts");
+        let stack = Self { hsm, accounts, redis, directory, runtime };
+        write_private(&stack.path("auth.url"), &stack.accounts.owner_url());
         stack
     }
 
@@ -79,7 +82,7 @@ impl Stack {
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\n\
              [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n{more}",
             self.hsm.identity,
-            self.hsm.endpoint("service"),
+            self.hsm.endpoint(),
             self.redis.url()
         );
         let starting = RunningService::start(name, self.directory.path(), &config);
@@ -102,7 +105,21 @@ impl Stack {
     }
 
     pub(crate) fn taint(&self) {
-        self.runtime.block_on(self.hsm.change("taint"));
+        self.runtime.block_on(self.hsm.daemon().taint_head());
+    }
+
+    /// Runs a statement in auth's database, as its owner.
+    pub(crate) fn sql(&self, statement: &str) {
+        self.try_sql(statement).expect("a statement that succeeds");
+    }
+
+    pub(crate) fn try_sql(&self, statement: &str) -> Result<(), impl std::fmt::Debug + use<>> {
+        self.runtime.block_on(self.accounts.execute(true, statement))
+    }
+
+    /// The one value of a query in auth's database, as text.
+    pub(crate) fn value(&self, query: &str) -> String {
+        self.runtime.block_on(self.accounts.value(query))
     }
 
     pub(crate) fn flush_redis(&self) {
@@ -139,19 +156,7 @@ impl Stack {
 impl Service {
     /// Waits until the service is ready.
     pub(crate) fn ready(self) -> Self {
-        wait_for("a service to be ready", || (self.http.get("/ready").status == 200).then_some(()));
+        wait_for("the service is ready", || self.http.get("/ready").status == 200);
         self
-    }
-}
-
-/// Waits until the condition gives something.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }

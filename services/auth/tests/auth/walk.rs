@@ -5,12 +5,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use hsmd_service::testing::sibling;
+use hsmd_tests::{program, wait_for};
 use serde_json::Value;
 
 use crate::{
     lossy::LossyProxy,
-    stack::{Service, Stack, wait_for},
+    stack::{Service, Stack},
 };
 
 /// A person's device and the services it talks to.
@@ -28,7 +28,7 @@ impl<'a> Device<'a> {
     }
 
     fn try_run(&self, arguments: &[&str], identity: &str) -> Result<String, String> {
-        let output = Command::new(sibling("hsmd-device"))
+        let output = Command::new(program("hsmd-device"))
             .env("HSMD_AUTH_URL", &self.auth_url)
             .env("HSMD_KEYS_URL", &self.keys_url)
             .env("HSMD_HSM_IDENTITY", identity)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hsmd_chain::{Anchor, KeyLog};
 use hsmd_client::Clock;
 use hsmd_keys::Keys;
-use hsmd_service::{Hsm, config::HsmConfig, random, testing::RunningHsm, testing::until};
-use hsmd_store::testing::RedisServer;
+use hsmd_service::{Hsm, config::HsmConfig, random};
+use hsmd_tests::{RedisServer, RunningHsm, until};
 
 use crate::support::{Answer, FAR, ask, start};
 
@@ -19,7 +19,7 @@ async fn it_follows_the_daemon() {
     let config: HsmConfig = toml::from_str(&format!(
         "identity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"11s\"",
         daemon.identity,
-        daemon.endpoint("service")
+        daemon.endpoint()
     ))
     .unwrap();
     let hsm = Hsm::connect(&config).unwrap();
@@ -35,8 +35,8 @@ async fn it_follows_the_daemon() {
     store.response_endorsements.publish(&key, &text, FAR.parse().unwrap()).await.unwrap();
     assert_eq!(get(&format!("/keys/{key}")).await.text, text);
 
-    daemon.change("rotate").await;
-    daemon.change("taint").await;
+    daemon.daemon().rotate_head().await;
+    daemon.daemon().taint_head().await;
     until("the taint", async || {
         let log = verified(&get("/hsm/keys").await, &anchor);
         log.events().len() == 3 && log.head().event().taint_previous()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
-use hsmd_service::testing::PATIENCE;
+use hsmd_tests::until;
 
 use crate::support::{Service, at};
 
@@ -82,11 +82,7 @@ async fn until_mirrored(service: &Service, log: &LogBuilder) {
     for event in log.events() {
         let wanted = event.to_json().into_bytes();
         let id = event.event().id();
-        let found = async {
-            while service.mirrored(&id).await.as_deref() != Some(&wanted) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("mirrored");
+        until("it is mirrored", async || service.mirrored(&id).await.as_deref() == Some(&wanted))
+            .await;
     }
 }

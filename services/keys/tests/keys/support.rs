@@ -1,44 +1,18 @@
 //! A running keys service, the log that it follows, and its Redis.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use axum::{Router, http::HeaderMap, routing::get};
+use axum::{Router, http::HeaderMap};
 use bytes::Bytes;
 use hsmd_chain::{Anchor, Digest, PublicKey, Timestamp, testing::LogBuilder};
 use hsmd_client::{Clock, HttpLog, LogOptions, LogSource, VerifiedLog};
 use hsmd_keys::Keys;
 use hsmd_runtime::{ServeOptions, Shutdown, Trigger, WhenFull, serve};
-use hsmd_service::testing::PATIENCE;
-use hsmd_store::{Store, testing::RedisServer};
+use hsmd_store::Store;
+use hsmd_tests::{Published, RedisServer, until};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::{net::TcpListener, time::timeout};
-
-/// A source of the log: what it publishes can be changed.
-pub(crate) struct Source {
-    published: Arc<Mutex<String>>,
-    address: SocketAddr,
-    _trigger: Trigger,
-}
-
-impl Source {
-    pub(crate) async fn start(log: &LogBuilder) -> Self {
-        let published = Arc::new(Mutex::new(log.to_json()));
-        let answer = Arc::clone(&published);
-        let router =
-            Router::new().route("/hsm/keys", get(async move || answer.lock().unwrap().clone()));
-        let (address, trigger) = start(router).await;
-        Self { published, address, _trigger: trigger }
-    }
-
-    pub(crate) fn publish(&self, log: &LogBuilder) {
-        *self.published.lock().unwrap() = log.to_json();
-    }
-}
+use tokio::net::TcpListener;
 
 /// A running service.
 pub(crate) struct Service {
@@ -46,7 +20,7 @@ pub(crate) struct Service {
     pub(crate) redis: RedisServer,
     pub(crate) store: Store,
     pub(crate) router: Router,
-    pub(crate) source: Source,
+    pub(crate) source: Published,
     _trigger: Trigger,
 }
 
@@ -63,12 +37,10 @@ impl Service {
         now: Timestamp,
         max_staleness: Duration,
     ) -> Self {
-        let source = Source::start(log).await;
+        let source = Published::start(log).await;
         let redis = RedisServer::start().await.unwrap();
         let store = redis.store().unwrap();
-        let polled = HttpLog::new(&format!("http://{}", source.address))
-            .unwrap()
-            .interval(Duration::from_millis(20));
+        let polled = HttpLog::new(&source.url()).unwrap().interval(Duration::from_millis(20));
         let clock = Clock::new(move || now);
         let options = LogOptions { max_staleness, clock: clock.clone(), ..LogOptions::default() };
         let anchor = Anchor::new(log.identity());
@@ -83,16 +55,7 @@ impl Service {
     }
 
     pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-        timeout(PATIENCE, async {
-            loop {
-                let answer = self.get(path).await;
-                if wanted(&answer) {
-                    return answer;
-                }
-            }
-        })
-        .await
-        .unwrap_or_else(|_| panic!("{path} never answered as wanted"))
+        until(path, async || Some(self.get(path).await).filter(&wanted)).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -2,12 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio};
 
-use hsmd_service::testing::PATIENCE;
+use hsmd_tests::until;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    time::timeout,
 };
 
 use crate::support::ask;
@@ -79,9 +78,7 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub(crate) async fn until(&self, expression: &str) {
-        timeout(PATIENCE, async { while self.evaluate(expression).await != json!(true) {} })
-            .await
-            .unwrap_or_else(|_| panic!("never true: {expression}"));
+        until(expression, async || self.evaluate(expression).await == json!(true)).await;
     }
 
     /// Shows the page in the reader's dark or light.

@@ -32,10 +32,7 @@ pub(super) fn sessions(http: &Http, stack: &Stack) {
 
     let challenge = alice.challenge(http);
     let text = challenge.to_string();
-    stack.hsm.postgres.sql(
-        "auth",
-        &format!("UPDATE challenges SET given_at = given_at - 61000 WHERE nonce = '{text}'"),
-    );
+    stack.sql(&format!("UPDATE challenges SET given_at = given_at - 61000 WHERE nonce = '{text}'"));
     let late = http.post("/session/create", &alice.answer(challenge, &session).text);
     refused("a challenge of a minute ago", &late, 401, "BA000");
 

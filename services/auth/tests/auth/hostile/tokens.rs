@@ -7,12 +7,12 @@ use hsmd_client::Clock;
 use hsmd_protocol::{
     AccessToken, DeviceReference, PrivateKey, ReceivedToken, UnlinkDevice, client::KeyChain,
 };
-use hsmd_service::testing::gzip_bomb;
+use hsmd_tests::{gzip_bomb, wait_for};
 
 use super::refused;
 use crate::{
     client::{Account, Answer, Http, chain, key, nonce, refresh, sign},
-    stack::{Stack, wait_for},
+    stack::Stack,
 };
 
 pub(super) fn tokens(http: &Http, stack: &Stack) {

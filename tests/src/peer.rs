@@ -1,0 +1,318 @@
+//! A fake of hsmd: a gRPC server on a real Unix socket that serves and signs with a log made of software
+//! keys. It stands in where a test needs what no real daemon does: a log of chosen keys and times, answers
+//! that lie, refusals in a chosen order. Everything else is tested with the real daemon.
+
+mod feed;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hsmd_chain::testing::LogBuilder;
+use hsmd_chain::{SignedBody, SignedEvent};
+use hsmd_proto::v1;
+use hsmd_proto::v1::admin_server::{Admin, AdminServer};
+use hsmd_proto::v1::key_log_server::{KeyLog, KeyLogServer};
+use hsmd_proto::v1::signer_server::{Signer, SignerServer};
+use parking_lot::Mutex;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use self::feed::Feed;
+use crate::now;
+
+/// A running peer. Its socket lives in a folder of its own.
+pub struct Peer {
+    /// What it serves.
+    pub state: Arc<State>,
+    folder: tempfile::TempDir,
+    running: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+}
+
+/// What the peer serves and how.
+pub struct State {
+    /// The log; a new value is told to every reader.
+    pub log: watch::Sender<LogBuilder>,
+    /// Errors with which the next endorsements are answered.
+    pub endorse_errors: Mutex<VecDeque<Status>>,
+    /// How many endorsements were asked for.
+    pub endorse_calls: watch::Sender<usize>,
+    /// Holds the feed back while endorsements are already made by the new head.
+    pub frozen: watch::Sender<bool>,
+    /// Whether heartbeats name a head that the log does not have.
+    pub lying: watch::Sender<bool>,
+    /// An event that is sent after the log's own, whether or not it fits.
+    pub hostile: watch::Sender<Option<SignedEvent>>,
+    /// The certificates that were shown, in DER.
+    pub callers: Mutex<Vec<Vec<u8>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Peer {
+    /// Serves a log.
+    pub fn start(log: LogBuilder) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = Arc::new(State::new(log));
+        let mut peer = Self { state, folder, running: None };
+        peer.resume();
+        peer
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Stops serving: connections end and the socket is gone.
+    pub async fn stop(&mut self) {
+        let (stop, task) = self.running.take().expect("a running peer");
+        stop.send_replace(true);
+        task.await.expect("the server ends");
+        std::fs::remove_file(self.socket()).expect("the socket is there");
+    }
+
+    /// Serves again, the same state at the same place.
+    pub fn resume(&mut self) {
+        let (stop, stopped) = watch::channel(false);
+        let mut state = State::new(self.state.log.borrow().clone());
+        state.stop = stopped.clone();
+        self.state = Arc::new(state);
+        let listener = UnixListener::bind(self.socket()).expect("a socket");
+        let server = services(Server::builder(), &self.state).serve_with_incoming_shutdown(
+            UnixListenerStream::new(listener),
+            async move {
+                let mut stopped = stopped;
+                let _gone = stopped.wait_for(|stop| *stop).await;
+            },
+        );
+        let task = tokio::spawn(async move { server.await.expect("serves") });
+        self.running = Some((stop, task));
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("service.sock")
+    }
+}
+
+/// All three services of a state, on a server of the test's own making.
+pub fn services(mut server: Server, state: &Arc<State>) -> Router {
+    server
+        .add_service(SignerServer::from_arc(Arc::clone(state)))
+        .add_service(KeyLogServer::from_arc(Arc::clone(state)))
+        .add_service(AdminServer::from_arc(Arc::clone(state)))
+}
+
+impl State {
+    /// A state that serves this log and does no mischief.
+    pub fn new(log: LogBuilder) -> Self {
+        Self {
+            log: watch::Sender::new(log),
+            endorse_errors: Mutex::default(),
+            endorse_calls: watch::Sender::new(0),
+            frozen: watch::Sender::new(false),
+            lying: watch::Sender::new(false),
+            hostile: watch::Sender::new(None),
+            callers: Mutex::default(),
+            stop: watch::channel(false).1,
+        }
+    }
+
+    /// Appends an event made now, as the daemon does.
+    pub fn append(&self, taint: bool) {
+        self.log.send_modify(|log| {
+            let next = log.head().event().created_at().saturating_add(Duration::from_millis(1));
+            *log = log.clone().append(now().max(next), taint);
+        });
+    }
+
+    fn sign(&self, sign: impl FnOnce(&LogBuilder, usize) -> SignedBody) -> v1::SignedBody {
+        let log = self.log.borrow();
+        let number = log.events().len() - 1;
+        let signed = sign(&log, number);
+        v1::SignedBody {
+            body: signed.text().to_owned().into(),
+            signature: signed.signature().to_string(),
+            identity: signed.identity().to_string(),
+            generation_id: signed.generation_id().to_string(),
+            sequence_number: u32::try_from(number).expect("a number"),
+        }
+    }
+
+    fn change(&self, expected: &str, taint: bool) -> Result<(v1::Event, u32, bool), Status> {
+        let replaced =
+            self.log.borrow().events().iter().position(|it| it.event().id().as_str() == expected);
+        let replaced = replaced.ok_or_else(|| error(Code::FailedPrecondition, "NOT_HEAD"))?;
+        let performed = replaced + 1 == self.log.borrow().events().len();
+        if performed {
+            self.append(taint);
+        }
+        let number = u32::try_from(replaced + 1).expect("a number");
+        Ok((event(&self.log.borrow().events()[replaced + 1]), number, performed))
+    }
+}
+
+/// An error as the daemon sends them.
+pub fn error(code: Code, reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, hsmd_proto::ERROR_DOMAIN, []);
+    Status::with_error_details(code, "said the peer", details)
+}
+
+fn event(event: &SignedEvent) -> v1::Event {
+    v1::Event { text: event.text().to_owned(), signature: event.signature().to_string() }
+}
+
+#[tonic::async_trait]
+impl Signer for State {
+    async fn endorse(
+        &self,
+        request: Request<v1::EndorseRequest>,
+    ) -> Result<Response<v1::EndorseResponse>, Status> {
+        self.endorse_calls.send_modify(|calls| *calls += 1);
+        if let Some(error) = self.endorse_errors.lock().pop_front() {
+            return Err(error);
+        }
+        let request = request.into_inner();
+        let ttl = request.ttl.expect("a ttl");
+        let ttl = Duration::new(ttl.seconds.unsigned_abs(), ttl.nanos.unsigned_abs());
+        let expiration = now().saturating_add(ttl);
+        let key = request
+            .public_key
+            .parse()
+            .map_err(|_| error(Code::InvalidArgument, "MALFORMED_PUBLIC_KEY"))?;
+        let signed =
+            self.sign(|log, number| log.endorse(number, &request.purpose, &key, expiration));
+        let expiration = expiration.to_string();
+        Ok(Response::new(v1::EndorseResponse { endorsement: Some(signed), expiration }))
+    }
+
+    async fn sign(
+        &self,
+        request: Request<v1::SignRequest>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let payload = String::from_utf8(request.into_inner().payload.to_vec()).expect("UTF-8");
+        let signed = self.sign(|log, number| log.sign(number, &payload));
+        Ok(Response::new(v1::SignResponse { signed: Some(signed) }))
+    }
+
+    async fn sign_batch(
+        &self,
+        request: Request<v1::SignBatchRequest>,
+    ) -> Result<Response<v1::SignBatchResponse>, Status> {
+        let payloads = request.into_inner().payloads.into_iter();
+        let signed = payloads.map(|payload| {
+            let payload = String::from_utf8(payload.to_vec()).expect("UTF-8");
+            self.sign(|log, number| log.sign(number, &payload))
+        });
+        Ok(Response::new(v1::SignBatchResponse { signed: signed.collect() }))
+    }
+}
+
+#[tonic::async_trait]
+impl KeyLog for State {
+    async fn get_head(
+        &self,
+        request: Request<v1::GetHeadRequest>,
+    ) -> Result<Response<v1::GetHeadResponse>, Status> {
+        let certificates = request.peer_certs();
+        if let Some(own) = certificates.as_ref().and_then(|chain| chain.first()) {
+            self.callers.lock().push(own.to_vec());
+        }
+        Ok(Response::new(v1::GetHeadResponse { head: Some(event(self.log.borrow().head())) }))
+    }
+
+    /// Pages of two events, so that every longer log takes several.
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        let log = self.log.borrow();
+        let from = request.into_inner().from_sequence;
+        let page = log.events().iter().skip(from as usize).take(2).map(event);
+        let events: Vec<_> = page.collect();
+        Ok(Response::new(v1::ListEventsResponse {
+            next_sequence: from + u32::try_from(events.len()).expect("a page"),
+            head_sequence_number: log.head().event().sequence_number(),
+            events,
+        }))
+    }
+
+    type WatchEventsStream = ReceiverStream<Result<v1::WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let from = request.into_inner().from_sequence as usize;
+        if from > self.log.borrow().events().len() {
+            return Err(error(Code::OutOfRange, "BEYOND_HEAD"));
+        }
+        let (sender, receiver) = mpsc::channel(16);
+        let feed = Feed {
+            next: from,
+            log: self.log.subscribe(),
+            frozen: self.frozen.subscribe(),
+            lying: self.lying.subscribe(),
+            hostile: self.hostile.subscribe(),
+            stop: self.stop.clone(),
+        };
+        tokio::spawn(feed.run(sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for State {
+    async fn status(
+        &self,
+        _request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let log = self.log.borrow();
+        let head = log.head();
+        Ok(Response::new(v1::StatusResponse {
+            identity: log.identity().to_string(),
+            state: v1::ServingState::Serving.into(),
+            head: Some(event(head)),
+            head_sequence_number: head.event().sequence_number(),
+            active_generation_id: head.event().id().to_string(),
+            version: "peer".to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_actions(
+        &self,
+        _request: Request<v1::ListActionsRequest>,
+    ) -> Result<Response<v1::ListActionsResponse>, Status> {
+        Ok(Response::new(v1::ListActionsResponse::default()))
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<v1::RotateRequest>,
+    ) -> Result<Response<v1::RotateResponse>, Status> {
+        let (event, sequence_number, performed) =
+            self.change(&request.into_inner().expected_generation_id, false)?;
+        Ok(Response::new(v1::RotateResponse { event: Some(event), sequence_number, performed }))
+    }
+
+    async fn taint(
+        &self,
+        request: Request<v1::TaintRequest>,
+    ) -> Result<Response<v1::TaintResponse>, Status> {
+        let (event, sequence_number, performed) =
+            self.change(&request.into_inner().expected_generation_id, true)?;
+        Ok(Response::new(v1::TaintResponse { event: Some(event), sequence_number, performed }))
+    }
+}

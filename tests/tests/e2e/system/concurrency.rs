@@ -1,0 +1,117 @@
+//! Many callers at once while the key moves on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hsmd_chain::SignedBody;
+use hsmd_tests::{Hsmd, Refusal, Rpc, now, until};
+use tokio::task::JoinSet;
+
+use crate::system::{DOCUMENT, WINDOW, endorse, verified};
+
+const SIGNERS: usize = 64;
+const ROTATIONS: u32 = 50;
+
+/// A reply, and whether `marked` was set before it was asked for.
+type Reply = (bool, Result<SignedBody, Refusal>);
+
+/// Callers on connections of their own that sign until told to stop.
+struct Signers {
+    tasks: JoinSet<Vec<Reply>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Signers {
+    fn start(hsmd: &Hsmd, marked: &Arc<AtomicBool>) -> Self {
+        let (mut tasks, stop) = (JoinSet::new(), Arc::<AtomicBool>::default());
+        for number in 0..SIGNERS {
+            let (rpc, stop, marked) = (hsmd.rpc(), Arc::clone(&stop), Arc::clone(marked));
+            tasks.spawn(async move {
+                let mut replies = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let was_marked = marked.load(Ordering::SeqCst);
+                    let asked = ask(&rpc, number).await;
+                    replies.extend(asked.into_iter().map(|reply| (was_marked, reply)));
+                }
+                replies
+            });
+        }
+        Self { tasks, stop }
+    }
+
+    async fn replies(self) -> Vec<Reply> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.tasks.join_all().await.concat()
+    }
+}
+
+/// Some call for documents, some for endorsements, some for batches.
+async fn ask(rpc: &Rpc, number: usize) -> Vec<Result<SignedBody, Refusal>> {
+    match number % 8 {
+        0 => match rpc.sign_batch(&[const { DOCUMENT }; 5].map(str::to_owned)).await {
+            Ok(signed) => signed.into_iter().map(Ok).collect(),
+            Err(refusal) => vec![Err(refusal)],
+        },
+        1 => vec![rpc.endorse("access", crate::system::service_key().as_str(), WINDOW).await],
+        _ => vec![rpc.sign(DOCUMENT).await],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signature_names_its_key_while_the_key_rotates() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let signers = Signers::start(&hsmd, &Arc::default());
+    for _ in 0..ROTATIONS {
+        daemon.rotate_head().await;
+    }
+    let replies = signers.replies().await;
+
+    let log = hsmd.history().await;
+    assert_eq!(log.position().sequence_number, ROTATIONS);
+    let mut generations = BTreeSet::new();
+    for (_, reply) in &replies {
+        let signed = reply.as_ref().expect("a rotation refuses nobody");
+        let verified = signed.verify(&log, now(), WINDOW).expect("signed by the key that it names");
+        generations.insert(verified.sequence_number());
+    }
+    assert!(replies.len() > SIGNERS, "{} replies", replies.len());
+    assert!(generations.len() > 10, "replies of {generations:?} only");
+    assert_eq!(hsmd.token.private_keys(), [ROTATIONS, ROTATIONS + 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_a_signature_of_a_tainted_key() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let old = endorse(&daemon).await;
+    let answered = Arc::<AtomicBool>::default();
+    for round in 0..5 {
+        answered.store(false, Ordering::SeqCst);
+        let tainted = daemon.head().await.event().id();
+        let signers = Signers::start(&hsmd, &answered);
+        until("signers are served", async || daemon.sign(DOCUMENT).await.ok()).await;
+
+        daemon.taint_head().await;
+        answered.store(true, Ordering::SeqCst);
+        assert_eq!(hsmd.token.private_keys(), [round + 1, round + 2], "destroyed when answered");
+        until("the new key signs", async || daemon.sign(DOCUMENT).await.ok()).await;
+        let log = daemon.log().await;
+        for (asked_after, reply) in signers.replies().await {
+            match reply {
+                Ok(signed) if asked_after => {
+                    assert_ne!(signed.generation_id(), tainted);
+                    signed.verify(&log, now(), WINDOW).unwrap();
+                }
+                Ok(signed) => assert!(
+                    signed.generation_id() == tainted || signed.verify(&log, now(), WINDOW).is_ok()
+                ),
+                Err(refusal) => assert_eq!(refusal.reason, "TAINT_IN_PROGRESS", "{refusal:?}"),
+            }
+        }
+    }
+    let log = hsmd.history().await;
+    assert!(verified(&old, &log).is_none(), "the endorsement died with its key");
+    assert!(verified(&endorse(&daemon).await, &log).is_some());
+}
