@@ -1,6 +1,6 @@
 //! The functions that every signature and every verification go through, one by one: `cargo bench -p
 //! hsmd-bench`. Times are for comparing two versions on one machine; what is asserted about them is
-//! counted instead (chain/tests/allocations.rs, tests/tests/system/work.rs).
+//! counted instead (chain/tests/allocations.rs, tests/tests/e2e/system/work.rs).
 #![expect(clippy::expect_used, reason = "a measuring program stops when it can't measure")]
 
 use std::hint::black_box;

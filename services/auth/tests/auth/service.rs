@@ -141,8 +141,8 @@ fn many(
     })
 }
 
-/// Locks the account for a second, posts a rotation of its device that has to wait for that, and calls
-/// `meanwhile` while it waits.
+/// Locks the account, posts a rotation of its device that has to wait for that, and calls `meanwhile` while
+/// it waits.
 fn with_waiting_rotation(
     stack: &Stack,
     account: &Account,
@@ -152,7 +152,7 @@ fn with_waiting_rotation(
     let (authentication, signer) = account.rotation(1);
     let request = sign(&RotateDevice { authentication }, signer).text;
     let blocked = format!(
-        "BEGIN; SELECT 1 FROM accounts WHERE identity = '{}' FOR UPDATE; SELECT pg_sleep(1); COMMIT",
+        "BEGIN; SELECT 1 FROM accounts WHERE identity = '{}' FOR UPDATE; SELECT pg_sleep(600)",
         account.identity
     );
     let active = |what: &str| {
@@ -160,12 +160,22 @@ fn with_waiting_rotation(
         wait_for(what, || stack.value(&count) == "1");
     };
     thread::scope(|scope| {
-        scope.spawn(move || stack.sql(&blocked));
+        scope.spawn(move || stack.try_sql(&blocked).expect_err("cancelled"));
         active("wait_event = 'PgSleep'");
         scope.spawn(move || post(&request));
         active("wait_event_type = 'Lock'");
         meanwhile();
+        stack.value(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+        );
     });
+}
+
+/// Tells a service to stop, and waits until it accepts nothing more.
+fn stop(service: &Service) {
+    service.process.terminate();
+    let address = service.http.url.trim_start_matches("http://");
+    wait_for("it listens no more", || TcpStream::connect(address).is_err());
 }
 
 /// The commitment that the database holds for an account's device.
@@ -185,7 +195,7 @@ fn sigterm_lets_accepted_requests_finish() {
         let answer = http.post(RotateDevice::ROUTE, request);
         assert_eq!(answer.status, 200, "{}", answer.body);
     };
-    with_waiting_rotation(&stack, &account, post, || auth.process.terminate());
+    with_waiting_rotation(&stack, &account, post, || stop(&auth));
     stack.ended(&mut auth);
     assert_eq!(auth.http.get("/live").status, 0, "gone");
     assert!(auth.process.log().contains("SIGTERM"));
@@ -210,7 +220,7 @@ fn a_caller_who_leaves_interrupts_nothing() {
         caller.shutdown(Shutdown::Both).expect("connected");
         // Nothing has come and nothing will.
         assert_eq!(caller.read(&mut [0]).expect("closed"), 0);
-        auth.process.terminate();
+        stop(&auth);
     });
     stack.ended(&mut auth);
     assert_eq!(commitment(&stack, &account), account.rotation(1).0.rotation_hash.as_str());

@@ -106,7 +106,7 @@ fn every_reason_of_the_sources_is_documented_and_tested() {
     let documented: BTreeSet<_> = documented().into_keys().collect();
     assert_eq!(reasons(&grpc), documented);
 
-    let tests = sources(&root.join("tests/tests/operation"));
+    let tests = sources(&root.join("tests/tests/e2e/operation"));
     let tested = reasons(&tests);
     let untested: Vec<_> = documented.difference(&tested).copied().collect();
     assert_eq!(untested, UNTESTED.split(' ').collect::<Vec<_>>());
