@@ -58,6 +58,22 @@ impl Daemon {
         kill(self.pid, signal).expect("a process to signal");
     }
 
+    /// Stops it with SIGSTOP, and waits until none of its threads runs.
+    pub async fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        until("every thread has stopped", async || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+            threads.expect("a process").all(|thread| {
+                let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat"));
+                // The state comes after the name, which is in parentheses.
+                stat.is_ok_and(|stat| {
+                    stat.rsplit_once(") ").is_some_and(|it| it.1.starts_with('T'))
+                })
+            })
+        })
+        .await;
+    }
+
     /// Kills it with SIGKILL, and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("a process to kill");

@@ -99,7 +99,7 @@ async fn a_publisher_heals_flush_outage_and_damage_and_follows_updates() {
     assert!(!publisher.is_published(), "nothing to publish yet");
 
     updates.send_replace(Some("one".to_owned()));
-    noticed(|| publisher.is_published()).await;
+    until("it is published", async || publisher.is_published()).await;
     assert_eq!(endorsements.find(&key("a")).await.unwrap().as_deref(), Some(&b"one"[..]));
 
     updates.send_replace(Some("two".to_owned()));

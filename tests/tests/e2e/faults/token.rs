@@ -131,7 +131,7 @@ async fn hangs_for_a_while() -> Seen {
 
 async fn hangs() -> Seen {
     let ((hsmd, control), mut seen) = (with_faults().await, Seen::default());
-    let hsmd = hsmd.set("token.0.hang_limit", "3s");
+    let hsmd = hsmd.set("token.0.hang_limit", "5s");
     let daemon = hsmd.serve().await;
     control.hang("C_Sign".parse().unwrap(), Times::always()).unwrap();
     says_that_it_is_ill(&daemon).await;

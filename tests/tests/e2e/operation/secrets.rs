@@ -162,8 +162,10 @@ async fn nobody_dumps_the_daemon_or_looks_into_it() {
     let (binary, mut command) = (hsmd.path("hsmd-of-the-user"), None);
     if let Some(name) = user {
         let user = nix::unistd::User::from_name(name).unwrap().unwrap();
-        // The user may not be able to reach the folder that the tests were built in.
-        std::fs::copy(program("hsmd"), &binary).unwrap();
+        // The user may not be able to reach the folder that the tests were built in. Another process writes
+        // it: what other tests start meanwhile would hold our end of the file open.
+        let copied = Command::new("cp").arg(program("hsmd")).arg(&binary).status().await;
+        assert!(copied.unwrap().success());
         for folder in [hsmd.path(""), hsmd.token.conf().ancestors().nth(2).unwrap().to_owned()] {
             give(&folder, user.uid.as_raw(), user.gid.as_raw());
         }

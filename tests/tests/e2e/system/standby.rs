@@ -91,7 +91,7 @@ async fn a_daemon_that_slept_through_the_loss_of_its_lock_signs_nothing() {
     let second = twin.launch(&[]);
     stands_by(&second).await;
 
-    first.signal(Signal::SIGSTOP);
+    first.freeze().await;
     let sleeping = first.clone();
     let asleep = tokio::spawn(async move { sleeping.sign(DOCUMENT).await });
     hsmd.database.cut_connections().await;
