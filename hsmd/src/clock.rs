@@ -1,9 +1,10 @@
 //! The one clock: wall time for what is signed, monotonic time for what is waited for.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hsmd_chain::Timestamp;
+use hsmd_support::unix_millis;
 
 /// How far two clocks may differ before nothing is stamped.
 pub const TOLERANCE: Duration = Duration::from_secs(2);
@@ -51,7 +52,7 @@ pub enum ClockSuspect {
 impl Clock {
     /// Starts the clock.
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_wall: wall_millis() }
+        Self { started: Instant::now(), started_wall: unix_millis() }
     }
 
     /// The wall time, truncated to milliseconds.
@@ -59,7 +60,7 @@ impl Clock {
     /// # Errors
     /// It can't be written as a timestamp.
     pub fn now(&self) -> Result<Timestamp, ClockSuspect> {
-        Timestamp::from_unix_millis(wall_millis()).map_err(|_| ClockSuspect::OutOfRange)
+        Timestamp::from_unix_millis(unix_millis()).map_err(|_| ClockSuspect::OutOfRange)
     }
 
     /// Monotonic time since the start.
@@ -119,15 +120,6 @@ fn stamp(
     }
     let after_head = head.unix_millis() + 1;
     Timestamp::from_unix_millis(now_millis.max(after_head)).map_err(|_| ClockSuspect::OutOfRange)
-}
-
-fn wall_millis() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    let now = SystemTime::now();
-    match now.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-    }
 }
 
 #[cfg(test)]

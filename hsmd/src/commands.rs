@@ -193,8 +193,8 @@ fn prepare_state_dir(config: &Config) -> Result<(), CommandError> {
     let error = |source| CommandError::StateDir { path: path.clone(), source };
     std::fs::create_dir_all(path).map_err(error)?;
     let probe = path.join("probe");
-    crate::durable::write(&probe, b"").map_err(error)?;
-    crate::durable::remove(&probe).map_err(error)
+    hsmd_support::durable::write(&probe, b"").map_err(error)?;
+    hsmd_support::durable::remove(&probe).map_err(error)
 }
 
 /// The writer's connection with the lock, for a command that changes something. Postgres may still be

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hsmd_chain::Anchor;
+pub use hsmd_runtime::LogConfig;
+use hsmd_support::{duration, size};
 use serde::{Deserialize, Deserializer};
 
 mod database;
 mod listen;
 mod policy;
 mod records;
-mod secret;
 mod token;
 
 pub use database::DatabaseConfig;
@@ -22,8 +23,7 @@ pub use listen::{LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion, UnixLi
 pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
-pub use records::{AuditConfig, LogConfig, LogFormat, ObserveConfig, TraceConfig};
-pub use secret::{read_private, read_secret};
+pub use records::{AuditConfig, ObserveConfig, TraceConfig};
 pub use token::TokenConfig;
 
 /// Everything in hsmd.toml.
@@ -174,12 +174,6 @@ mod defaults {
     pub(super) fn stop_grace() -> Duration {
         Duration::from_secs(10)
     }
-}
-
-/// A duration in the syntax of humantime: "12h", "500ms".
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Anchor>, D::Error> {

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsmd_chain::KeyLog;
+use hsmd_support::chain;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::daemon::core::{Core, CoreError, parse_rows};
 use crate::daemon::start::{StartError, connect_writer, read_journal, start, wait_out_grace};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
-use crate::keylog::{KeylogError, Writer, chain};
+use crate::keylog::{KeylogError, Writer};
 
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use hsmd_chain::{Digest, SignedEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
 use crate::keylog::AdminRecord;
+use hsmd_support::durable;
 
 /// What the journal holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

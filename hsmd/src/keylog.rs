@@ -25,14 +25,8 @@ pub use writer::{Backend, Writer};
 #[derive(Debug, thiserror::Error)]
 pub enum KeylogError {
     /// A URL file can't be used.
-    #[error("cannot read the database URL from {path}")]
-    UrlFile {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("cannot read the database URL")]
+    UrlFile(#[from] hsmd_support::SecretError),
     /// A URL is not one.
     #[error("the database URL in {path} is not valid")]
     Url {
@@ -143,16 +137,4 @@ impl KeylogError {
             _ => false,
         }
     }
-}
-
-/// An error with all its causes, for logs and messages.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

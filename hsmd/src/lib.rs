@@ -12,7 +12,6 @@ mod clock;
 mod commands;
 mod config;
 mod daemon;
-mod durable;
 mod failpoint;
 mod grpc;
 mod journal;
@@ -28,7 +27,6 @@ pub use commands::{CommandError, run};
 pub use config::Config;
 #[cfg(feature = "failpoints")]
 pub use failpoint::arm as arm_failpoints;
-pub use keylog::chain as error_chain;
 pub use observe::telemetry::{say, start as start_telemetry};
 
 /// The parsers of what comes from outside, for the fuzz targets.

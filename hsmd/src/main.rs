@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use hsmd::{Arguments, CommandError, Config, error_chain, run, say, start_telemetry};
+use hsmd::{Arguments, CommandError, Config, run, say, start_telemetry};
+use hsmd_support::{chain, cli};
 
 /// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
 /// (docs/performance.md). Not where tests kill the daemon and set its clock: libfaketime asks for memory
@@ -12,25 +12,18 @@ use hsmd::{Arguments, CommandError, Config, error_chain, run, say, start_telemet
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit code for bad usage or configuration, as in sysexits.h.
-const USAGE: u8 = 64;
-
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     hsmd::arm_failpoints();
-    let arguments = match Arguments::try_parse() {
+    let arguments: Arguments = match cli::parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // An error means that standard error is closed.
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
-        }
+        Err(code) => return code,
     };
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("hsmd: {}", error_chain(&error)));
-            ExitCode::from(if matches!(error, CommandError::Config(_)) { USAGE } else { 1 })
+            say(&format!("hsmd: {}", chain(&error)));
+            ExitCode::from(if matches!(error, CommandError::Config(_)) { cli::USAGE } else { 1 })
         }
     }
 }

@@ -5,12 +5,13 @@
 //! 2, 4, 7 and 8 only, so that a slow database never stops signing.
 
 use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
+use hsmd_support::chain;
 
 use crate::authz::AdminPermit;
 use crate::clock::{ClockSuspect, DatabaseClock};
 use crate::daemon::core::{Core, CoreError};
 use crate::journal::{Entries, JournaledEvent};
-use crate::keylog::{AdminAction, AdminRecord, KeylogError, chain};
+use crate::keylog::{AdminAction, AdminRecord, KeylogError};
 use crate::startup::Place;
 
 /// What an administrator asks for.

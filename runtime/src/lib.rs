@@ -19,7 +19,7 @@ pub use config::{ConfigError, load};
 pub use cors::cors;
 pub use health::Health;
 pub use http::{HttpConfig, ServeOptions, WhenFull, bind, client_address, serve};
-pub use log::{LogConfig, LogFormat, lines, log_to_stderr};
+pub use log::{LogConfig, LogFormat, log_lines, log_to_stderr};
 pub use metrics::{Metrics, metrics_text};
 pub use shutdown::{Shutdown, Trigger};
 pub use start::{Program, StartError, run};

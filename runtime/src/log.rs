@@ -31,7 +31,7 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into() }
+        Self { format: LogFormat::Text, filter: "info,sqlx=warn".into() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Default for LogConfig {
 ///
 /// # Errors
 /// The filter is malformed.
-pub fn lines<S>(config: &LogConfig) -> Result<impl Layer<S> + use<S>, ParseError>
+pub fn log_lines<S>(config: &LogConfig) -> Result<impl Layer<S> + use<S>, ParseError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -57,7 +57,7 @@ where
 /// # Errors
 /// The filter is malformed.
 pub fn log_to_stderr(config: &LogConfig) -> Result<(), ParseError> {
-    if Registry::default().with(lines(config)?).try_init().is_err() {
+    if Registry::default().with(log_lines(config)?).try_init().is_err() {
         tracing::debug!("the log was set up before");
     }
     Ok(())

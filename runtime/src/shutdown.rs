@@ -45,6 +45,13 @@ impl Shutdown {
     }
 }
 
+/// From a value that becomes true.
+impl From<watch::Receiver<bool>> for Shutdown {
+    fn from(asked: watch::Receiver<bool>) -> Self {
+        Self(asked)
+    }
+}
+
 impl Trigger {
     /// Asks everything to stop.
     pub fn stop(self) {

@@ -5,7 +5,7 @@ use std::error::Error;
 /// An error with all its causes in one line, separated by colons. A cause whose text the line ends with
 /// already is left out: transport errors often repeat the words of their cause.
 #[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
         let cause = cause.to_string();

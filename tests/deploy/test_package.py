@@ -43,6 +43,7 @@ class Package(unittest.TestCase):
         pages = self.root / "usr/share/man/man1"
         for name in COMMANDS:
             page = gzip.decompress((pages / f"{name}.1.gz").read_bytes()).decode()
+            self.assertIn(name.replace("-", "\\-") + " \\- ", page)
             help_text = run(self.root / "usr/bin" / name, "--help").stdout
             for option in re.findall(r"--[a-z-]+", help_text):
                 self.assertIn(option.replace("-", "\\-"), page, name)
@@ -71,6 +72,7 @@ class Package(unittest.TestCase):
         for path in [
             "bash-completion/completions/hsmctl",
             "bash-completion/completions/hsmd",
+            "bash-completion/completions/hsmd-keys",
             "zsh/vendor-completions/_hsmctl",
             "fish/vendor_completions.d/hsmd.fish",
         ]:

@@ -6,6 +6,7 @@ mod situation;
 use std::sync::Arc;
 
 use hsmd_chain::KeyLog;
+use hsmd_support::chain;
 
 use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
@@ -16,7 +17,7 @@ use crate::daemon::core::{CoreError, verify_rows};
 use crate::daemon::start::read_journal;
 use crate::grpc;
 use crate::journal::Journal;
-use crate::keylog::{KeylogError, Reader, chain};
+use crate::keylog::{KeylogError, Reader};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
 use crate::signer::Signer;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hsmd_support::chain;
 use tokio::signal::unix::Signal;
 
 use crate::config::Config;
 use crate::daemon::state::Shared;
-use crate::keylog::chain;
 
 /// Reads the policy again at each SIGHUP, until dropped.
 pub(super) async fn on_hangup(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::duration;
+use super::{duration, size};
 
 /// The listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -91,8 +91,10 @@ pub struct LimitsConfig {
     #[serde(deserialize_with = "duration")]
     pub connection_age: Duration,
     /// Bytes of service calls in flight, requests and replies, over all service listeners.
+    #[serde(deserialize_with = "size")]
     pub bytes_in_flight: usize,
     /// Those of one user, or from one address.
+    #[serde(deserialize_with = "size")]
     pub bytes_in_flight_per_caller: usize,
 }
 

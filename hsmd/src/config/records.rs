@@ -1,35 +1,9 @@
-//! `[log]`, `[audit]`, `[trace]` and `[observe]`: log, audit records, traces and metrics, and where they go.
+//! `[audit]`, `[trace]` and `[observe]`: audit records, traces and metrics, and where they go.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-
-/// Log output on standard error.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// In the syntax of tracing-subscriber's `EnvFilter`.
-    pub filter: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info,sqlx=warn".into() }
-    }
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One readable line an event.
-    Text,
-    /// One JSON object an event.
-    Json,
-}
 
 /// Where audit records go: one JSON object a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -17,12 +17,13 @@ use hsmd_chain::KeyLog;
 use tokio::sync::watch;
 
 pub use error::CoreError;
+use hsmd_support::chain;
 pub use rows::{parse_rows, verify_rows};
 
 use crate::clock::Clock;
 use crate::config::{Config, Retire};
 use crate::journal::{Entries, Journal, encode};
-use crate::keylog::{Backend, KeylogError, Writer, chain};
+use crate::keylog::{Backend, KeylogError, Writer};
 use crate::signer::{Signer, TokenState};
 use crate::startup::Plan;
 use crate::token::TokenError;

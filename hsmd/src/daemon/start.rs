@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsmd_chain::KeyLog;
+use hsmd_support::chain;
 
 use crate::config::Config;
 use crate::daemon::core::append_pending::{Pending, pending, record};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, decode};
-use crate::keylog::{AppendError, KeylogError, Writer, chain};
+use crate::keylog::{AppendError, KeylogError, Writer};
 use crate::signer::Signer;
 use crate::startup::{Known, Verdict, decide};
 use crate::token::{Class, Inventory, TokenError};

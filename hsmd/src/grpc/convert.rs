@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use hsmd_chain::{Digest, Payload, PublicKey, SignedEvent};
 use hsmd_proto::v1;
+use hsmd_support::chain;
 use http::HeaderMap;
 use tonic::Status;
 use tonic::codegen::Bytes;
 
 use super::status::invalid;
-use crate::keylog::{ActionRow, chain};
+use crate::keylog::ActionRow;
 use crate::signer::Signed;
 
 /// The largest document to be signed.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hsmd_proto::ERROR_DOMAIN;
+use hsmd_support::chain;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -12,7 +13,7 @@ use super::budget::Exhausted;
 use crate::authz::Denied;
 use crate::daemon::core::CoreError;
 use crate::daemon::state::Phase;
-use crate::keylog::{KeylogError, chain};
+use crate::keylog::KeylogError;
 use crate::rotation::RotationError;
 use crate::signer::SignError;
 

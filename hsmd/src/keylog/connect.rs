@@ -4,12 +4,13 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use hsmd_support::secret;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::KeylogError;
 use super::url::{self, Target};
-use crate::config::{DatabaseConfig, read_secret};
+use crate::config::DatabaseConfig;
 
 /// How long one statement may take before the connection counts as lost.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,8 +38,7 @@ impl Owner {
 }
 
 fn target(file: &Path) -> Result<Target, KeylogError> {
-    let url =
-        read_secret(file).map_err(|source| KeylogError::UrlFile { path: file.into(), source })?;
+    let url = secret::line(file)?;
     url::parse(&url).map_err(|source| KeylogError::Url { path: file.into(), source })
 }
 

@@ -1,21 +1,22 @@
 //! Logs and traces: structured, never a secret and never a payload. Logs go to standard error; traces
 //! go to an OpenTelemetry collector where one is configured, and cost nothing where none is.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
+use hsmd_runtime::log_lines;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::commands::CommandError;
-use crate::config::{LogConfig, LogFormat, TraceConfig};
+use crate::config::{LogConfig, TraceConfig};
 
 /// The target of the spans that are exported; nothing else is.
 pub const TRACE: &str = "hsmd::trace";
@@ -41,15 +42,7 @@ impl Drop for Telemetry {
 /// # Errors
 /// The filter is malformed, or the collector's address is.
 pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, CommandError> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|error| CommandError::LogFilter(error.to_string()))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = match log.format {
-        LogFormat::Text => {
-            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
-        }
-        LogFormat::Json => lines.json().boxed(),
-    };
+    let lines = log_lines(log).map_err(|error| CommandError::LogFilter(error.to_string()))?;
     let traces = trace.map(provider).transpose()?;
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
@@ -57,7 +50,7 @@ pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, 
             .with_filter(Targets::new().with_target(TRACE, LevelFilter::TRACE))
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines)
         .with(spans)
         .try_init()
         .map_err(|error| CommandError::LogFilter(error.to_string()))?;

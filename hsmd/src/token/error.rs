@@ -43,14 +43,8 @@ pub enum TokenError {
         count: usize,
     },
     /// The PIN file can't be used.
-    #[error("cannot read the PIN file {path}")]
-    PinFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("cannot read the PIN file")]
+    PinFile(#[from] hsmd_support::SecretError),
     /// The PIN marker can't be kept, so that a login might be tried twice.
     #[error("cannot write the PIN marker {path}")]
     PinMarker {
@@ -122,7 +116,7 @@ impl TokenError {
             Self::Call { .. } | Self::Load { .. } | Self::Absent { .. } | Self::Nonsense(_) => {
                 Class::Device
             }
-            Self::PinFile { .. }
+            Self::PinFile(_)
             | Self::PinMarker { .. }
             | Self::PinRefused { .. }
             | Self::PinEndangered { .. }
@@ -143,7 +137,7 @@ impl TokenError {
             Self::Load { .. } => "module_not_loaded".into(),
             Self::Absent { .. } => "token_absent".into(),
             Self::Ambiguous { .. } => "token_ambiguous".into(),
-            Self::PinFile { .. } | Self::PinMarker { .. } => "pin_file".into(),
+            Self::PinFile(_) | Self::PinMarker { .. } => "pin_file".into(),
             Self::PinRefused { .. } | Self::PinEndangered { .. } => "pin_refused".into(),
             Self::Nonsense(_) => "nonsense".into(),
             Self::KeyMissing { .. } => "key_missing".into(),

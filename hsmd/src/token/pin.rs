@@ -14,11 +14,11 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
 use cryptoki::types::AuthPin;
+use hsmd_support::secret;
 
 use self::marker::Marker;
 use super::class::{Class, classify};
 use super::error::TokenError;
-use crate::config::read_secret;
 
 /// Logs the session in as the user, unless that could bring the token closer to being locked.
 ///
@@ -31,8 +31,7 @@ pub fn login(
     state_dir: &Path,
 ) -> Result<(), TokenError> {
     let serial = info.serial_number().to_owned();
-    let pin_error = |source| TokenError::PinFile { path: pin_file.into(), source };
-    let pin = read_secret(pin_file).map_err(pin_error)?;
+    let pin = secret::line(pin_file)?;
 
     let path = marker::path(state_dir, &serial);
     let marker_error = |source| TokenError::PinMarker { path: path.clone(), source };

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use hsmd_chain::{Anchor, KeyLog, SignedEvent};
+use hsmd_support::chain;
 
 use super::CoreError;
 use crate::clock::Clock;
-use crate::keylog::{Row, chain};
+use crate::keylog::Row;
 
 /// Parses and verifies the rows of the table.
 ///

@@ -2,6 +2,7 @@
 //! handshake is a task with its own timeout, so that none holds up the next.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub async fn plaintext(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, guard)) = tcp(&listener, &limit, &mut stop).await {
+    while let Some((stream, _, guard)) = tcp(&listener, &limit, &mut stop).await {
         let connection = Connection::new(Stream::Tcp(stream), Peer::Plaintext, guard, None);
         if accepted.send(Ok(connection)).await.is_err() {
             return;
@@ -74,14 +75,14 @@ pub async fn tls(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, guard)) = tcp(&listener, &limit, &mut stop).await {
+    while let Some((stream, from, guard)) = tcp(&listener, &limit, &mut stop).await {
         let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, guard, &tls)).await {
                 // The server is gone: so is the connection.
                 Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::info!(%error, "TLS handshake failed"),
-                Err(_) => tracing::info!("TLS handshake timed out"),
+                Ok(Err(error)) => tracing::info!(%from, %error, "TLS handshake failed"),
+                Err(_) => tracing::info!(%from, "TLS handshake timed out"),
             }
         });
     }
@@ -105,7 +106,7 @@ async fn tcp(
     listener: &TcpListener,
     limit: &Limit,
     stop: &mut watch::Receiver<bool>,
-) -> Option<(TcpStream, ConnectionGuard)> {
+) -> Option<(TcpStream, SocketAddr, ConnectionGuard)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -116,7 +117,7 @@ async fn tcp(
             Ok((stream, from))
         }) {
             Ok((stream, from)) => match limit.admit(Origin::Address(from.ip())) {
-                Some(guard) => return Some((stream, guard)),
+                Some(guard) => return Some((stream, from, guard)),
                 None => tracing::debug!(%from, "connection limit reached: connection closed"),
             },
             Err(error) => wait_after(&error).await,

@@ -1,10 +1,10 @@
 //! Losing a session and opening it again: when, after which errors, and with which delay.
 
+use hsmd_support::chain;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{RETRY_AT_MOST, RETRY_FIRST, ReleaseCheck, TokenState};
-use crate::keylog::chain;
 use crate::token::{Class, OpenToken, TokenError};
 
 impl TokenState {

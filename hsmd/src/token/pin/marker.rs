@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use hsmd_support::durable;
 
 /// As OWASP recommends where memory is dear: some 20 ms, which a session that is opened again can spare.
 const MEMORY_KIB: u32 = 7 * 1024;

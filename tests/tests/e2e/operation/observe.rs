@@ -149,7 +149,7 @@ async fn readiness_is_truthful_when_the_token_goes_and_comes() {
     let (hsmd, address) = observed(Hsmd::initialised().await);
     let daemon = hsmd.serve().await;
     assert_eq!(readiness(address, &daemon).await, (200, true));
-    assert_eq!(get(address, "/health").await, (200, "ready\n".into()));
+    assert_eq!(get(address, "/health").await, (200, r#"{"status":"healthy"}"#.into()));
     let unplugged = hsmd.token.unplug();
     within(TOLD_WITHIN, "not ready", async || {
         (readiness(address, &daemon).await == (503, false)).then_some(())
@@ -157,8 +157,9 @@ async fn readiness_is_truthful_when_the_token_goes_and_comes() {
     .await;
     let (code, why) = get(address, "/ready").await;
     assert_eq!(code, 503);
-    assert!(why.starts_with("not ready: "), "{why}");
-    assert_eq!(get(address, "/live").await, (200, "live\n".into()), "no restart would help");
+    assert!(why.contains(r#""status":"not ready""#) && why.contains("problems"), "{why}");
+    let live = (200, r#"{"status":"live"}"#.into());
+    assert_eq!(get(address, "/live").await, live, "no restart would help");
     assert_eq!(value(address, "hsmd_ready").await, Some(0.0));
     let refused = daemon.sign(DOCUMENT).await;
     crate::operation::assert_refused(refused, tonic::Code::Unavailable, "TOKEN_UNAVAILABLE");
