@@ -91,9 +91,19 @@ impl Event {
         SigningInput::of(&self.text())
     }
 
+    /// Checks that the event commits to another key than its own.
+    pub(crate) fn check_commitment(&self) -> Result<(), EventFault> {
+        if self.rotation_hash == self.public_key.digest() {
+            return Err(EventFault::CommitsToOwnKey);
+        }
+        Ok(())
+    }
+
     /// Checks the rules between an event and its predecessor: number, prefix, `previous`, the key
-    /// against the commitment, and time. Reports the first that is broken, in this order.
+    /// against the commitment, and time. Reports the first that is broken, in this order. That no
+    /// earlier event revealed the key is the log's question.
     pub fn check_follows(&self, head: &Event) -> Result<(), EventFault> {
+        self.check_commitment()?;
         let expected = head.sequence_number + 1;
         if self.sequence_number != expected {
             return Err(EventFault::OutOfOrder { expected, found: self.sequence_number });

@@ -19,8 +19,8 @@ pub use extend::Extended;
 pub use live::Lifetime;
 
 use crate::anchor::{Anchor, Head};
-use crate::cesr::Digest;
-use crate::event::SignedEvent;
+use crate::cesr::{Digest, PublicKey};
+use crate::event::{EventFault, SignedEvent};
 
 /// A verified key log. It never holds an event that does not verify and never loses one it has;
 /// cloning copies a pointer, so a writer can publish snapshots freely.
@@ -35,6 +35,8 @@ struct State {
     events: Vec<Arc<SignedEvent>>,
     /// The sequence number of each event id.
     numbers: HashMap<Digest, u32>,
+    /// The sequence number of the event that revealed each key.
+    revealed: HashMap<PublicKey, u32>,
     /// Generations tainted by a valid event whose `createdAt` was still in the future when it came.
     /// Never forgotten: that event was signed by the committed key, whatever comes after.
     tainted_early: Vec<Digest>,
@@ -75,6 +77,14 @@ impl KeyLog {
     /// The event of a number.
     pub fn event(&self, sequence_number: u32) -> Option<&Arc<SignedEvent>> {
         self.state.events.get(usize::try_from(sequence_number).ok()?)
+    }
+
+    /// Checks that no event of the log revealed the key of a new one.
+    fn check_new_key(&self, event: &SignedEvent) -> Result<(), EventFault> {
+        match self.state.revealed.get(event.event().public_key()) {
+            Some(&number) => Err(EventFault::KeyRevealedBefore { number }),
+            None => Ok(()),
+        }
     }
 
     /// Whether the log has this event, with this number.

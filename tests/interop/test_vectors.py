@@ -19,6 +19,7 @@ from formats import P256_ORDER, Refused, digest, milliseconds
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = json.loads((ROOT / "chain/tests/vectors.json").read_text())
+REVEALED = json.loads((ROOT / "chain/tests/revealed_keys.json").read_text())
 IDENTITY = VECTORS["hsmIdentity"]
 LOG = VECTORS["hsmKeysReply"]
 NOW = milliseconds("2025-11-04T00:00:00.001Z")
@@ -192,6 +193,18 @@ class Log(unittest.TestCase):
             with self.subTest(rule=rule), self.assertRaisesRegex(Refused, rule):
                 read_log(text)
         read_log(rewritten(3, createdAt="2025-11-04T00:00:05.001Z"))
+
+    def test_a_key_is_revealed_once(self):
+        for case in REVEALED["cases"]:
+            with self.subTest(case["name"]):
+                if case["accept"]:
+                    read_log(case["log"], case["identity"])
+                    continue
+                rule = case["fault"]
+                if "revealedBy" in case:
+                    rule += f", by event {case['revealedBy']}"
+                with self.assertRaisesRegex(Refused, f"{rule}$"):
+                    read_log(case["log"], case["identity"])
 
     def test_identity_with_a_known_head(self):
         head = VECTORS["events"][2]["id"]

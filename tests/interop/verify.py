@@ -73,6 +73,8 @@ def read_event(text, signature):
         blank["prefix"] = PLACEHOLDER
         require(fields["prefix"] == fields["id"], "event 0: prefix is not its id")
     require(digest(event_text(blank).encode()) == fields["id"], "event: id is not its digest")
+    own_key = digest(fields["publicKey"].encode()) == fields["rotationHash"]
+    require(not own_key, "event: commits to its own key")
     require(fields["purpose"] == PURPOSE, "event: purpose")
     public_key(fields["publicKey"])
     verify_signature(fields["publicKey"], text, signature)
@@ -90,6 +92,7 @@ class KeyLog:
         prefix, _, known = identity.partition("@")
         self.identity = check_digest(prefix)
         self.events = []
+        self._revealed = {}
         for element in elements(text):
             parts = members(element)
             require(set(parts) == {"payload", "signature"}, "log: members of an entry")
@@ -114,6 +117,9 @@ class KeyLog:
             require(event.created_at > head.created_at, "log: time does not grow")
             committed = digest(event.public_key.encode()) == head.rotation_hash
             require(committed, "log: the key is not the committed one")
+        earlier = self._revealed.setdefault(event.public_key, event.sequence_number)
+        new = earlier == event.sequence_number
+        require(new, f"log: the key was revealed before, by event {earlier}")
         self.events.append(event)
 
     def live(self, generation_id, now, window):

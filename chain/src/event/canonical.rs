@@ -118,7 +118,9 @@ pub(super) fn parse(text: &str) -> Result<Event, EventFault> {
     if fields.id() != id {
         return Err(EventFault::Id);
     }
-    Ok(Event::from_fields(fields, id))
+    let event = Event::from_fields(fields, id);
+    event.check_commitment()?;
+    Ok(event)
 }
 
 fn digest(member: &'static str, text: &str) -> Result<Digest, EventFault> {

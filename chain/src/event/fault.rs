@@ -43,6 +43,9 @@ pub enum EventFault {
     /// Event 0's prefix is not its own id.
     #[error("the prefix of event 0 is not its id")]
     InceptionPrefix,
+    /// The event commits to its own key: no later event could reveal a key of its own.
+    #[error("the rotation hash is the digest of the event's own public key")]
+    CommitsToOwnKey,
     /// The number is not the one that comes next.
     #[error("sequence number {found} where {expected} comes next")]
     OutOfOrder {
@@ -68,6 +71,12 @@ pub enum EventFault {
     /// The revealed key is not the one to which the event before committed.
     #[error("the public key is not the one that the event before committed to")]
     NotCommitted,
+    /// An earlier event revealed the key. It may be old, tainted or stolen.
+    #[error("the public key was revealed before, by event {number}")]
+    KeyRevealedBefore {
+        /// The sequence number of the event that revealed it.
+        number: u32,
+    },
     /// `createdAt` is not strictly later than the predecessor's.
     #[error("createdAt {found} is not later than {previous}, that of the event before")]
     NotLater {

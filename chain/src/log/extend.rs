@@ -36,6 +36,7 @@ impl KeyLog {
         }
         let head = self.head().event();
         event.event().check_follows(head).map_err(ExtendError::Event)?;
+        self.check_new_key(&event).map_err(ExtendError::Event)?;
         event.check_signature().map_err(ExtendError::Event)?;
         if event.check_not_future(now, skew).is_err() {
             let tainted = event.event().taint_previous().then(|| head.id());
@@ -114,7 +115,9 @@ impl KeyLog {
 
     fn append(&mut self, event: SignedEvent) {
         let state = Arc::make_mut(&mut self.state);
-        state.numbers.insert(event.event().id(), event.event().sequence_number());
+        let number = event.event().sequence_number();
+        state.numbers.insert(event.event().id(), number);
+        state.revealed.insert(*event.event().public_key(), number);
         state.events.push(Arc::new(event));
     }
 

@@ -1,11 +1,12 @@
 //! Verifying a whole log at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{KeyLog, LogError, State, parallel::try_map, published};
 use crate::anchor::Anchor;
+use crate::cesr::PublicKey;
 use crate::event::{EventFault, SignedEvent};
 use crate::time::Timestamp;
 
@@ -26,8 +27,8 @@ impl KeyLog {
         if first.sequence_number() == 0 && first.prefix() != anchor.identity() {
             return Err(LogError::Identity { expected: anchor.identity(), found: first.prefix() });
         }
-        check_events(&events, now, skew)?;
-        let log = Self::of_verified(events);
+        let revealed = check_events(&events, now, skew)?;
+        let log = Self::of_verified(events, revealed);
         log.check_contains(anchor)?;
         Ok(log)
     }
@@ -73,26 +74,32 @@ impl KeyLog {
         }
     }
 
-    fn of_verified(events: Vec<SignedEvent>) -> Self {
+    fn of_verified(events: Vec<SignedEvent>, revealed: HashMap<PublicKey, u32>) -> Self {
         let events: Vec<_> = events.into_iter().map(Arc::new).collect();
         let numbers: HashMap<_, _> = events
             .iter()
             .map(|event| (event.event().id(), event.event().sequence_number()))
             .collect();
-        Self { state: Arc::new(State { events, numbers, tainted_early: Vec::new() }) }
+        Self { state: Arc::new(State { events, numbers, revealed, tainted_early: Vec::new() }) }
     }
 }
 
 /// Finds the first fault in two passes: one over the cheap rules, which also bounds how many
-/// signatures matter, then one over these signatures.
-fn check_events(events: &[SignedEvent], now: Timestamp, skew: Duration) -> Result<(), LogError> {
+/// signatures matter, then one over these signatures. Returns which event revealed each key.
+fn check_events(
+    events: &[SignedEvent],
+    now: Timestamp,
+    skew: Duration,
+) -> Result<HashMap<PublicKey, u32>, LogError> {
     let mut fault = None;
+    let mut revealed = HashMap::with_capacity(events.len());
     let mut signed = events.len();
     for (position, event) in events.iter().enumerate() {
         let placed = match position.checked_sub(1) {
             Some(before) => event.event().check_follows(events[before].event()),
             None => check_first(event),
         };
+        let placed = placed.and_then(|()| reveal(&mut revealed, event));
         if let Err(source) = placed {
             fault = Some(LogError::Event { position, source });
             signed = position;
@@ -109,13 +116,25 @@ fn check_events(events: &[SignedEvent], now: Timestamp, skew: Duration) -> Resul
     match (bad, fault) {
         (Some(source), _) => Err(LogError::Event { position: verified.len(), source }),
         (None, Some(fault)) => Err(fault),
-        (None, None) => Ok(()),
+        (None, None) => Ok(revealed),
     }
 }
 
 fn check_first(event: &SignedEvent) -> Result<(), EventFault> {
     match event.event().sequence_number() {
-        0 => Ok(()),
+        0 => event.event().check_commitment(),
         found => Err(EventFault::OutOfOrder { expected: 0, found }),
+    }
+}
+
+/// Notes the key of an event, if none before it revealed the same one.
+fn reveal(revealed: &mut HashMap<PublicKey, u32>, event: &SignedEvent) -> Result<(), EventFault> {
+    let event = event.event();
+    match revealed.entry(*event.public_key()) {
+        Entry::Occupied(earlier) => Err(EventFault::KeyRevealedBefore { number: *earlier.get() }),
+        Entry::Vacant(vacant) => {
+            vacant.insert(event.sequence_number());
+            Ok(())
+        }
     }
 }

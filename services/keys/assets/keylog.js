@@ -26,9 +26,10 @@ export async function verifyLog(text, identity, now, progress) {
   if (!Array.isArray(entries) || entries.length === 0) throw new Refused(null, "it is not a log");
   compareText(text, entries);
   let head = null;
+  const revealed = new Map();
   for (const [number, entry] of entries.entries()) {
     try {
-      await verifyEvent(entry, number, head, identity, now);
+      await verifyEvent(entry, number, head, revealed, identity, now);
     } catch (error) {
       if (error instanceof Refused) throw error;
       throw new Refused(number, error.message);
@@ -71,7 +72,7 @@ function canonical(event, number) {
     `"rotationHash":${q(event?.rotationHash)}}`;
 }
 
-async function verifyEvent({ payload: event, signature }, number, head, identity, now) {
+async function verifyEvent({ payload: event, signature }, number, head, revealed, identity, now) {
   const must = (condition, reason) => {
     if (!condition) throw new Error(reason);
   };
@@ -84,13 +85,18 @@ async function verifyEvent({ payload: event, signature }, number, head, identity
   if (number === 0) unnamed.prefix = unnamed.id;
   must(digest(canonical(unnamed, number)) === event.id, "its id is not the digest of its text");
 
+  must(digest(event.publicKey) !== event.rotationHash, "it commits to its own key");
+
   must(event.prefix === identity, "it belongs to another identity");
   if (number === 0) {
     must(event.id === event.prefix, "its prefix is not its id");
   } else {
     must(event.previous === head.id, "it does not follow the event before it");
     must(digest(event.publicKey) === head.rotationHash, "its key was not committed to");
+    const earlier = revealed.get(event.publicKey);
+    must(earlier === undefined, `its key was revealed before, by event ${earlier}`);
   }
+  revealed.set(event.publicKey, number);
   must(event.purpose === "key-authorization", "its purpose is another");
 
   must(isTimestamp(event.createdAt), "its time is no instant");

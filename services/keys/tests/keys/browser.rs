@@ -160,6 +160,41 @@ async fn a_tampered_log_is_found_out() {
     browser.quit().await;
 }
 
+/// The golden cases of chain/tests: each is refused for its own reason or found valid, if for the
+/// head that it lacks.
+#[tokio::test]
+async fn a_key_is_revealed_once() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = service(now, &log).await;
+    let browser = Browser::start(true).await;
+    let golden = include_str!("../../../../chain/tests/revealed_keys.json");
+    let golden: Value = serde_json::from_str(golden).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let text = |member: &str| case[member].as_str().unwrap();
+        let (address, _running) = start(tampered(&service, text("log").to_owned())).await;
+        browser.open(&format!("http://{address}/")).await;
+        let identity = text("identity");
+        let field = format!("document.getElementById('identity').value = '{identity}'");
+        browser.evaluate(&field).await;
+        let (kind, sentence) = verdict(&browser).await;
+        let expected = if case["accept"] == true {
+            "The log is refused: it lacks the head of this page".to_owned()
+        } else if let Some(earlier) = case["revealedBy"].as_u64() {
+            format!(
+                "Event {} is refused: its key was revealed before, by event {earlier}",
+                case["position"]
+            )
+        } else {
+            format!("Event {} is refused: it commits to its own key", case["position"])
+        };
+        assert_eq!(kind, "invalid", "{}: {sentence}", text("name"));
+        assert!(sentence.contains(&expected), "{}: {sentence}", text("name"));
+    }
+    assert_eq!(browser.complaints().await, Vec::<Value>::new());
+    browser.quit().await;
+}
+
 #[tokio::test]
 async fn without_scripts_everything_but_the_button_is_there() {
     let now = Clock::system().now();
