@@ -9,10 +9,11 @@ use std::time::Duration;
 use crate::body::{BodyError, SignedBody, VerifiedBody};
 use crate::cesr::{Digest, PublicKey};
 use crate::log::KeyLog;
+use crate::signed_payload::SignedPayload;
 use crate::time::Timestamp;
 
-/// The proof that a key was endorsed for a purpose: made by
-/// [`SignedBody::verify_endorsement`] only. It speaks of the moment of the check;
+/// The proof that a key was endorsed for a purpose, alone or in a batch: made by
+/// [`SignedPayload::verify_endorsement`] and its like on a [`SignedBody`] only. It speaks of the moment of the check;
 /// [`recheck`](Self::recheck) repeats what time and the log can change, without the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEndorsement {
@@ -54,9 +55,7 @@ pub enum EndorsementError {
 }
 
 impl SignedBody {
-    /// Checks an endorsement completely: identity, generation live within `window` at `now`,
-    /// signature, purpose, key, expiration later than `now`. `public_key` is the key that the
-    /// endorsement was found under; another one inside is refused.
+    /// As [`SignedPayload::verify_endorsement`].
     pub fn verify_endorsement(
         &self,
         log: &KeyLog,
@@ -65,9 +64,22 @@ impl SignedBody {
         now: Timestamp,
         window: Duration,
     ) -> Result<VerifiedEndorsement, EndorsementError> {
-        let body = self.verify(log, now, window).map_err(EndorsementError::Body)?;
+        VerifiedEndorsement::of(&self.clone().into(), log, purpose, public_key, now, window)
+    }
+}
+
+impl VerifiedEndorsement {
+    pub(crate) fn of(
+        signed: &SignedPayload,
+        log: &KeyLog,
+        purpose: &str,
+        public_key: &PublicKey,
+        now: Timestamp,
+        window: Duration,
+    ) -> Result<Self, EndorsementError> {
+        let body = signed.verify(log, now, window).map_err(EndorsementError::Body)?;
         let payload =
-            EndorsementPayload::parse(self.payload()).map_err(EndorsementError::Payload)?;
+            EndorsementPayload::parse(body.payload()).map_err(EndorsementError::Payload)?;
         if payload.purpose() != purpose {
             let found = payload.purpose().to_owned();
             return Err(EndorsementError::Purpose { expected: purpose.to_owned(), found });
@@ -78,13 +90,11 @@ impl SignedBody {
                 found: Box::new(*payload.public_key()),
             });
         }
-        let endorsement = VerifiedEndorsement { body, payload };
+        let endorsement = Self { body, payload };
         endorsement.check_expiration(now)?;
         Ok(endorsement)
     }
-}
 
-impl VerifiedEndorsement {
     /// Checks again that the generation is live and the endorsement not expired. `log` may be a
     /// later state of the log that the endorsement was verified against.
     pub fn recheck(

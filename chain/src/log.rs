@@ -19,6 +19,7 @@ pub use extend::Extended;
 pub use live::Lifetime;
 
 use crate::anchor::{Anchor, Head};
+use crate::batch::VerifiedBatches;
 use crate::cesr::{Digest, PublicKey};
 use crate::event::{EventFault, SignedEvent};
 
@@ -27,6 +28,8 @@ use crate::event::{EventFault, SignedEvent};
 #[derive(Debug, Clone)]
 pub struct KeyLog {
     state: Arc<State>,
+    /// Shared by all snapshots: whether a signature verifies does not depend on the log.
+    batches: Arc<VerifiedBatches>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +80,11 @@ impl KeyLog {
     /// The event of a number.
     pub fn event(&self, sequence_number: u32) -> Option<&Arc<SignedEvent>> {
         self.state.events.get(usize::try_from(sequence_number).ok()?)
+    }
+
+    /// The batches whose signatures were verified.
+    pub(crate) fn batches(&self) -> &VerifiedBatches {
+        &self.batches
     }
 
     /// Checks that no event of the log revealed the key of a new one.

@@ -3,9 +3,13 @@
 //! The rules leave no room for two readers to see different things in one text, so a payload is
 //! checked once, on the way in, and then copied but never printed again.
 
+mod names;
 mod scan;
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+pub use names::NameError;
 
 /// The deepest nesting allowed, the outermost object being level 1.
 pub const MAX_LEVELS: usize = 32;
@@ -17,6 +21,17 @@ pub const MAX_LEVELS: usize = 32;
 pub struct Payload {
     text: String,
     members: Vec<Member>,
+    /// Whether a name at any depth holds U+0000.
+    nul_in_name: bool,
+}
+
+/// The purposes of what the daemon signs for itself: no caller's payload and no leaf has one.
+pub const RESERVED_PURPOSES: [&str; 4] =
+    [crate::batch::PURPOSE, crate::head::PURPOSE, "health", crate::event::PURPOSE];
+
+/// Whether a purpose is one of [`RESERVED_PURPOSES`].
+pub fn is_reserved(purpose: &str) -> bool {
+    RESERVED_PURPOSES.contains(&purpose)
 }
 
 /// Where a top-level member stands in the text; both ranges of strings include the quotes.
@@ -75,13 +90,18 @@ impl Payload {
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, PayloadError> {
         let text = String::from_utf8(bytes.into())
             .map_err(|error| PayloadError::NotUtf8(error.utf8_error()))?;
-        let members = scan::object(&text)?;
-        Ok(Self { text, members })
+        let scan::Object { members, nul_in_name } = scan::object(&text)?;
+        Ok(Self { text, members, nul_in_name })
     }
 
     /// The exact text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Gives the text away, without a copy.
+    pub fn into_text(self) -> String {
+        self.text
     }
 
     /// Whether the object has a top-level member of this name, however the name is escaped.
@@ -101,12 +121,12 @@ impl Payload {
     }
 
     fn names(&self, member: &Member, name: &str) -> bool {
-        let quoted = &self.text[member.name.clone()];
-        if quoted.contains('\\') {
-            scan::unescape(quoted) == name
-        } else {
-            &quoted[1..quoted.len() - 1] == name
-        }
+        self.unescaped(&member.name) == name
+    }
+
+    /// A scanned string, without its quotes and escapes.
+    fn unescaped(&self, string: &Range<usize>) -> Cow<'_, str> {
+        scan::unescaped(&self.text[string.clone()])
     }
 }
 

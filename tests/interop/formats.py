@@ -55,8 +55,23 @@ def digest(data):
 
 
 def check_digest(text):
-    _decode(text, "digest", "E", 1, 32)
+    digest_bytes(text)
     return text
+
+
+def digest_bytes(text):
+    """The 32 bytes of a digest's text."""
+    return _decode(text, "digest", "E", 1, 32)
+
+
+def leaf_hash(payload):
+    """The hash of a leaf of a batch's tree: 32 bytes."""
+    return blake3(b"\x00" + payload.encode()).digest()
+
+
+def node_hash(left, right):
+    """The hash of an inner node of a batch's tree."""
+    return blake3(b"\x01" + left + right).digest()
 
 
 def nonce(data):

@@ -9,6 +9,7 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import folding
 import formats
 import verify
 from grpc_client import Client
@@ -62,6 +63,12 @@ class Daemon(unittest.TestCase):
             with self.subTest(status=status), self.assertRaises(grpc.RpcError) as refusal:
                 call()
             self.assertEqual(refusal.exception.code(), status)
+
+    def test_sign_refuses_what_a_folding_reader_takes_for_an_endorsement(self):
+        for document in folding.mistaken(new_public_key(), "2099-01-01T00:00:00.000Z"):
+            with self.subTest(document), self.assertRaises(grpc.RpcError) as refusal:
+                self.client.sign(document)
+            self.assertEqual(refusal.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+import folding
 import formats
 import verify
 from formats import P256_ORDER, Refused, digest, milliseconds
@@ -24,6 +25,9 @@ IDENTITY = VECTORS["hsmIdentity"]
 LOG = VECTORS["hsmKeysReply"]
 NOW = milliseconds("2025-11-04T00:00:00.001Z")
 HOUR = 3_600_000
+MINUTE = 60_000
+BATCHES = json.loads((ROOT / "chain/tests/batches.json").read_text())
+BATCH_NOW = milliseconds("2025-11-03T23:00:01.000Z")
 KEYS = [bytes.fromhex(event["privateKeyHex"]) for event in VECTORS["events"]]
 KEYS.append(bytes.fromhex(VECTORS["nextKey"]["privateKeyHex"]))
 
@@ -289,13 +293,139 @@ class Bodies(unittest.TestCase):
             verify.verify_signed(self.signed(3, payload), log, NOW, HOUR)
 
 
+class Batches(unittest.TestCase):
+    def test_golden_batches(self):
+        log, items = read_log(LOG), 0
+        for batch in BATCHES["batches"]:
+            for index, text in enumerate(batch["items"]):
+                with self.subTest(size=batch["size"], index=index):
+                    payload, event = verify.verify_signed(text, log, BATCH_NOW, HOUR)
+                    self.assertEqual(event.sequence_number, batch["signedBySequence"])
+                    documents = batch.get("documents", False)
+                    self.assertEqual(payload["purpose"] == "document", documents)
+                    items += 1
+        self.assertEqual(items, 32)
+
+    def test_golden_refusals(self):
+        log = read_log(LOG)
+        expected = {
+            "another payload": "path leads to another root",
+            "index of another leaf": "path is too short",
+            "index outside the tree": "index outside",
+            "path one short": "path is too short",
+            "path one long": "path is too long",
+            "path reversed (three elements)": "path leads to another root",
+            "size changed, signature no longer fits": "not made by this key",
+            "an inner node passed off as a leaf": "path leads to another root",
+            "signed by a tainted generation (2)": "tainted",
+            "the signed body is no batch": "is no batch",
+            "members in another order": "batched: members",
+            "a member more": "batched: members",
+            "size 0": "size out of range",
+            "size 16385": "size out of range",
+            "size written as 1.0": "size is no integer",
+            "a leaf with a reserved purpose": "reserved",
+        }
+        self.assertEqual([case["name"] for case in BATCHES["refused"]], list(expected))
+        for case in BATCHES["refused"]:
+            with self.subTest(case["name"]):
+                with self.assertRaisesRegex(Refused, expected[case["name"]]):
+                    verify.verify_signed(case["text"], log, BATCH_NOW, HOUR)
+
+    def test_every_changed_byte_is_refused(self):
+        log, text = read_log(LOG), BATCHES["batches"][3]["items"][4]
+        for position, character in enumerate(text):
+            for other in {"A", "0", " ", chr(ord(character) ^ 1)} - {character}:
+                changed = text[:position] + other + text[position + 1 :]
+                with self.subTest(position=position, other=other), self.assertRaises(Refused):
+                    verify.verify_signed(changed, log, BATCH_NOW, HOUR)
+
+    def test_a_leaf_is_judged_as_a_body_of_its_own(self):
+        log, text = read_log(LOG), BATCHES["batches"][0]["items"][0]
+        key = json.loads(text)["payload"]["publicKey"]
+        expiration = milliseconds(json.loads(text)["payload"]["expiration"])
+        arguments = text, log, BATCH_NOW, HOUR
+        verify.verify_signed(*arguments, "access", key)
+        for rule, arguments in [
+            ("purpose", (*arguments, "response", key)),
+            ("another key", (*arguments, "access", VECTORS["nextKey"]["publicKey"])),
+            ("expired", (text, log, expiration, HOUR, "access", key)),
+        ]:
+            with self.subTest(rule), self.assertRaisesRegex(Refused, rule):
+                verify.verify_signed(*arguments)
+
+
+class Heads(unittest.TestCase):
+    def test_golden_heads(self):
+        log = read_log(LOG)
+        for case in BATCHES["heads"]:
+            with self.subTest(case["name"]):
+                if case["accept"]:
+                    issued_at = verify.verify_head(case["text"], log, BATCH_NOW, MINUTE, 5000)
+                    self.assertEqual(issued_at, BATCH_NOW - 1000)
+                    continue
+                rule = "another event" if "another number" in case["name"] else "not the log's head"
+                with self.assertRaisesRegex(Refused, rule):
+                    verify.verify_head(case["text"], log, BATCH_NOW, MINUTE, 5000)
+
+    def test_freshness_to_the_millisecond(self):
+        log, text = read_log(LOG), BATCHES["heads"][0]["text"]
+        issued = BATCH_NOW - 1000
+        for now in (issued - 5000, issued, issued + MINUTE):
+            verify.verify_head(text, log, now, MINUTE, 5000)
+        for rule, now in [("future", issued - 5001), ("stale", issued + MINUTE + 1)]:
+            with self.subTest(rule), self.assertRaisesRegex(Refused, rule):
+                verify.verify_head(text, log, now, MINUTE, 5000)
+
+    def test_every_changed_byte_is_refused(self):
+        log, text = read_log(LOG), BATCHES["heads"][0]["text"]
+        for position, character in enumerate(text):
+            changed = text[:position] + chr(ord(character) ^ 1) + text[position + 1 :]
+            with self.subTest(position=position), self.assertRaises(Refused):
+                verify.verify_head(changed, log, BATCH_NOW, MINUTE, 5000)
+
+
+class Folding(unittest.TestCase):
+    """Why Sign refuses some names: what a reader that folds case makes of them."""
+
+    def test_a_folding_reader_is_mistaken_unless_it_rebuilds_the_text(self):
+        key, expiration = VECTORS["nextKey"]["publicKey"], "2099-01-01T00:00:00.000Z"
+        endorsed = {"purpose": "access", "publicKey": key, "expiration": expiration}
+        documents = folding.mistaken(key, expiration)
+        self.assertEqual(len(documents), 6)
+        for document in documents:
+            with self.subTest(document):
+                formats.read_payload(document)  # It keeps the rules of payloads …
+                self.assertEqual(folding.read_endorsement(document, rebuild=False), endorsed)
+                self.assertIsNone(folding.read_endorsement(document, rebuild=True))
+        genuine = verify.endorsement_text(endorsed)
+        for rebuild in (False, True):
+            self.assertEqual(folding.read_endorsement(genuine, rebuild), endorsed)
+
+    def test_this_verifier_takes_none_for_an_endorsement(self):
+        log, bodies = read_log(LOG), Bodies()
+        key, expiration = VECTORS["nextKey"]["publicKey"], "2099-01-01T00:00:00.000Z"
+        for document in folding.mistaken(key, expiration):
+            with self.subTest(document), self.assertRaisesRegex(Refused, "purpose|endorsement"):
+                verify.verify_signed(bodies.signed(3, document), log, NOW, HOUR, "access", key)
+        genuine = f'{{"purpose":"access","publicKey":"{key}","expiration":"{expiration}"}}'
+        verify.verify_signed(bodies.signed(3, genuine), log, NOW, HOUR, "access", key)
+        escaped = genuine.replace("access", "acces\\u0073")
+        with self.assertRaisesRegex(Refused, "canonical"):
+            verify.verify_signed(bodies.signed(3, escaped), log, NOW, HOUR, "access", key)
+
+
 class CommandLine(unittest.TestCase):
     def run_with(self, *arguments, log=LOG):
         with tempfile.TemporaryDirectory() as folder:
             path, signed = Path(folder) / "log.json", Path(folder) / "signed.json"
             path.write_text(log)
             signed.write_text(VECTORS["endorsements"][0]["httpResponse"])
-            arguments = [str(signed) if a == "SIGNED" else a for a in arguments]
+            batched, head = Path(folder) / "batched.json", Path(folder) / "head.json"
+            batched.write_text(BATCHES["batches"][3]["items"][2])
+            head.write_text(BATCHES["heads"][0]["text"])
+            files = {"SIGNED": str(signed), "BATCHED": str(batched), "HEAD": str(head)}
+            arguments = [files.get(a, a) for a in arguments]
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 try:
                     return verify.main(["--log", str(path), "--identity", IDENTITY, *arguments])
@@ -307,7 +437,11 @@ class CommandLine(unittest.TestCase):
             (0, []),
             (0, ["--signed", "SIGNED", "--purpose", "access", "--window", "12h15m"]),
             (0, ["--at", "2025-11-04T00:00:00.000Z", "--signed", "SIGNED", "SIGNED"]),
+            (0, ["--at", "2025-11-03T23:00:00.000Z", "--head", "HEAD", "--signed", "BATCHED"]),
             (1, ["--signed", "/nonexistent"]),
+            (1, ["--head", "/nonexistent"]),
+            (2, ["--at", "2025-11-03T23:01:00.001Z", "--head", "HEAD"]),
+            (0, ["--at", "2025-11-03T23:02:00.000Z", "--head", "HEAD", "--max-staleness", "2m"]),
             (2, ["--signed", "SIGNED", "--purpose", "response"]),
             (2, ["--at", "2025-11-03T00:00:00.000Z"]),
             (2, ["--identity", digest(b"")]),

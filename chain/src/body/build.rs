@@ -1,7 +1,9 @@
 //! Making a body: one allocation of the right size, one copy of the payload.
 
+use crate::batch::BatchPayload;
 use crate::cesr::{Digest, SigningInput};
 use crate::endorsement::EndorsementPayload;
+use crate::head::HeadPayload;
 use crate::payload::Payload;
 
 /// The text that goes before every payload.
@@ -53,6 +55,18 @@ impl BodyTail {
     /// Makes the body of an endorsement, writing its payload in place.
     pub fn endorsement(&self, payload: &EndorsementPayload) -> Body {
         self.around(payload.length(), |text| payload.write_into(text))
+    }
+
+    /// Makes the body of a batch.
+    pub fn batch(&self, payload: &BatchPayload) -> Body {
+        let payload = payload.text();
+        self.around(payload.len(), |text| text.push_str(&payload))
+    }
+
+    /// Makes the body of a head statement.
+    pub fn head(&self, payload: &HeadPayload) -> Body {
+        let payload = payload.text();
+        self.around(payload.len(), |text| text.push_str(&payload))
     }
 
     fn around(&self, length: usize, write: impl FnOnce(&mut String)) -> Body {

@@ -1,21 +1,25 @@
-//! Checking a signed body against a key log.
+//! Checking a signed payload against a key log.
 
 use std::time::Duration;
 
 use super::SignedBody;
+use crate::batch::ProofError;
 use crate::cesr::Digest;
 use crate::log::KeyLog;
+use crate::payload::is_reserved;
+use crate::signed_payload::SignedPayload;
 use crate::time::Timestamp;
 
-/// The proof that a body was signed by a generation of the log that was live: made by
-/// [`SignedBody::verify`] only. It speaks of the moment of the check.
+/// The proof that a payload was signed, alone or in a batch, by a generation of the log that was
+/// live: made by [`SignedPayload::verify`] and [`SignedBody::verify`] only. It speaks of the moment
+/// of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedBody {
-    signed: SignedBody,
+    signed: SignedPayload,
     sequence_number: u32,
 }
 
-/// Why a well-formed body is not to be believed, in the order of the checks.
+/// Why a well-formed signed payload is not to be believed, in the order of the checks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The body names another identity than the log's.
@@ -41,6 +45,15 @@ pub enum BodyError {
     /// The signature is not one of the generation's key over the text.
     #[error("the signature does not verify")]
     Signature,
+    /// The payload is not the leaf of the batch that it is said to be.
+    #[error("the payload is not the leaf of the batch")]
+    Proof(#[source] ProofError),
+    /// The payload of a batch has a purpose that no leaf may have.
+    #[error("the purpose {purpose} of the leaf is reserved")]
+    ReservedLeaf {
+        /// The leaf's purpose.
+        purpose: String,
+    },
 }
 
 impl SignedBody {
@@ -52,29 +65,42 @@ impl SignedBody {
         now: Timestamp,
         window: Duration,
     ) -> Result<VerifiedBody, BodyError> {
-        check_live(self, log, now, window)?;
-        let generation_id = self.generation_id();
-        let generation =
-            log.generation(&generation_id).ok_or(BodyError::UnknownGeneration { generation_id })?;
-        let event = generation.event();
-        event
-            .public_key()
-            .verify(self.text().as_bytes(), self.signature())
-            .map_err(|_| BodyError::Signature)?;
-        Ok(VerifiedBody { signed: self.clone(), sequence_number: event.sequence_number() })
+        VerifiedBody::of(&self.clone().into(), log, now, window)
     }
 }
 
 impl VerifiedBody {
+    pub(crate) fn of(
+        signed: &SignedPayload,
+        log: &KeyLog,
+        now: Timestamp,
+        window: Duration,
+    ) -> Result<Self, BodyError> {
+        let body = signed.body();
+        check_live(body, log, now, window)?;
+        let generation_id = body.generation_id();
+        let generation =
+            log.generation(&generation_id).ok_or(BodyError::UnknownGeneration { generation_id })?;
+        let event = generation.event();
+        let key = event.public_key();
+        match signed {
+            SignedPayload::Plain(_) => key.verify(body.text().as_bytes(), body.signature()),
+            SignedPayload::Batched(_) => log.batches().verify(body, key),
+        }
+        .map_err(|_| BodyError::Signature)?;
+        if let SignedPayload::Batched(item) = signed {
+            item.check_proof().map_err(BodyError::Proof)?;
+            if let Some(purpose) = item.purpose().filter(|purpose| is_reserved(purpose)) {
+                return Err(BodyError::ReservedLeaf { purpose: purpose.to_owned() });
+            }
+        }
+        Ok(Self { signed: signed.clone(), sequence_number: event.sequence_number() })
+    }
+
     /// Checks again that the generation is live, without the signature. `log` may be a later state
     /// of the log that the body was verified against.
     pub fn recheck(&self, log: &KeyLog, now: Timestamp, window: Duration) -> Result<(), BodyError> {
-        check_live(&self.signed, log, now, window)
-    }
-
-    /// The exact text that was signed.
-    pub fn text(&self) -> &str {
-        self.signed.text()
+        check_live(self.signed.body(), log, now, window)
     }
 
     /// The payload's exact text.
@@ -97,8 +123,8 @@ impl VerifiedBody {
         self.sequence_number
     }
 
-    /// The body and signature as they came.
-    pub fn signed(&self) -> &SignedBody {
+    /// The payload and signature as they came.
+    pub fn signed(&self) -> &SignedPayload {
         &self.signed
     }
 }

@@ -25,7 +25,20 @@ impl Digest {
 
     /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self { text: encode(CODE, LEAD, blake3::hash(bytes).as_bytes()) }
+        Self::from_raw(blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of these 32 bytes, for trees, whose nodes are hashed raw.
+    pub fn from_raw(bytes: &[u8; 32]) -> Self {
+        Self { text: encode(CODE, LEAD, bytes) }
+    }
+
+    /// The 32 bytes.
+    pub fn to_raw(&self) -> [u8; 32] {
+        #[expect(clippy::expect_used, reason = "the text was made or checked by this type")]
+        let (_, bytes): (_, [u8; 32]) =
+            decode::<{ Self::LENGTH }, 32>(CODE, LEAD, self.as_str()).expect("a digest's text");
+        bytes
     }
 }
 

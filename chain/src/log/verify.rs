@@ -80,7 +80,8 @@ impl KeyLog {
             .iter()
             .map(|event| (event.event().id(), event.event().sequence_number()))
             .collect();
-        Self { state: Arc::new(State { events, numbers, revealed, tainted_early: Vec::new() }) }
+        let state = State { events, numbers, revealed, tainted_early: Vec::new() };
+        Self { state: Arc::new(state), batches: Arc::default() }
     }
 }
 

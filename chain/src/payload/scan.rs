@@ -8,12 +8,21 @@ use std::ops::Range;
 
 use super::{MAX_LEVELS, Member, PayloadError};
 
-/// Scans `text` as one object and says where its members stand.
-pub(super) fn object(text: &str) -> Result<Vec<Member>, PayloadError> {
+/// What a scan says of an object.
+pub(super) struct Object {
+    /// Where its members stand.
+    pub(super) members: Vec<Member>,
+    /// Whether a name at any depth holds U+0000.
+    pub(super) nul_in_name: bool,
+}
+
+/// Scans `text` as one object.
+pub(super) fn object(text: &str) -> Result<Object, PayloadError> {
     if text.starts_with('\u{feff}') {
         return Err(PayloadError::ByteOrderMark);
     }
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, names: Vec::new() };
+    let mut scanner =
+        Scanner { text, bytes: text.as_bytes(), at: 0, names: Vec::new(), nul_in_name: false };
     match scanner.peek() {
         Some(b'{') => {}
         Some(b' ' | b'\t' | b'\n' | b'\r') => return Err(PayloadError::Blank { at: 0 }),
@@ -24,7 +33,7 @@ pub(super) fn object(text: &str) -> Result<Vec<Member>, PayloadError> {
     if scanner.at < scanner.bytes.len() {
         return Err(scanner.unexpected());
     }
-    Ok(members)
+    Ok(Object { members, nul_in_name: scanner.nul_in_name })
 }
 
 /// The value of a scanned string, given with its quotes.
@@ -33,12 +42,22 @@ pub(super) fn unescape(quoted: &str) -> String {
     serde_json::from_str(quoted).expect("a scanned string is a JSON string")
 }
 
+/// As [`unescape`], borrowed where there is no escape.
+pub(super) fn unescaped(quoted: &str) -> Cow<'_, str> {
+    if quoted.contains('\\') {
+        Cow::Owned(unescape(quoted))
+    } else {
+        Cow::Borrowed(&quoted[1..quoted.len() - 1])
+    }
+}
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     /// The names of all open objects, innermost last: one allocation for any depth.
     names: Vec<Cow<'a, str>>,
+    nul_in_name: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -66,7 +85,9 @@ impl<'a> Scanner<'a> {
         if !self.skip(b'}') {
             loop {
                 let name = self.string()?;
-                self.names.push(self.name(&name));
+                let unescaped = self.name(&name);
+                self.nul_in_name |= unescaped.contains('\0');
+                self.names.push(unescaped);
                 self.expect(b':')?;
                 let start = self.at;
                 self.value(level + 1)?;
@@ -194,12 +215,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn name(&self, name: &Range<usize>) -> Cow<'a, str> {
-        let quoted = &self.text[name.clone()];
-        if quoted.contains('\\') {
-            Cow::Owned(unescape(quoted))
-        } else {
-            Cow::Borrowed(&quoted[1..quoted.len() - 1])
-        }
+        unescaped(&self.text[name.clone()])
     }
 
     fn peek(&self) -> Option<u8> {

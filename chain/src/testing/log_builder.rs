@@ -1,9 +1,11 @@
 //! A builder of valid logs and of what their keys sign.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SoftwareKey;
 use crate::anchor::Anchor;
+use crate::batch::{BatchPayload, BatchedSignature, MerkleTree, SignedBatch};
 use crate::body::{BodyTail, SignedBody};
 use crate::cesr::{Digest, PublicKey};
 use crate::endorsement::EndorsementPayload;
@@ -133,6 +135,23 @@ impl LogBuilder {
         let body = tail.body(&Payload::parse(payload).expect("a payload"));
         let signature = self.keys[number].sign(body.text().as_bytes());
         SignedBody::new(body, &tail, signature)
+    }
+
+    /// Signs payloads as one batch with a generation's key.
+    pub fn batch(&self, number: usize, payloads: &[String]) -> Vec<BatchedSignature> {
+        let tree = MerkleTree::new(payloads.iter().map(String::as_str)).expect("a batch's size");
+        let tail = BodyTail::new(self.identity(), self.id(number));
+        let body = tail.batch(&BatchPayload::of(&tree));
+        let signature = self.keys[number].sign(body.text().as_bytes());
+        let signed = SignedBatch::new(SignedBody::new(body, &tail, signature)).expect("a batch");
+        let signed = Arc::new(signed);
+        let item = |(index, payload): (u32, &String)| {
+            let path = tree.path(index).expect("a leaf");
+            let path: Vec<&str> = path.iter().map(Digest::as_str).collect();
+            BatchedSignature::from_parts(payload.as_str(), index, &path, Arc::clone(&signed))
+                .expect("a payload")
+        };
+        (0..).zip(payloads).map(item).collect()
     }
 
     /// Endorses a key with a generation's key.

@@ -3,24 +3,34 @@
 
 mod reference;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Draft;
 use crate::anchor::Anchor;
+use crate::batch::BatchedSignature;
 use crate::body::{BodyTail, SignedBody};
 use crate::cesr::{Digest, Nonce, PublicKey, Signature};
 use crate::endorsement::EndorsementPayload;
 use crate::event::Event;
+use crate::head::{HeadPayload, HeadStatement};
 use crate::log::KeyLog;
 use crate::payload::Payload;
+use crate::signed_payload::SignedPayload;
 use crate::time::Timestamp;
 
 /// A parser's rules: for any bytes it refuses them or all that it promises holds.
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle under the name of its fuzz target and corpus folder.
-pub const ORACLES: [(&str, Oracle); 5] =
-    [("texts", texts), ("payload", payload), ("event", event), ("body", body), ("log", log)];
+pub const ORACLES: [(&str, Oracle); 6] = [
+    ("texts", texts),
+    ("payload", payload),
+    ("event", event),
+    ("body", body),
+    ("log", log),
+    ("batch", batch),
+];
 
 /// Values with one text: what parses prints as the same text.
 pub fn texts(data: &[u8]) {
@@ -83,6 +93,29 @@ pub fn body(data: &[u8]) {
     let payload = Payload::parse(signed.payload()).expect("the payload keeps the rules");
     let tail = BodyTail::new(signed.identity(), signed.generation_id());
     assert_eq!(tail.body(&payload).text(), signed.text());
+}
+
+/// An accepted batched signature has one text, its batch is a signed body, and its parts make it
+/// again. What the parser of both forms takes prints as the same again.
+pub fn batch(data: &[u8]) {
+    if let Ok(signed) = SignedPayload::parse(data) {
+        assert_eq!(SignedPayload::parse(signed.to_json()).ok().as_ref(), Some(&signed));
+        assert!(Payload::parse(signed.payload()).is_ok(), "the payload keeps the rules");
+        if let Ok(head) = HeadStatement::new(signed.body().clone()) {
+            let payload = HeadPayload::new(head.sequence_number(), head.issued_at());
+            assert_eq!(payload.expect("a number").text(), signed.body().payload());
+        }
+    }
+    let Ok(item) = BatchedSignature::parse(data) else { return };
+    assert_eq!(item.to_json().as_bytes(), data);
+    assert!(SignedBody::parse(data).is_err(), "a batched signature passes for a body");
+    let batch = item.batch();
+    assert_eq!(batch.payload().text(), batch.signed().payload());
+    body(batch.signed().to_json().as_bytes());
+    let path: Vec<&str> = item.path().iter().map(Digest::as_str).collect();
+    let again =
+        BatchedSignature::from_parts(item.payload(), item.index(), &path, Arc::clone(batch));
+    assert_eq!(again.ok().as_ref(), Some(&item));
 }
 
 /// An accepted log prints as one that is accepted and equal; a log that differs is never accepted

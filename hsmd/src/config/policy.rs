@@ -3,13 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use hsmd_chain::payload::is_reserved;
 use serde::Deserialize;
 
 use super::duration;
-
-/// Purposes that no caller may ever use: `health` bodies are the daemon's own, and events carry
-/// `key-authorization`.
-const RESERVED: [&str; 2] = ["health", "key-authorization"];
 
 /// The purposes known here, each of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -137,7 +134,7 @@ impl AdminConfig {
 impl Purposes {
     pub(super) fn check(&self) -> Result<(), String> {
         for purpose in self.endorse.iter().chain(&self.sign) {
-            if RESERVED.contains(&purpose.as_str()) {
+            if is_reserved(purpose) {
                 return Err(format!("the purpose {purpose} is reserved"));
             }
             if !well_formed(purpose) {
@@ -149,11 +146,6 @@ impl Purposes {
             None => Ok(()),
         }
     }
-}
-
-/// Whether a purpose is one that no caller may use.
-pub fn is_reserved(purpose: &str) -> bool {
-    RESERVED.contains(&purpose)
 }
 
 /// Whether a text can be a purpose: 1 to 64 lower-case letters, digits and hyphens.

@@ -67,13 +67,7 @@ pub fn document(bytes: Bytes) -> Result<(Payload, String), Status> {
     }
     let payload = Payload::parse(Vec::from(bytes))
         .map_err(|error| bad(format!("the payload is refused: {}", chain(&error))))?;
-    for reserved in ["publicKey", "expiration"] {
-        if payload.has(reserved) {
-            return Err(bad(format!(
-                "a payload with a top-level {reserved} could pass for an endorsement: call Endorse"
-            )));
-        }
-    }
+    payload.check_names().map_err(|error| bad(format!("the payload is refused: {error}")))?;
     let purpose = payload.string("purpose").ok_or_else(|| {
         bad("the payload has no top-level string `purpose`, which names a signing purpose".into())
     })?;
