@@ -39,6 +39,7 @@ listen = "127.0.0.1:$(port "$1")"
 identity = "$(<"$DEV/identity")"
 endpoint = "https://127.0.0.1:$(port hsmd)"
 log_file = "$DEV/$1-log.json"
+batch = true
 
 [hsm.tls]
 ca_file = "$DEV/tls/ca.pem"

@@ -77,11 +77,11 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
         let one = Instant::now();
         match ask {
             Ask::Sign => {
-                let request = v1::SignRequest { payload: DOCUMENT.into() };
+                let request = v1::SignRequest { payload: DOCUMENT.into(), ..Default::default() };
                 signer.sign(request).await.expect("a signature");
             }
             Ask::SignIfPossible => {
-                let request = v1::SignRequest { payload: DOCUMENT.into() };
+                let request = v1::SignRequest { payload: DOCUMENT.into(), ..Default::default() };
                 drop(signer.sign(request).await);
             }
             Ask::Endorse => {
@@ -89,11 +89,15 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
                     purpose: "access".into(),
                     public_key: KEY.into(),
                     ttl: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+                    ..Default::default()
                 };
                 signer.endorse(request).await.expect("an endorsement");
             }
             Ask::Batch => {
-                let request = v1::SignBatchRequest { payloads: vec![DOCUMENT.into(); BATCH] };
+                let request = v1::SignBatchRequest {
+                    payloads: vec![DOCUMENT.into(); BATCH],
+                    ..Default::default()
+                };
                 signer.sign_batch(request).await.expect("a batch");
             }
             Ask::Echo => echo(&mut health).await,

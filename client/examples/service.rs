@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hsmd_client::chain::{Anchor, PublicKey, SignedBody};
+use hsmd_client::chain::{Anchor, PublicKey, SignedPayload};
 use hsmd_client::{Client, ConnectOptions, Endorser, LogOptions, LogSource, VerifiedLog};
 
 /// For how long this service trusts what an older, untainted generation has signed.
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         writeln!(std::io::stdout(), "{}", endorsement.to_json())?;
 
         // What every other service does before it trusts our key.
-        let published = SignedBody::parse(endorsement.to_json())?;
+        let published = SignedPayload::parse(endorsement.to_json())?;
         log.check_endorsement(&published, "access", &public_key, WINDOW)?;
         endorsements.changed().await?;
     }

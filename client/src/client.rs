@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hsmd_chain::{Anchor, Digest, PublicKey, Signature, SignedEvent};
+use hsmd_chain::{Anchor, PublicKey, SignedEvent};
 use hsmd_proto::v1;
 use hsmd_proto::v1::key_log_client::KeyLogClient;
 use hsmd_proto::v1::signer_client::SignerClient;
@@ -12,7 +12,8 @@ use tonic::transport::Channel;
 
 use crate::call::{Caller, Repeat};
 use crate::connect::MAX_MESSAGE;
-use crate::{CallError, ConnectError, ConnectOptions};
+use crate::signed::Reply;
+use crate::{CallError, ConnectError, ConnectOptions, Signed};
 
 /// A client of a daemon's service listener; clones share one connection.
 ///
@@ -21,18 +22,27 @@ use crate::{CallError, ConnectError, ConnectOptions};
 #[derive(Clone, Debug)]
 pub struct Client {
     caller: Caller,
+    accept_batch: bool,
 }
 
 impl Client {
     /// Makes a client. The first call connects, and each later one connects again if need be.
     /// Must be called within a tokio runtime.
     pub fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        Caller::new(options).map(|caller| Self { caller })
+        Caller::new(options).map(|caller| Self { caller, accept_batch: false })
     }
 
     /// A client of the same connection that tries once, within `deadline`.
     pub(crate) fn once_within(&self, deadline: Duration) -> Self {
-        Self { caller: self.caller.once_within(deadline) }
+        Self { caller: self.caller.once_within(deadline), ..*self }
+    }
+
+    /// Sets whether the daemon may answer with leaves of a batch, which is faster when many ask at
+    /// once. Default false: whoever reads what is published must know batched signatures.
+    #[must_use]
+    pub fn accept_batch(mut self, accept: bool) -> Self {
+        self.accept_batch = accept;
+        self
     }
 
     /// Asks for an endorsement of a key. Repeated when that may help: each answer is a new, equally
@@ -52,19 +62,23 @@ impl Client {
             purpose: purpose.to_owned(),
             public_key: public_key.as_str().to_owned(),
             ttl: Some(ttl),
+            accept_batch: self.accept_batch,
         };
         let call = async |channel, request| signer(channel).endorse(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
-        Signed::new(METHOD, answer.endorsement)
+        let v1::EndorseResponse { endorsement, leaf, batch, .. } = answer;
+        Reply::new(METHOD, self.accept_batch).one(endorsement, leaf, batch)
     }
 
     /// Has one JSON document signed, byte for byte. Repeated when that may help.
     pub async fn sign(&self, payload: impl Into<Bytes>) -> Result<Signed, CallError> {
         const METHOD: &str = "Sign";
-        let message = v1::SignRequest { payload: payload.into() };
+        let (payload, accept_batch) = (payload.into(), self.accept_batch);
+        let message = v1::SignRequest { payload, accept_batch };
         let call = async |channel, request| signer(channel).sign(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
-        Signed::new(METHOD, answer.signed)
+        let v1::SignResponse { signed, leaf, batch } = answer;
+        Reply::new(METHOD, accept_batch).one(signed, leaf, batch)
     }
 
     /// Has up to 256 JSON documents signed; the answers are in the same order. Repeated when that
@@ -72,13 +86,11 @@ impl Client {
     pub async fn sign_batch(&self, payloads: Vec<Bytes>) -> Result<Vec<Signed>, CallError> {
         const METHOD: &str = "SignBatch";
         let count = payloads.len();
-        let message = v1::SignBatchRequest { payloads };
+        let accept_batch = self.accept_batch;
+        let message = v1::SignBatchRequest { payloads, accept_batch };
         let call = async |channel, request| signer(channel).sign_batch(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
-        if answer.signed.len() != count {
-            return Err(CallError::Malformed { method: METHOD, field: "signed" });
-        }
-        answer.signed.into_iter().map(|signed| Signed::new(METHOD, Some(signed))).collect()
+        Reply::new(METHOD, accept_batch).all(answer, count)
     }
 
     /// The newest event, as the daemon says.
@@ -137,41 +149,6 @@ impl Client {
 
     pub(crate) fn watch_error(&self, status: tonic::Status) -> CallError {
         self.caller.error("WatchEvents", status)
-    }
-}
-
-/// What the daemon signed, as it said so: unverified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// The exact signed text, `{"payload":…,"hsm":{…}}`.
-    pub body: String,
-    /// The signature over `body`.
-    pub signature: Signature,
-    /// The identity that the daemon names.
-    pub identity: Digest,
-    /// The generation that the daemon names.
-    pub generation_id: Digest,
-    /// The sequence number of that generation.
-    pub sequence_number: u32,
-}
-
-impl Signed {
-    /// The published form: `{"body":<body>,"signature":"0I…"}`.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        format!(r#"{{"body":{},"signature":"{}"}}"#, self.body, self.signature)
-    }
-
-    fn new(method: &'static str, signed: Option<v1::SignedBody>) -> Result<Self, CallError> {
-        let malformed = |field| CallError::Malformed { method, field };
-        let signed = signed.ok_or(malformed("signed"))?;
-        Ok(Self {
-            body: String::from_utf8(signed.body.into()).map_err(|_| malformed("body"))?,
-            signature: signed.signature.parse().map_err(|_| malformed("signature"))?,
-            identity: signed.identity.parse().map_err(|_| malformed("identity"))?,
-            generation_id: signed.generation_id.parse().map_err(|_| malformed("generation_id"))?,
-            sequence_number: signed.sequence_number,
-        })
     }
 }
 

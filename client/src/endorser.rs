@@ -5,9 +5,9 @@ mod schedule;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_chain::body::{BodyError, BodyFormError};
+use hsmd_chain::body::BodyError;
 use hsmd_chain::endorsement::EndorsementError;
-use hsmd_chain::{Digest, KeyLog, Lifetime, PublicKey, SignedBody, Timestamp, VerifiedEndorsement};
+use hsmd_chain::{Digest, KeyLog, Lifetime, PublicKey, Timestamp, VerifiedEndorsement};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -47,9 +47,6 @@ pub enum EndorseProblem {
     /// The daemon did not endorse the key.
     #[error("the daemon did not endorse the key")]
     Call(#[source] CallError),
-    /// The daemon's answer is not of the documented form.
-    #[error("the daemon's endorsement is malformed")]
-    Malformed(#[source] BodyFormError),
     /// The key log can't confirm the endorsement now.
     #[error("the daemon's endorsement can't be verified")]
     Check(#[source] CheckError),
@@ -121,7 +118,7 @@ impl Endorser {
 }
 
 impl Endorsement {
-    /// The published form: `{"body":<body>,"signature":"0I…"}`.
+    /// The published form: `{"body":…,"signature":…}`, or that of a batched signature.
     #[must_use]
     pub fn to_json(&self) -> String {
         self.verified.body().signed().to_json()
@@ -193,9 +190,7 @@ impl Worker {
             self.log.fresh().map_err(EndorseProblem::Check)?;
         }
         let signed = self.client.endorse(&self.purpose, &self.public_key, self.ttl).await;
-        let signed = signed.map_err(EndorseProblem::Call)?;
-        let signed = SignedBody::from_parts(signed.body, signed.signature.as_str())
-            .map_err(EndorseProblem::Malformed)?;
+        let signed = signed.map_err(EndorseProblem::Call)?.signed;
         self.wait_for_event(&signed.generation_id()).await;
         let verified = self
             .log
@@ -298,7 +293,7 @@ impl EndorseProblem {
             Self::Check(CheckError::Endorsement(EndorsementError::Body(
                 BodyError::UnknownGeneration { .. } | BodyError::NotLive { .. },
             ))) => true,
-            Self::Check(_) | Self::Malformed(_) => false,
+            Self::Check(_) => false,
         }
     }
 }

@@ -26,17 +26,19 @@ mod clock;
 mod connect;
 mod endorser;
 mod error;
+mod signed;
 mod tls;
 mod verified_log;
 
 pub use admin::{AdminClient, Rotated};
-pub use client::{Client, Signed};
+pub use client::Client;
 pub use clock::Clock;
 pub use connect::{ConnectOptions, TlsOptions};
 pub use endorser::{EndorseProblem, Endorsement, Endorser};
 pub use error::{CallError, ConnectError, TransportError};
 pub use hsmd_chain as chain;
 pub use hsmd_proto::v1 as proto;
+pub use signed::Signed;
 pub use tonic::Code;
 pub use verified_log::{
     CheckError, Halt, HttpLog, LogOptions, LogSource, OpenError, Problem, VerifiedLog,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedBody, VerifiedEndorsement};
+use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedPayload, VerifiedEndorsement};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -150,7 +150,7 @@ impl VerifiedLog {
     /// live within the look-back `window`.
     pub fn check_endorsement(
         &self,
-        endorsement: &SignedBody,
+        endorsement: &SignedPayload,
         purpose: &str,
         public_key: &PublicKey,
         window: Duration,

@@ -194,7 +194,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE")]
     pub(crate) log: PathBuf,
 
-    /// A signed document or an endorsement, {"body":…,"signature":…}; may be repeated
+    /// A signed document or an endorsement, {"body":…,"signature":…} or {"payload":…,"proof":…,"batch":…}; may be repeated
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) signed: Vec<PathBuf>,
 

@@ -296,12 +296,14 @@ def main(arguments=None):
         print(f"{subject}: {len(log.events)} events, head {log.events[-1].id}")
         if options.head:
             subject = options.head
-            text, limits = read_file(subject), (options.max_staleness, options.skew)
+            text = read_file(subject).removesuffix("\n")
+            limits = (options.max_staleness, options.skew)
             age = now - verify_head(text, log, now, *limits)
             print(f"{subject}: the log was at its head {age} ms ago")
         for subject in options.signed:
+            text = read_file(subject).removesuffix("\n")
             payload, event = verify_signed(
-                read_file(subject), log, now, options.window, options.purpose, options.public_key
+                text, log, now, options.window, options.purpose, options.public_key
             )
             purpose = payload.get("purpose")
             print(f"{subject}: purpose {purpose}, signed by generation {event.sequence_number}")

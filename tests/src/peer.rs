@@ -6,11 +6,13 @@ mod feed;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
-use hsmd_chain::{SignedBody, SignedEvent};
+use hsmd_chain::{BatchedSignature, EndorsementPayload, SignedBody, SignedEvent};
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::{Admin, AdminServer};
 use hsmd_proto::v1::key_log_server::{KeyLog, KeyLogServer};
@@ -40,6 +42,8 @@ pub struct Peer {
 pub struct State {
     /// The log; a new value is told to every reader.
     pub log: watch::Sender<LogBuilder>,
+    /// Whether those who accept a batch get one.
+    pub batching: AtomicBool,
     /// Errors with which the next endorsements are answered.
     pub endorse_errors: Mutex<VecDeque<Status>>,
     /// How many endorsements were asked for.
@@ -119,6 +123,7 @@ impl State {
     pub fn new(log: LogBuilder) -> Self {
         Self {
             log: watch::Sender::new(log),
+            batching: AtomicBool::new(false),
             endorse_errors: Mutex::default(),
             endorse_calls: watch::Sender::new(0),
             frozen: watch::Sender::new(false),
@@ -140,14 +145,25 @@ impl State {
     fn sign(&self, sign: impl FnOnce(&LogBuilder, usize) -> SignedBody) -> v1::SignedBody {
         let log = self.log.borrow();
         let number = log.events().len() - 1;
-        let signed = sign(&log, number);
-        v1::SignedBody {
-            body: signed.text().to_owned().into(),
-            signature: signed.signature().to_string(),
-            identity: signed.identity().to_string(),
-            generation_id: signed.generation_id().to_string(),
-            sequence_number: u32::try_from(number).expect("a number"),
+        body(&sign(&log, number), number)
+    }
+
+    /// One batch of the payloads, if the caller accepts it and the peer makes batches.
+    fn batch(&self, accept: bool, payloads: &[String]) -> Option<(Vec<v1::Leaf>, v1::SignedBody)> {
+        if !accept || !self.batching.load(Ordering::Relaxed) {
+            return None;
         }
+        let log = self.log.borrow();
+        let number = log.events().len() - 1;
+        let items = log.batch(number, payloads);
+        let batch = body(items[0].batch().signed(), number);
+        let leaf = |item: &BatchedSignature| v1::Leaf {
+            payload: item.payload().to_owned().into(),
+            index: item.index(),
+            path: item.path().iter().map(ToString::to_string).collect(),
+            batch: 0,
+        };
+        Some((items.iter().map(leaf).collect(), batch))
     }
 
     fn change(&self, expected: &str, taint: bool) -> Result<(v1::Event, u32, bool), Status> {
@@ -160,6 +176,16 @@ impl State {
         }
         let number = u32::try_from(replaced + 1).expect("a number");
         Ok((event(&self.log.borrow().events()[replaced + 1]), number, performed))
+    }
+}
+
+fn body(signed: &SignedBody, number: usize) -> v1::SignedBody {
+    v1::SignedBody {
+        body: signed.text().to_owned().into(),
+        signature: signed.signature().to_string(),
+        identity: signed.identity().to_string(),
+        generation_id: signed.generation_id().to_string(),
+        sequence_number: u32::try_from(number).expect("a number"),
     }
 }
 
@@ -191,31 +217,62 @@ impl Signer for State {
             .public_key
             .parse()
             .map_err(|_| error(Code::InvalidArgument, "MALFORMED_PUBLIC_KEY"))?;
+        let text = expiration.to_string();
+        let neighbour = r#"{"purpose":"document"}"#.to_owned();
+        let payload = EndorsementPayload::new(request.purpose.as_str(), key, expiration);
+        let payloads = [neighbour, payload.expect("a purpose").text()];
+        if let Some((leaves, batch)) = self.batch(request.accept_batch, &payloads) {
+            return Ok(Response::new(v1::EndorseResponse {
+                endorsement: None,
+                expiration: text,
+                leaf: leaves.into_iter().nth(1),
+                batch: Some(batch),
+            }));
+        }
         let signed =
             self.sign(|log, number| log.endorse(number, &request.purpose, &key, expiration));
-        let expiration = expiration.to_string();
-        Ok(Response::new(v1::EndorseResponse { endorsement: Some(signed), expiration }))
+        let expiration = text;
+        Ok(Response::new(v1::EndorseResponse {
+            endorsement: Some(signed),
+            expiration,
+            ..Default::default()
+        }))
     }
 
     async fn sign(
         &self,
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
-        let payload = String::from_utf8(request.into_inner().payload.to_vec()).expect("UTF-8");
+        let request = request.into_inner();
+        let payload = String::from_utf8(request.payload.to_vec()).expect("UTF-8");
+        if let Some((leaves, batch)) = self.batch(request.accept_batch, slice::from_ref(&payload)) {
+            let leaf = leaves.into_iter().next();
+            return Ok(Response::new(v1::SignResponse { signed: None, leaf, batch: Some(batch) }));
+        }
         let signed = self.sign(|log, number| log.sign(number, &payload));
-        Ok(Response::new(v1::SignResponse { signed: Some(signed) }))
+        Ok(Response::new(v1::SignResponse { signed: Some(signed), ..Default::default() }))
     }
 
     async fn sign_batch(
         &self,
         request: Request<v1::SignBatchRequest>,
     ) -> Result<Response<v1::SignBatchResponse>, Status> {
-        let payloads = request.into_inner().payloads.into_iter();
-        let signed = payloads.map(|payload| {
-            let payload = String::from_utf8(payload.to_vec()).expect("UTF-8");
-            self.sign(|log, number| log.sign(number, &payload))
-        });
-        Ok(Response::new(v1::SignBatchResponse { signed: signed.collect() }))
+        let request = request.into_inner();
+        let payloads: Vec<String> = request
+            .payloads
+            .iter()
+            .map(|payload| String::from_utf8(payload.to_vec()).expect("UTF-8"))
+            .collect();
+        if let Some((leaves, batch)) = self.batch(request.accept_batch, &payloads) {
+            let batches = vec![batch];
+            let response = v1::SignBatchResponse { leaves, batches, ..Default::default() };
+            return Ok(Response::new(response));
+        }
+        let signed = payloads
+            .iter()
+            .map(|payload| self.sign(|log, number| log.sign(number, payload)))
+            .collect();
+        Ok(Response::new(v1::SignBatchResponse { signed, ..Default::default() }))
     }
 }
 
@@ -229,7 +286,10 @@ impl KeyLog for State {
         if let Some(own) = certificates.as_ref().and_then(|chain| chain.first()) {
             self.callers.lock().push(own.to_vec());
         }
-        Ok(Response::new(v1::GetHeadResponse { head: Some(event(self.log.borrow().head())) }))
+        Ok(Response::new(v1::GetHeadResponse {
+            head: Some(event(self.log.borrow().head())),
+            ..Default::default()
+        }))
     }
 
     /// Pages of two events, so that every longer log takes several.

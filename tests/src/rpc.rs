@@ -76,6 +76,7 @@ impl Rpc {
             purpose: purpose.into(),
             public_key: public_key.into(),
             ttl: Some(ttl),
+            ..Default::default()
         };
         let response = self.signer.clone().endorse(request).await?.into_inner();
         Ok(signed(response.endorsement.expect("an endorsement")))
@@ -86,7 +87,10 @@ impl Rpc {
     /// # Errors
     /// The daemon's refusal.
     pub async fn sign(&self, payload: &str) -> Result<SignedBody, Refusal> {
-        let request = v1::SignRequest { payload: payload.to_owned().into_bytes().into() };
+        let request = v1::SignRequest {
+            payload: payload.to_owned().into_bytes().into(),
+            ..Default::default()
+        };
         let response = self.signer.clone().sign(request).await?.into_inner();
         Ok(signed(response.signed.expect("a signed document")))
     }
@@ -97,7 +101,7 @@ impl Rpc {
     /// The daemon's refusal.
     pub async fn sign_batch(&self, payloads: &[String]) -> Result<Vec<SignedBody>, Refusal> {
         let payloads = payloads.iter().map(|payload| payload.clone().into_bytes().into());
-        let request = v1::SignBatchRequest { payloads: payloads.collect() };
+        let request = v1::SignBatchRequest { payloads: payloads.collect(), ..Default::default() };
         let response = self.signer.clone().sign_batch(request).await?.into_inner();
         Ok(response.signed.into_iter().map(signed).collect())
     }

@@ -1,9 +1,10 @@
 //! Calls: what they bring back, typed errors, deadlines, retries.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
-use hsmd_chain::{PublicKey, SignedBody};
+use hsmd_chain::{PublicKey, SignedBody, SignedPayload};
 use hsmd_client::{AdminClient, CallError, Client, Code, ConnectOptions};
 use hsmd_tests::peer::{Peer, error};
 use hsmd_tests::soon;
@@ -26,13 +27,39 @@ async fn signs_and_reads() {
     assert_eq!(parsed.payload(), document);
     assert_eq!(signed.sequence_number, 4);
     let batch = client.sign_batch(vec![document.into(), "{}".into()]).await.expect("signed");
-    assert!(batch[1].body.starts_with(r#"{"payload":{},"#));
+    assert!(batch[1].to_json().starts_with(r#"{"body":{"payload":{},"#));
 
     let log = peer.state.log.borrow().clone();
     assert_eq!(client.events(0).await.expect("all"), log.events());
     assert_eq!(client.events(3).await.expect("two"), log.events()[3..]);
     assert_eq!(client.head().await.expect("the head"), *log.head());
     assert_eq!(client.claimed_identity().await.expect("claimed"), log.anchor());
+}
+
+#[tokio::test]
+async fn who_accepts_batches_gets_leaves_and_nobody_else() {
+    let peer = Peer::start(LogBuilder::of_length("batches", 3));
+    peer.state.batching.store(true, Ordering::Relaxed);
+    let client = client(&peer);
+    let accepting = client.clone().accept_batch(true);
+    let documents: Vec<bytes::Bytes> = (0..5)
+        .map(|number| format!(r#"{{"purpose":"document","number":{number}}}"#).into())
+        .collect();
+    for (client, batched) in [(client, false), (accepting, true)] {
+        let mut all = client.sign_batch(documents.clone()).await.expect("signed");
+        let payloads: Vec<_> =
+            all.iter().map(|signed| signed.signed.payload().to_owned()).collect();
+        assert_eq!(payloads, documents, "in the order of the request");
+        all.push(client.sign(documents[0].clone()).await.expect("signed"));
+        all.push(client.endorse("access", &key(), HOUR).await.expect("endorsed"));
+        for signed in all {
+            assert_eq!(matches!(signed.signed, SignedPayload::Batched(_)), batched);
+            assert_eq!(signed.sequence_number, 2);
+            let (log, now) = (peer.state.log.borrow().log(), hsmd_tests::now());
+            let parsed = SignedPayload::parse(signed.to_json()).expect("published form");
+            parsed.verify(&log, now, Duration::ZERO).expect("good");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Endorser: first endorsement, renewal, and what happens when the key moves.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hsmd_chain::PublicKey;
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_chain::{PublicKey, SignedPayload};
 use hsmd_client::{Code, EndorseProblem, Endorser, LogOptions, VerifiedLog};
 use hsmd_tests::peer::{Peer, error};
 use hsmd_tests::{soon, until};
@@ -31,12 +32,31 @@ async fn endorsed_by(endorser: &Endorser, peer: &Peer, number: usize) {
 }
 
 #[tokio::test]
+async fn publishes_leaves_of_a_batch_if_it_may() {
+    let peer = Peer::start(LogBuilder::of_length("batch", 2));
+    peer.state.batching.store(true, Ordering::Relaxed);
+    let log = follow(&peer, LogOptions::default());
+    let accepting = client(&peer).accept_batch(true);
+    let endorser = Endorser::start(&accepting, log.clone(), "access", key(), HOUR);
+    endorsed_by(&endorser, &peer, 1).await;
+    // Rotated, tainted: a new one each time, in a batch of the new generation.
+    for (number, taint) in [(2, false), (3, true)] {
+        peer.state.append(taint);
+        endorsed_by(&endorser, &peer, number).await;
+        let text = endorser.current().expect("an endorsement").to_json();
+        let published = SignedPayload::parse(text).expect("published form");
+        assert!(matches!(published, SignedPayload::Batched(_)), "{published:?}");
+        log.check_endorsement(&published, "access", &key(), Duration::ZERO).expect("good");
+    }
+}
+
+#[tokio::test]
 async fn publishes_what_it_has_verified() {
     let peer = Peer::start(LogBuilder::of_length("endorse", 2));
     let log = follow(&peer, LogOptions::default());
     let endorser = start(&peer, &log, HOUR);
     let endorsement = soon(endorser.ready()).await;
-    let body = hsmd_chain::SignedBody::parse(endorsement.to_json()).expect("published form");
+    let body = SignedPayload::parse(endorsement.to_json()).expect("published form");
     log.check_endorsement(&body, "access", &key(), Duration::ZERO).expect("good");
     assert_eq!(endorsement.generation_id(), peer.state.log.borrow().id(1));
     assert!(endorser.problem().is_none());

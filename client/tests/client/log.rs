@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsmd_chain::testing::{Draft, LogBuilder, SoftwareKey};
-use hsmd_chain::{KeyLog, SignedEvent};
+use hsmd_chain::{KeyLog, SignedEvent, SignedPayload};
 use hsmd_client::{CheckError, Clock, Halt, LogOptions, LogSource, Problem, VerifiedLog};
 use hsmd_tests::peer::Peer;
 use hsmd_tests::{now, soon, until};
@@ -32,7 +32,8 @@ async fn follows_rotations_and_drops_a_tainted_generation() {
 
     let key = *SoftwareKey::from_seed("service").public_key();
     let endorsed = |number| {
-        peer.state.log.borrow().endorse(number, "access", &key, now().saturating_add(HOUR))
+        let expiration = now().saturating_add(HOUR);
+        SignedPayload::from(peer.state.log.borrow().endorse(number, "access", &key, expiration))
     };
     let by_4 = endorsed(4);
     let verified = log.check_endorsement(&by_4, "access", &key, WINDOW).expect("good");
@@ -226,7 +227,7 @@ async fn a_taint_from_the_future_counts_now_and_its_event_later() {
     soon(log.ready()).await.expect("ready");
     let key = *SoftwareKey::from_seed("service").public_key();
     let expiration = now().saturating_add(2 * HOUR);
-    let endorsed = peer.state.log.borrow().endorse(0, "access", &key, expiration);
+    let endorsed = peer.state.log.borrow().endorse(0, "access", &key, expiration).into();
     let check = |log: &VerifiedLog| log.check_endorsement(&endorsed, "access", &key, WINDOW);
     check(&log).expect("good");
 

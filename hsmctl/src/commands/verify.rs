@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hsmd_client::chain::{
-    EndorsementPayload, KeyLog, Payload, SignedBody, Timestamp, VerifiedBody,
+    EndorsementPayload, KeyLog, Payload, SignedPayload, Timestamp, VerifiedBody,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +59,9 @@ struct Good {
 
 impl<'a> Verdict<'a> {
     fn new(path: &'a Path, json: &[u8], log: &KeyLog, at: Timestamp, args: &Verify) -> Self {
-        let body = match SignedBody::parse(json) {
+        // `hsmctl sign` ends its line; a batched signature has one text, without a newline.
+        let json = json.strip_suffix(b"\n").unwrap_or(json);
+        let body = match SignedPayload::parse(json) {
             Ok(signed) => signed.verify(log, at, args.window).map_err(|error| chain(&error)),
             Err(error) => Err(chain(&error)),
         };

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use hsmd_chain::EndorsementPayload;
 use hsmd_chain::testing::{LogBuilder, SoftwareKey, at};
 use serde_json::Value;
 
@@ -69,6 +70,36 @@ fn a_good_log_and_what_it_vouches_for() {
     assert_eq!(value["signed"][0]["kind"], "document");
     assert_eq!(value["signed"][1]["kind"], "endorsement");
     assert_eq!(value["head"]["sequenceNumber"], 3);
+}
+
+/// As `hsmctl sign` and `endorse` print them, with a newline, and as services publish them, without.
+#[test]
+fn leaves_of_a_batch_are_judged_like_bodies_of_their_own() {
+    let files = Files::new();
+    let key = *SoftwareKey::from_seed("service").public_key();
+    let endorsement = EndorsementPayload::new("access", key, at("2026-01-01T05:00:00.000Z"));
+    let payloads = [r#"{"purpose":"document"}"#.to_owned(), endorsement.expect("a purpose").text()];
+    let item = |generation: usize, index: usize, end: &str| {
+        let text = files.log.batch(generation, &payloads)[index].to_json() + end;
+        write(files.folder.path(), &format!("b{generation}-{index}.json"), &text)
+    };
+    let time = ["--at", "2026-01-01T03:30:00.000Z"];
+    let (document, endorsement) = (item(3, 0, "\n"), item(1, 1, ""));
+    let arguments = [&time[..], &["--signed", &document, "--signed", &endorsement]].concat();
+    let done = files.verify(&arguments).expect(0);
+    assert!(done.out.contains("document, signed by generation 3"), "{}", done.out);
+    assert!(done.out.contains("for access until 2026-01-01T05:00:00.000Z, by generation 1"));
+
+    let broken = files.log.batch(3, &payloads)[0].to_json().replace("\"index\":0", "\"index\":1");
+    let blank = files.log.batch(3, &payloads)[0].to_json().replace("\"index\":0", "\"index\": 0");
+    for (bad, reason) in [
+        (item(2, 0, ""), "no longer live"),
+        (write(files.folder.path(), "broken.json", &broken), "does not lead to the root"),
+        (write(files.folder.path(), "blank.json", &blank), "not in canonical form"),
+    ] {
+        let done = files.verify(&[&time[..], &["--signed", &bad]].concat()).expect(2);
+        assert!(done.out.contains(reason), "{}", done.out);
+    }
 }
 
 #[test]

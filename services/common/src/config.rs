@@ -36,6 +36,10 @@ pub struct HsmConfig {
     /// How far ahead of our clock an event may lie.
     #[serde(default = "default_skew", deserialize_with = "duration")]
     pub clock_skew: Duration,
+    /// Whether our keys' endorsements may come as leaves of a batch: only where all who read them in
+    /// Redis know that form.
+    #[serde(default)]
+    pub batch: bool,
 }
 
 /// `[hsm.tls]`: the PEM files of mutual TLS. They are read again when they change.

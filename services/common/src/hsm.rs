@@ -53,7 +53,8 @@ fn follow(config: &HsmConfig, known: Option<&Client>) -> Result<VerifiedLog, Sta
 
 fn client(config: &HsmConfig) -> Result<Client, StartError> {
     let options = config.connect_options().ok_or_else(|| invalid("`endpoint` is missing"))?;
-    Client::connect(&options).map_err(StartError::failed)
+    let client = Client::connect(&options).map_err(StartError::failed)?;
+    Ok(client.accept_batch(config.batch))
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartError {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
-use hsmd_chain::{PublicKey, SignedBody, Timestamp, VerifiedEndorsement};
+use hsmd_chain::{PublicKey, SignedPayload, Timestamp, VerifiedEndorsement};
 use hsmd_client::{CheckError, VerifiedLog};
 use hsmd_protocol::store::{ServerKeys, StoreError};
 use hsmd_store::{Access, Endorsements, Purpose};
@@ -47,7 +47,7 @@ impl EndorsedServers {
         let judged = if let Some(endorsement) = self.remembered(key, &text) {
             self.log.recheck_endorsement(&endorsement, self.window)
         } else {
-            let signed = match SignedBody::parse(&text) {
+            let signed = match SignedPayload::parse(&text) {
                 Ok(signed) => signed,
                 Err(error) => {
                     tracing::warn!(%key, %error, "Redis holds a damaged endorsement");

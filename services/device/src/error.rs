@@ -66,7 +66,7 @@ pub(crate) enum DeviceError {
     NotEndorsed,
     /// What should be the endorsement is none.
     #[error("the server's endorsement is malformed")]
-    EndorsementForm(#[source] hsmd_chain::body::BodyFormError),
+    EndorsementForm(#[source] hsmd_chain::signed_payload::SignedFormError),
     /// The server's endorsement is not valid.
     #[error("the server's response key is not endorsed by our HSM")]
     Endorsement(#[source] EndorsementError),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hsmd_chain::{Anchor, KeyLog, SignedBody, cesr::PublicKey, time::Timestamp};
+use hsmd_chain::{Anchor, KeyLog, SignedPayload, cesr::PublicKey, time::Timestamp};
 
 use crate::{
     error::DeviceError,
@@ -45,7 +45,7 @@ impl Trust<'_> {
         if endorsement.status == 404 {
             return Err(DeviceError::NotEndorsed);
         }
-        SignedBody::parse(&found(endorsement)?)
+        SignedPayload::parse(&found(endorsement)?)
             .map_err(DeviceError::EndorsementForm)?
             .verify_endorsement(&log, "response", key, now, LOOK_BACK)
             .map_err(DeviceError::Endorsement)?;

@@ -1,5 +1,6 @@
-// The page's one button: fetches the log again and verifies every event here.
+// The page's one button: fetches the log and the endorsed response keys again and verifies them here.
 
+import { verifyEndorsements } from "./endorsements.js";
 import { Refused, verifyLog } from "./keylog.js";
 
 const section = document.getElementById("verify");
@@ -26,33 +27,53 @@ async function verify() {
     return;
   }
   try {
-    const response = await fetch("/hsm/keys", { cache: "no-store" });
-    if (!response.ok) throw new Error(`the server answered ${response.status}`);
-    const text = await response.text();
+    const [text, keys] = [await fetched("/hsm/keys"), await fetched("/keys")];
     const began = performance.now();
     const seen = new Set();
-    const { events, head } = await verifyLog(text, field.value.trim(), Date.now(), (done, all, id) => {
+    const log = await verifyLog(text, field.value.trim(), Date.now(), (done, all, id) => {
       seen.add(id);
       document.getElementById(id)?.classList.add("verified");
       if (done % 25 === 0) say("running", `${done} of ${all} events verified …`);
     });
     // A log that proves itself can still be an older one.
     if (!seen.has(section.dataset.head)) throw new Refused(null, "it lacks the head of this page");
+    const endorsed = await verifyKeys(keys, log);
     const seconds = ((performance.now() - began) / 1000).toFixed(2);
     say(
       "valid",
-      `Valid. ${events === 1 ? "The one event was" : `All ${events} events were`} verified in this ` +
-        `browser in ${seconds} s; the head is ${head}.`,
+      `Valid. ${log.length === 1 ? "The one event was" : `All ${log.length} events were`} verified ` +
+        `in this browser in ${seconds} s, and so were the endorsements of ${endorsed} response ` +
+        `${endorsed === 1 ? "key" : "keys"}; the head is ${log.at(-1).id}.`,
     );
   } catch (error) {
     if (!(error instanceof Refused)) {
       say("unable", `The log could not be verified: ${error.message}.`);
       return;
     }
-    const where = error.number === null ? "The log" : `Event ${error.number}`;
+    const where = error.key ?? (error.number === null ? "The log" : `Event ${error.number}`);
     document.querySelector(`[data-number="${error.number}"]`)?.classList.add("refused");
     say("invalid", `Not valid. ${where} is refused: ${error.message}.`);
   }
+}
+
+async function fetched(path) {
+  const response = await fetch(path, { cache: "no-store" });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.text();
+}
+
+/** Verifies the response keys. One that the page shows must be good; what it does not show may be old. */
+async function verifyKeys(text, log) {
+  const window = Number(section.dataset.window);
+  const verdicts = await verifyEndorsements(text, log, "response", Date.now(), window);
+  for (const { key, refused } of verdicts) {
+    const row = document.getElementById(key);
+    row?.classList.add(refused === null ? "verified" : "refused");
+    if (row && refused !== null) {
+      throw Object.assign(new Refused(null, refused), { key: `The endorsement of ${key}` });
+    }
+  }
+  return verdicts.filter(({ refused }) => refused === null).length;
 }
 
 function say(state, sentence) {

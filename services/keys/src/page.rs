@@ -17,6 +17,7 @@ use axum::{
 };
 use hsmd_chain::{KeyLog, Timestamp};
 use hsmd_service::log_problem;
+use hsmd_store::{Purpose as _, Response as ResponseKeys};
 use serde::Deserialize;
 
 use crate::{Keys, assets, caching::REVALIDATE};

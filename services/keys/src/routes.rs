@@ -12,7 +12,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use hsmd_chain::{EndorsementPayload, PublicKey, SignedBody};
+use hsmd_chain::{EndorsementPayload, PublicKey, SignedPayload};
 use hsmd_runtime::cors;
 use hsmd_service::log_problem;
 use hsmd_store::StoreError;
@@ -124,7 +124,7 @@ async fn one_key(
 /// The stored text, if it has the form of an endorsement of this key. Whether it holds is for the
 /// reader to verify.
 fn endorsement<'a>(key: &PublicKey, stored: &'a [u8]) -> Option<&'a str> {
-    let signed = SignedBody::parse(stored).ok()?;
+    let signed = SignedPayload::parse(stored).ok()?;
     let payload = EndorsementPayload::parse(signed.payload()).ok()?;
     if payload.public_key() == key { std::str::from_utf8(stored).ok() } else { None }
 }

@@ -10,7 +10,8 @@ use crate::{StoreError, link::Link};
 /// How many keys one SCAN step asks for, and one MGET fetches at the most.
 const PAGE: usize = 500;
 
-/// How many endorsements a list holds at the most. Each is about 400 bytes, each server has one or
+/// How many endorsements a list holds at the most. Each is about 400 bytes, in a
+/// batch up to 1,200; each server has one or
 /// two: more than this is not a fleet but somebody filling our Redis.
 const LIST_LIMIT: usize = 10_000;
 

@@ -60,6 +60,7 @@ impl Feed {
         messages.push(Message::Heartbeat(v1::Heartbeat {
             head_id: id.to_string(),
             head_sequence_number: head.sequence_number(),
+            ..Default::default()
         }));
         messages
     }

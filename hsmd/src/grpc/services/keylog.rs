@@ -43,7 +43,7 @@ impl KeyLog for KeyLogService {
         _request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
         let head = convert::event(self.log()?.head());
-        Ok(Response::new(v1::GetHeadResponse { head: Some(head) }))
+        Ok(Response::new(v1::GetHeadResponse { head: Some(head), ..Default::default() }))
     }
 
     async fn list_events(
@@ -138,6 +138,7 @@ impl Watcher {
         self.send(Message::Heartbeat(v1::Heartbeat {
             head_id: head.id().to_string(),
             head_sequence_number: head.sequence_number(),
+            ..Default::default()
         }))
         .await
     }

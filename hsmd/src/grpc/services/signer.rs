@@ -48,6 +48,7 @@ impl Signer for SignerService {
         Ok(Response::new(v1::EndorseResponse {
             endorsement: Some(encode(&context, signed)),
             expiration: expiration.to_string(),
+            ..Default::default()
         }))
     }
 
@@ -64,7 +65,8 @@ impl Signer for SignerService {
         let document = Document::Payload(payload);
         let signed = self.shared.signer.sign(&permit, document, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        Ok(Response::new(v1::SignResponse { signed: Some(encode(&context, signed)) }))
+        let signed = Some(encode(&context, signed));
+        Ok(Response::new(v1::SignResponse { signed, ..Default::default() }))
     }
 
     async fn sign_batch(
@@ -98,7 +100,7 @@ impl Signer for SignerService {
         let signed = self.shared.signer.sign_batch(&permit, documents, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
         let signed = signed.into_iter().map(|signed| encode(&context, signed)).collect();
-        Ok(Response::new(v1::SignBatchResponse { signed }))
+        Ok(Response::new(v1::SignBatchResponse { signed, ..Default::default() }))
     }
 }
 

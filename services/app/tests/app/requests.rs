@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hsmd_chain::{SignedBody, cesr::PublicKey, testing::LogBuilder};
+use hsmd_chain::{SignedPayload, cesr::PublicKey, testing::LogBuilder};
 use hsmd_client::{Clock, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_protocol::{AccessToken, PrivateKey};
 use hsmd_service::random;
@@ -45,7 +45,7 @@ async fn a_good_request_is_answered_by_an_endorsed_key() {
     let anchor = stack.hsm.identity.parse().unwrap();
     let log = VerifiedLog::follow(source, anchor, LogOptions::default()).unwrap();
     log.ready().await.unwrap();
-    let endorsement = SignedBody::parse(&stored).unwrap();
+    let endorsement = SignedPayload::parse(&stored).unwrap();
     log.check_endorsement(&endorsement, "response", &server, Duration::ZERO).unwrap();
     let lifetime = endorsement_lifetime(&log, &endorsement, &server);
     assert!(lifetime > Duration::from_secs(11 * 3600) && lifetime < Duration::from_secs(13 * 3600));
@@ -60,7 +60,7 @@ async fn a_good_request_is_answered_by_an_endorsed_key() {
 
 fn endorsement_lifetime(
     log: &VerifiedLog,
-    endorsement: &SignedBody,
+    endorsement: &SignedPayload,
     server: &PublicKey,
 ) -> Duration {
     let checked = log.check_endorsement(endorsement, "response", server, Duration::ZERO).unwrap();

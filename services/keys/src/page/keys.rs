@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hsmd_chain::{KeyLog, PublicKey, SignedBody, Timestamp, VerifiedEndorsement};
+use hsmd_chain::{KeyLog, PublicKey, SignedPayload, Timestamp, VerifiedEndorsement};
 use hsmd_store::{Access, Purpose, Response};
 
 use super::{View, filters::length};
@@ -45,10 +45,10 @@ impl Found {
     fn take(
         &mut self,
         stored: &BTreeMap<String, Vec<u8>>,
-        verify: impl Fn(&PublicKey, &SignedBody) -> Option<VerifiedEndorsement>,
+        verify: impl Fn(&PublicKey, &SignedPayload) -> Option<VerifiedEndorsement>,
     ) {
         for (name, value) in stored {
-            let parsed = name.parse().ok().zip(SignedBody::parse(value).ok());
+            let parsed = name.parse().ok().zip(SignedPayload::parse(value).ok());
             match parsed.and_then(|(key, signed)| verify(&key, &signed)) {
                 Some(endorsement) => self.live.push(endorsement),
                 None => self.refused += 1,

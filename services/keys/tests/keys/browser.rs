@@ -8,7 +8,9 @@ use axum::{
     middleware::{self, Next},
     response::IntoResponse,
 };
-use hsmd_chain::{Timestamp, testing::LogBuilder, testing::SoftwareKey};
+use hsmd_chain::{
+    EndorsementPayload, PublicKey, Timestamp, testing::LogBuilder, testing::SoftwareKey,
+};
 use hsmd_client::Clock;
 use serde_json::Value;
 
@@ -43,11 +45,16 @@ async fn service(now: Timestamp, log: &LogBuilder) -> Service {
 
 /// The service with another answer for `/hsm/keys`, as from somebody in between.
 fn tampered(service: &Service, answer: String) -> Router {
+    answering(service, "/hsm/keys", answer)
+}
+
+/// The service with another answer at a path.
+fn answering(service: &Service, path: &'static str, answer: String) -> Router {
     let answer = Arc::new(answer);
     let intercept = move |request: Request, next: Next| {
         let answer = Arc::clone(&answer);
         async move {
-            if request.uri().path() == "/hsm/keys" {
+            if request.uri().path() == path {
                 String::clone(&answer).into_response()
             } else {
                 next.run(request).await
@@ -82,9 +89,11 @@ async fn a_true_log_is_found_valid() {
     let (kind, sentence) = verdict(&browser).await;
     assert_eq!(kind, "valid", "{sentence}");
     assert!(sentence.starts_with("Valid. All 7 events were verified"), "{sentence}");
+    assert!(sentence.contains("the endorsements of 3 response keys"), "{sentence}");
     assert!(sentence.contains(log.head().event().id().as_str()));
     let marked = browser.evaluate("document.querySelectorAll('li.verified').length").await;
     assert_eq!(marked, 7);
+    assert_eq!(browser.evaluate("document.querySelectorAll('tr.verified').length").await, 3);
     browser.picture("valid").await;
 
     browser.prefer("dark").await;
@@ -193,6 +202,64 @@ async fn a_key_is_revealed_once() {
     }
     assert_eq!(browser.complaints().await, Vec::<Value>::new());
     browser.quit().await;
+}
+
+/// Endorsements in a batch: verified here one by one; each changed part is found out.
+#[tokio::test]
+async fn batched_endorsements_are_verified() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = Service::start(&log, now).await;
+    let until = now.saturating_add(Duration::from_secs(600 * 60));
+    let keys: Vec<PublicKey> =
+        (0..5).map(|n| *SoftwareKey::from_seed(&format!("server {n}")).public_key()).collect();
+    let endorse = |key: &PublicKey| EndorsementPayload::new("response", *key, until).unwrap();
+    let payloads: Vec<String> = keys.iter().map(|key| endorse(key).text()).collect();
+    let items = log.batch(6, &payloads);
+    for (key, item) in keys.iter().zip(&items) {
+        let text = item.to_json();
+        service.store.response_endorsements.publish(key, &text, until).await.unwrap();
+    }
+    let browser = Browser::start(true).await;
+    browser.open(&format!("http://{}/", service.address)).await;
+    let (kind, sentence) = verdict(&browser).await;
+    assert_eq!(kind, "valid", "{sentence}");
+    assert!(sentence.contains("the endorsements of 5 response keys"), "{sentence}");
+    assert_eq!(browser.evaluate("document.querySelectorAll('tr.verified').length").await, 5);
+    browser.picture("batch").await;
+
+    let listing = |text: &str| format!(r#"{{"{}":{text}}}"#, keys[4]);
+    let last = items[4].to_json();
+    let (first_hash, other) = (items[4].path()[0].as_str(), items[0].path()[0].as_str());
+    let stolen = log.batch(5, &payloads).remove(4).to_json();
+    let tainted = log.batch(2, &payloads).remove(4).to_json();
+    let longer = format!(r#""path":["{first_hash}","{other}"]"#);
+    let path = format!(r#""path":["{first_hash}"]"#);
+    for (name, text, expected) in [
+        ("signature", last.replace(signature(&last), signature(&stolen)), "its signature does not"),
+        ("tainted", tainted, "its generation is not live"),
+        ("path", last.replace(first_hash, other), "leads to another root"),
+        ("too short", last.replace(&path, r#""path":[]"#), "path is too short"),
+        ("too long", last.replace(&path, &longer), "path is too long"),
+        ("index", last.replace(r#""index":4"#, r#""index":5"#), "outside the batch"),
+        ("float", last.replace(r#""index":4"#, r#""index":4.0"#), "not in canonical form"),
+        ("blank", last.replace(r#""index":4"#, r#""index": 4"#), "not in canonical form"),
+        ("another key", items[3].to_json(), "it endorses another key"),
+    ] {
+        let (address, _running) = start(answering(&service, "/keys", listing(&text))).await;
+        browser.open(&format!("http://{address}/")).await;
+        let (kind, sentence) = verdict(&browser).await;
+        assert_eq!(kind, "invalid", "{name}: {sentence}");
+        assert!(sentence.contains(expected), "{name}: {sentence}");
+    }
+    assert_eq!(browser.complaints().await, Vec::<Value>::new());
+    browser.quit().await;
+}
+
+/// The last signature of a text.
+fn signature(text: &str) -> &str {
+    let (_, rest) = text.rsplit_once(r#""signature":""#).unwrap();
+    &rest[..88]
 }
 
 #[tokio::test]

@@ -148,8 +148,10 @@ async fn expired_requests_are_not_signed(hsmd: &Hsmd, token: &Control) {
         if expired % 10 == 0 {
             rpc = hsmd.rpc();
         }
-        let mut request =
-            tonic::Request::new(v1::SignRequest { payload: DOCUMENT.as_bytes().to_vec().into() });
+        let mut request = tonic::Request::new(v1::SignRequest {
+            payload: DOCUMENT.as_bytes().to_vec().into(),
+            ..Default::default()
+        });
         request.set_timeout(Duration::from_millis(20));
         let status = rpc.signer.sign(request).await.expect_err("the queue is long");
         match status.code() {

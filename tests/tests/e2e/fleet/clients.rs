@@ -63,7 +63,7 @@ impl Service {
             .unwrap();
         let endorsed = Instant::now();
         let signed = fresh.verified().body().signed();
-        self.log.check_endorsement(signed.body(), "access", &self.key, Duration::ZERO).unwrap();
+        self.log.check_endorsement(signed, "access", &self.key, Duration::ZERO).unwrap();
         Healed { dead, endorsed }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Nonce, PublicKey, SignedBody, Timestamp};
+use hsmd_chain::{Nonce, PublicKey, SignedPayload, Timestamp};
 use hsmd_client::Clock;
 use hsmd_protocol::Reply;
 use hsmd_protocol::access::{AccessWindow, Required, verify};
@@ -70,7 +70,7 @@ async fn accesses_through_one_app_and_the_cost_of_a_verification() {
     println!("verifying an access request, token and request signature: {each:.1?}");
 
     let (_, text) = fleet.face.keys.get(&format!("/keys/{key}")).await;
-    let signed = SignedBody::parse(&text).unwrap();
+    let signed = SignedPayload::parse(&text).unwrap();
     let log = &fleet.face.log;
     let check = || log.check_endorsement(&signed, "response", &key, WINDOW).unwrap();
     let verified = check();

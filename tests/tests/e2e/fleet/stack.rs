@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hsmd_chain::{Digest, PublicKey, SignedBody};
+use hsmd_chain::{Digest, PublicKey, SignedPayload};
 use hsmd_client::{Client, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_tests::{Daemon, Database, Hsmd, RedisServer, RunningService, until};
 use serde_json::Value;
@@ -123,7 +123,7 @@ impl Face {
 
     /// Whether a published text endorses this key, by the head.
     fn holds(&self, text: &[u8], purpose: &str, key: &PublicKey, head: &Digest) -> bool {
-        let signed = SignedBody::parse(text).unwrap();
+        let signed = SignedPayload::parse(text).unwrap();
         let verified = self.log.check_endorsement(&signed, purpose, key, Duration::ZERO);
         verified.is_ok_and(|verified| verified.generation_id() == *head)
     }

@@ -1,6 +1,6 @@
 //! A user's device: asks, and believes only what it has verified.
 
-use hsmd_chain::{Digest, SignedBody};
+use hsmd_chain::{Digest, SignedPayload};
 use hsmd_client::{CheckError, Clock, VerifiedLog};
 use hsmd_protocol::access::AccessMembers;
 use hsmd_protocol::client::{self, ErrorReply, KeyChain, Outgoing};
@@ -152,7 +152,7 @@ async fn vouched_for(keys: &Http, log: &VerifiedLog, key: &hsmd_chain::PublicKey
         404 => return Outcome::Unendorsed,
         _ => return Outcome::Unknown,
     }
-    let endorsement = SignedBody::parse(&text).expect("an endorsement of the documented form");
+    let endorsement = SignedPayload::parse(&text).expect("an endorsement of the documented form");
     match log.check_endorsement(&endorsement, "response", key, WINDOW) {
         Ok(_) => Outcome::Accepted,
         Err(CheckError::Endorsement(_)) => Outcome::Unendorsed,

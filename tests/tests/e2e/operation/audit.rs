@@ -60,8 +60,12 @@ async fn every_refusal_endorsement_and_admin_action_is_recorded() {
         purpose: purpose.into(),
         public_key: service_key(),
         ttl: Some(HOUR.try_into().unwrap()),
+        ..Default::default()
     };
-    let sign = |payload: &str| v1::SignRequest { payload: payload.to_owned().into_bytes().into() };
+    let sign = |payload: &str| v1::SignRequest {
+        payload: payload.to_owned().into_bytes().into(),
+        ..Default::default()
+    };
     let (mut own, mut admin) = (daemon.signer.clone(), daemon.admin.clone());
 
     let answer = own.endorse(called(endorse("access"), "endorsed")).await.unwrap();
@@ -205,7 +209,8 @@ async fn a_call_without_a_fit_id_gets_one() {
     let daemon = hsmd.serve().await;
     let mut ids = std::collections::HashSet::new();
     for id in [None, Some("two words"), Some(&*"a".repeat(65))] {
-        let mut request = Request::new(v1::SignRequest { payload: "{".into() });
+        let mut request =
+            Request::new(v1::SignRequest { payload: "{".into(), ..Default::default() });
         if let Some(id) = id {
             request.metadata_mut().insert("x-request-id", id.parse().unwrap());
         }
@@ -221,7 +226,10 @@ async fn a_call_without_a_fit_id_gets_one() {
 async fn records_go_to_standard_error_by_default() {
     let hsmd = Hsmd::initialised().await;
     let daemon = hsmd.serve().await;
-    let request = called(v1::SignRequest { payload: "{".into() }, "told-in-the-journal");
+    let request = called(
+        v1::SignRequest { payload: "{".into(), ..Default::default() },
+        "told-in-the-journal",
+    );
     daemon.signer.clone().sign(request).await.unwrap_err();
     let record = until("the record", async || {
         let log = daemon.log_text();
@@ -240,7 +248,7 @@ async fn a_full_file_is_turned_over_and_a_restart_goes_on() {
     for half in ids.chunks(50) {
         let daemon = hsmd.serve().await;
         for id in half {
-            let request = called(v1::SignRequest { payload: "{".into() }, id);
+            let request = called(v1::SignRequest { payload: "{".into(), ..Default::default() }, id);
             daemon.signer.clone().sign(request).await.unwrap_err();
         }
         // A stop writes what was handed over.

@@ -22,7 +22,7 @@ const LIMITED: &str = r#"
 "#;
 
 async fn sign(rpc: &hsmd_tests::Rpc) -> Result<(), Status> {
-    let request = v1::SignRequest { payload: DOCUMENT.as_bytes().into() };
+    let request = v1::SignRequest { payload: DOCUMENT.as_bytes().into(), ..Default::default() };
     rpc.signer.clone().sign(request).await.map(drop)
 }
 
@@ -36,6 +36,7 @@ async fn a_batch_counts_its_items_and_a_refusal_says_when() {
     // Six never fit into a bucket of five, and so take nothing out of it.
     let request = v1::SignBatchRequest {
         payloads: batch(6).into_iter().map(|d| d.into_bytes().into()).collect(),
+        ..Default::default()
     };
     let never = limited.signer.clone().sign_batch(request).await.unwrap_err();
     assert!(never.get_details_retry_info().is_none(), "no use in trying again: {never:?}");
@@ -66,7 +67,10 @@ async fn a_batch_counts_its_items_and_a_refusal_says_when() {
 async fn a_batch_of_too_many_documents_is_refused() {
     let hsmd = with_callers(Hsmd::initialised().await, "");
     let daemon = hsmd.serve().await;
-    let request = v1::SignBatchRequest { payloads: vec![DOCUMENT.as_bytes().into(); 257] };
+    let request = v1::SignBatchRequest {
+        payloads: vec![DOCUMENT.as_bytes().into(); 257],
+        ..Default::default()
+    };
     let status = daemon.signer.clone().sign_batch(request).await.unwrap_err();
     assert!(status.get_details_retry_info().is_none());
     let refusal = Refusal::from(status);

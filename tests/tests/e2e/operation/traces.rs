@@ -81,7 +81,8 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
 }
 
 async fn sign(rpc: &Rpc, payload: &str, id: &str, parent: Option<&str>) -> Result<(), Status> {
-    let mut request = Request::new(v1::SignRequest { payload: payload.to_owned().into() });
+    let mut request =
+        Request::new(v1::SignRequest { payload: payload.to_owned().into(), ..Default::default() });
     request.metadata_mut().insert("x-request-id", id.parse().unwrap());
     if let Some(parent) = parent {
         request.metadata_mut().insert("traceparent", parent.parse().unwrap());

@@ -31,14 +31,21 @@ impl Call {
         let refusal = match self {
             Call::Endorse(purpose, public_key, ttl) => {
                 let purpose = purpose.into();
-                signer.endorse(v1::EndorseRequest { purpose, public_key, ttl }).await.err()
+                signer
+                    .endorse(v1::EndorseRequest { purpose, public_key, ttl, ..Default::default() })
+                    .await
+                    .err()
             }
-            Call::Sign(payload) => {
-                signer.sign(v1::SignRequest { payload: payload.into() }).await.err()
-            }
+            Call::Sign(payload) => signer
+                .sign(v1::SignRequest { payload: payload.into(), ..Default::default() })
+                .await
+                .err(),
             Call::Batch(payloads) => {
                 let payloads = payloads.into_iter().map(Into::into).collect();
-                signer.sign_batch(v1::SignBatchRequest { payloads }).await.err()
+                signer
+                    .sign_batch(v1::SignBatchRequest { payloads, ..Default::default() })
+                    .await
+                    .err()
             }
             Call::Rotate(expected_generation_id, reason) => {
                 admin.rotate(v1::RotateRequest { expected_generation_id, reason }).await.err()
