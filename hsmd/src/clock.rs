@@ -68,6 +68,16 @@ impl Clock {
         self.started.elapsed()
     }
 
+    /// The time, if our own clock is not suspect: it was not set, and the head is not ahead of it.
+    ///
+    /// # Errors
+    /// [`ClockSuspect`], all but `DiffersFromDatabase`: the database is not asked.
+    pub fn check(&self, head: Timestamp) -> Result<Timestamp, ClockSuspect> {
+        let now = self.now()?;
+        check(now, head, self.started_wall + millis_since(self.started))?;
+        Ok(now)
+    }
+
     /// The time to stamp an event with, after `head`, if all clocks agree.
     ///
     /// # Errors
@@ -108,18 +118,26 @@ fn stamp(
     let tolerance = TOLERANCE.as_millis() as i64;
     let now_millis = now.unix_millis();
     let off = |other: i64| now_millis.abs_diff(other);
-    if off(expected) > tolerance.unsigned_abs() {
-        return Err(ClockSuspect::WasSet(off(expected)));
-    }
-    if head.unix_millis() - now_millis > tolerance {
-        return Err(ClockSuspect::BehindHead { head, now });
-    }
+    check(now, head, expected)?;
     let nearest = now_millis.clamp(*database.start(), *database.end());
     if off(nearest) > tolerance.unsigned_abs() {
         return Err(ClockSuspect::DiffersFromDatabase(off(nearest)));
     }
     let after_head = head.unix_millis() + 1;
     Timestamp::from_unix_millis(now_millis.max(after_head)).map_err(|_| ClockSuspect::OutOfRange)
+}
+
+/// Whether our own clock is right, as far as it can be told without another.
+fn check(now: Timestamp, head: Timestamp, expected: i64) -> Result<(), ClockSuspect> {
+    let tolerance = TOLERANCE.as_millis() as i64;
+    let was_set = now.unix_millis().abs_diff(expected);
+    if was_set > tolerance.unsigned_abs() {
+        return Err(ClockSuspect::WasSet(was_set));
+    }
+    if head.unix_millis() - now.unix_millis() > tolerance {
+        return Err(ClockSuspect::BehindHead { head, now });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -158,10 +158,11 @@ fn signer(
             clock.clone(),
             Arc::clone(&release_check),
             metrics.token(),
+            config.limits.batch,
         )
         .map_err(CommandError::Thread)
     });
-    Ok(Signer::new(workers.collect::<Result<_, _>>()?, release_check))
+    Ok(Signer::new(workers.collect::<Result<_, _>>()?, release_check, config.limits.batch))
 }
 
 /// Ends the tokens' threads and finalises the modules.

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod core;
+pub mod head_statement;
 pub mod health;
 pub mod start;
 pub mod state;
@@ -215,7 +216,7 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
 }
 
 /// A server process that was asked to end holds its lock a little longer.
-pub(crate) async fn retry_lock(writer: &mut Writer) -> Result<bool, KeylogError> {
+pub async fn retry_lock(writer: &mut Writer) -> Result<bool, KeylogError> {
     for _ in 0..10 {
         if writer.try_lock().await? {
             return Ok(true);

@@ -1,11 +1,12 @@
 //! The signer: who holds the token's session, which generation signs, and who waits for it.
 //!
-//! Each token has one named thread, which owns the session with it
-//! ([`token_state`]). Requests reach it through a bounded queue ([`queue`]): admin work goes first, signing
-//! requests follow in their order. The generation and its key handle are part of the same state, and the
-//! body is built, hashed and signed there: a signature always names the key that made it. The
-//! [`release_check`] keeps what a tainted generation signed from leaving.
+//! Each token has one named thread, which owns the session with it ([`token_state`]). Requests reach it
+//! through a bounded queue ([`queue`]): admin work goes first, signing requests follow in their order, many
+//! of them under one signature where their callers accept that ([`batch`]). The generation and its key handle
+//! are part of the same state, and the body is built, hashed and signed there: a signature always names the
+//! key that made it. The [`release_check`] keeps what a tainted generation signed from leaving.
 
+mod batch;
 mod busy_poll;
 pub mod generation;
 pub mod liveness;
@@ -21,6 +22,7 @@ use std::time::Instant;
 use hsmd_chain::{EndorsementPayload, Payload, Signature};
 use tokio::sync::oneshot;
 
+pub use batch::{Company, Leaf, SignedTree};
 pub use generation::Generation;
 pub use release_check::ReleaseCheck;
 pub use token_state::TokenState;
@@ -38,7 +40,25 @@ pub enum Document {
     Payload(Payload),
 }
 
-/// A signature with everything that names it.
+impl Document {
+    /// The exact text of its payload.
+    fn into_text(self) -> String {
+        match self {
+            Self::Endorsement(payload) => payload.text(),
+            Self::Payload(payload) => payload.into_text(),
+        }
+    }
+
+    /// How many bytes that has.
+    fn length(&self) -> usize {
+        match self {
+            Self::Endorsement(payload) => payload.length(),
+            Self::Payload(payload) => payload.text().len(),
+        }
+    }
+}
+
+/// A signed body with everything that names it.
 #[derive(Debug)]
 pub struct Signed {
     /// The exact signed text.
@@ -47,6 +67,25 @@ pub struct Signed {
     pub signature: Signature,
     /// The generation that the body names and whose key signed.
     pub generation: Arc<Generation>,
+}
+
+/// A document as it was signed.
+#[derive(Debug)]
+pub enum SignedDocument {
+    /// In a body of its own.
+    Body(Signed),
+    /// As a leaf of a batch, for callers who accept that.
+    Leaf(Leaf),
+}
+
+impl SignedDocument {
+    /// The generation that signed.
+    pub fn generation(&self) -> &Generation {
+        match self {
+            Self::Body(signed) => &signed.generation,
+            Self::Leaf(leaf) => &leaf.tree.signed.generation,
+        }
+    }
 }
 
 /// Why nothing was signed.
@@ -78,12 +117,15 @@ pub struct Signer {
     workers: Vec<TokenWorker>,
     active: AtomicUsize,
     release_check: Arc<ReleaseCheck>,
+    /// The most documents of one tree; 0 makes none.
+    batch: usize,
 }
 
 impl Signer {
-    /// A signer over these tokens, in the order of the configuration.
-    pub fn new(workers: Vec<TokenWorker>, release_check: Arc<ReleaseCheck>) -> Self {
-        Self { workers, active: AtomicUsize::new(0), release_check }
+    /// A signer over these tokens, in the order of the configuration, with trees of at most `batch`
+    /// documents.
+    pub fn new(workers: Vec<TokenWorker>, release_check: Arc<ReleaseCheck>, batch: usize) -> Self {
+        Self { workers, active: AtomicUsize::new(0), release_check, batch }
     }
 
     /// The tokens, in the order of the configuration.
@@ -102,7 +144,7 @@ impl Signer {
     }
 
     /// Sends signing requests to another token from now on.
-    pub(crate) fn set_active(&self, index: usize) {
+    pub fn set_active(&self, index: usize) {
         debug_assert!(index < self.workers.len());
         self.active.store(index, Ordering::Release);
     }
@@ -112,18 +154,21 @@ impl Signer {
         &self.release_check
     }
 
-    /// Signs one document.
+    /// Signs one document; where `accept_batch`, perhaps as a leaf of a batch.
     ///
     /// # Errors
     /// Nothing was signed, or what was signed may not leave.
     pub async fn sign(
         &self,
-        _permit: &SignPermit,
+        permit: &SignPermit,
         document: Document,
+        accept_batch: bool,
         deadline: Option<Instant>,
-    ) -> Result<Signed, SignError> {
+    ) -> Result<SignedDocument, SignError> {
         let (reply, answer) = oneshot::channel();
-        let poll = self.submit(Job::One { document, reply }, deadline)?;
+        let company = self.company(permit, &document, accept_batch);
+        let poll =
+            self.active().submit(Queued::new(Job::One { document, reply }, company, deadline))?;
         let signed = busy_poll::answer(answer, poll).await;
         self.release(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
     }
@@ -134,25 +179,35 @@ impl Signer {
     /// As [`sign`](Self::sign), for the first that failed.
     pub async fn sign_batch(
         &self,
-        _permit: &SignPermit,
+        permit: &SignPermit,
         documents: Vec<Document>,
+        accept_batch: bool,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Signed>, SignError> {
+    ) -> Result<Vec<SignedDocument>, SignError> {
         let (reply, answer) = oneshot::channel();
+        let company = documents.first().and_then(|first| self.company(permit, first, accept_batch));
         let signed = Vec::with_capacity(documents.len());
-        self.submit(Job::Batch { rest: documents.into_iter(), signed, reply }, deadline)?;
+        let job = Job::Several { rest: documents.into_iter(), signed, reply };
+        self.active().submit(Queued::new(job, company, deadline))?;
         let signed = answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?;
         signed.into_iter().map(|signed| self.release(signed)).collect()
     }
 
-    /// Queues a job; whether it pays to poll for its answer.
-    fn submit(&self, job: Job, deadline: Option<Instant>) -> Result<bool, SignError> {
-        self.active().submit(Queued::new(job, deadline))
+    fn company(
+        &self,
+        permit: &SignPermit,
+        document: &Document,
+        accept_batch: bool,
+    ) -> Option<Company> {
+        (accept_batch && self.batch > 0).then(|| match document {
+            Document::Endorsement(_) => Company::Endorsements,
+            Document::Payload(_) => Company::Caller(permit.caller().clone()),
+        })
     }
 
     /// The release check before a signature goes to the transport, which checks once more.
-    fn release(&self, signed: Signed) -> Result<Signed, SignError> {
-        if !self.release_check.admits(signed.generation.sequence_number()) {
+    fn release(&self, signed: SignedDocument) -> Result<SignedDocument, SignError> {
+        if !self.release_check.admits(signed.generation().sequence_number()) {
             return Err(SignError::TaintInProgress);
         }
         if !self.release_check.lease_is_valid() {

@@ -21,6 +21,7 @@
     reason = "a harness fails the test that uses it, and says why"
 )]
 
+mod accepting;
 mod bomb;
 mod cases;
 mod command;
@@ -41,6 +42,7 @@ mod settings;
 mod token;
 mod wait;
 
+pub use accepting::statement;
 pub use bomb::gzip_bomb;
 pub use cases::for_each_case;
 pub use command::{Output, program};

@@ -238,7 +238,7 @@ impl From<Status> for Refusal {
 
 /// The body with its signature, well-formed but not verified; what the daemon says about it beside it
 /// must be what it says itself.
-fn signed(signed: v1::SignedBody) -> SignedBody {
+pub(crate) fn signed(signed: v1::SignedBody) -> SignedBody {
     let body = String::from_utf8(signed.body.to_vec()).expect("a body of UTF-8");
     let parsed = SignedBody::from_parts(body, &signed.signature).expect("a well-formed body");
     assert_eq!(parsed.identity().to_string(), signed.identity);

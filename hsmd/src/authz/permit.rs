@@ -13,7 +13,9 @@ pub struct Caller {
 
 /// May have documents of one purpose signed. Only the policy makes one.
 #[derive(Debug)]
-pub struct SignPermit(pub(super) ());
+pub struct SignPermit {
+    pub(super) caller: Caller,
+}
 
 /// May read the key log. Only the policy makes one.
 #[derive(Debug)]
@@ -113,8 +115,15 @@ pub enum Denied {
     },
 }
 
+impl SignPermit {
+    /// Whose documents they are.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
 impl Caller {
-    pub(super) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         Self { name: name.into() }
     }
 

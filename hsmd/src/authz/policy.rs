@@ -242,7 +242,7 @@ impl Entry {
                 retry_after: early.wait_time_from(DefaultClock::default().now()),
             })?;
         }
-        Ok(SignPermit(()))
+        Ok(SignPermit { caller: self.caller.clone() })
     }
 }
 

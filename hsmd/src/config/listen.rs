@@ -1,6 +1,7 @@
 //! `[listen.*]` and `[limits]`: where the daemon listens and how much of it one caller may take.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,9 @@ pub struct PlaintextListenConfig {
 /// The largest message and what a call takes beside it.
 const LARGEST_CALL: usize = 8 * 1024 * 1024;
 
+/// How many documents a tree may have: all of one SignBatch, and no more than readers take.
+const BATCH: RangeInclusive<usize> = 256..=hsmd_chain::batch::MAX_SIZE as usize;
+
 /// How much of the daemon one caller may take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -96,6 +100,8 @@ pub struct LimitsConfig {
     /// Those of one user, or from one address.
     #[serde(deserialize_with = "size")]
     pub bytes_in_flight_per_caller: usize,
+    /// The most documents under one signature, for callers who accept batches; 0 makes none.
+    pub batch: usize,
 }
 
 impl Default for LimitsConfig {
@@ -107,6 +113,7 @@ impl Default for LimitsConfig {
             connection_age: Duration::from_secs(3600),
             bytes_in_flight: 128 * 1024 * 1024,
             bytes_in_flight_per_caller: 64 * 1024 * 1024,
+            batch: hsmd_chain::batch::MAX_SIZE as usize,
         }
     }
 }
@@ -156,6 +163,9 @@ impl LimitsConfig {
                 "limits: bytes_in_flight_per_caller is at least {LARGEST_CALL}, which one call may \
                  need, and bytes_in_flight no less than that"
             ));
+        }
+        if self.batch != 0 && !BATCH.contains(&self.batch) {
+            return Err(format!("limits: batch is 0 or {} to {}", BATCH.start(), BATCH.end()));
         }
         Ok(())
     }

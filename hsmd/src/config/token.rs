@@ -54,9 +54,13 @@ pub(super) fn check(tokens: &[TokenConfig]) -> Result<(), String> {
         if !(1..=65536).contains(&token.queue_length) {
             return Err(format!("token {}: queue_length is 1 to 65536", token.name()));
         }
-        let interval = Duration::from_millis(100)..=Duration::from_secs(60);
+        let interval = Duration::from_millis(100)..=Duration::from_secs(30);
         if !interval.contains(&token.health_interval) {
-            return Err(format!("token {}: health_interval is 100ms to 60s", token.name()));
+            return Err(format!(
+                "token {}: health_interval is 100ms to 30s: readers take a log for stale that nothing \
+                 confirms for 60s",
+                token.name()
+            ));
         }
         let limit = Duration::from_secs(2)..=Duration::from_secs(3600);
         if !limit.contains(&token.hang_limit) {

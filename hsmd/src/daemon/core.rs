@@ -34,25 +34,25 @@ pub type Published = watch::Sender<Option<KeyLog>>;
 /// Everything that can change the history.
 #[derive(Debug)]
 pub struct Core {
-    pub(crate) writer: Option<Writer>,
+    pub writer: Option<Writer>,
     /// The server process of a connection that was lost: its transaction may not be over.
-    pub(crate) lost: Option<Backend>,
-    pub(crate) journal: Journal,
-    pub(crate) log: KeyLog,
+    pub lost: Option<Backend>,
+    pub journal: Journal,
+    pub log: KeyLog,
     /// Where the keys are.
-    pub(crate) keys: Plan,
+    pub keys: Plan,
     /// The generation that was made the active one on its token.
-    pub(crate) signing: Option<u32>,
-    pub(crate) signer: Arc<Signer>,
-    pub(crate) published: Published,
-    pub(crate) clock: Clock,
-    pub(crate) skew: Duration,
-    pub(crate) retire: Retire,
+    pub signing: Option<u32>,
+    pub signer: Arc<Signer>,
+    pub published: Published,
+    pub clock: Clock,
+    pub skew: Duration,
+    pub retire: Retire,
 }
 
 impl Core {
     #[expect(clippy::too_many_arguments, reason = "built once, in start")]
-    pub(crate) fn new(
+    pub fn new(
         config: &Config,
         writer: Writer,
         journal: Journal,
@@ -90,14 +90,14 @@ impl Core {
             || !self.keys.leftovers.is_empty()
     }
 
-    pub(crate) fn disconnect(&mut self) {
+    pub fn disconnect(&mut self) {
         if let Some(writer) = self.writer.take() {
             self.lost = Some(writer.backend().clone());
         }
     }
 
     /// Proves that the writer's connection still holds the lock; without one nothing is proved.
-    pub(crate) async fn prove_lock(&mut self) -> Result<(), KeylogError> {
+    pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let asked = Instant::now();
         let proved = writer.prove_lock().await;
@@ -110,7 +110,7 @@ impl Core {
 
     /// To be called before anything is changed that a standby pair shares: when the lease has expired, the
     /// other daemon may be changing it.
-    pub(crate) fn check_lease(&self) -> Result<(), CoreError> {
+    pub fn check_lease(&self) -> Result<(), CoreError> {
         if self.signer.release_check().lease_is_valid() {
             Ok(())
         } else {
@@ -120,7 +120,7 @@ impl Core {
 
     /// Changes something on a token, under the same condition, which the token state checks before each
     /// call that changes anything.
-    pub(crate) async fn on_token<T: Send + 'static>(
+    pub async fn on_token<T: Send + 'static>(
         &self,
         token: usize,
         work: impl FnOnce(&mut TokenState) -> Result<T, TokenError> + Send + 'static,
@@ -133,7 +133,7 @@ impl Core {
 
     /// Puts a copy of the journal on the token; whether it is there: a token without room for
     /// data objects is no error. A second daemon with a state folder of its own knows only this copy.
-    pub(crate) async fn copy_to_token(&self, entries: &Entries) -> bool {
+    pub async fn copy_to_token(&self, entries: &Entries) -> bool {
         let bytes = encode(entries);
         let token = self.keys.active.token;
         let written =

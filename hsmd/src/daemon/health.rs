@@ -2,12 +2,12 @@
 //! standard gRPC health service.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::daemon::head_statement::HeadStatements;
 use crate::daemon::state::{Phase, Shared};
 
 const PERIOD: Duration = Duration::from_millis(100);
@@ -61,9 +61,9 @@ pub async fn not_yet(reporters: [&HealthReporter; 2]) {
     }
 }
 
-/// Keeps the health service truthful until dropped, and makes a signature when callers make none.
+/// Keeps the health service truthful until dropped, and has head statements made.
 pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthReporter) {
-    let asking = Arc::new(AtomicBool::new(false));
+    let mut statements = HeadStatements::new(Arc::clone(&shared));
     let mut reported: Option<(ServingStatus, ServingStatus)> = None;
     loop {
         let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
@@ -84,30 +84,7 @@ pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthRepo
             admin.set_service_status("hsmd.v1.Admin", ServingStatus::Serving).await;
             reported = Some(now);
         }
-        ask(&shared, &asking);
+        statements.ask_if_due(PERIOD);
         tokio::time::sleep(PERIOD).await;
     }
-}
-
-/// Asks for a health signature when the last good one is old enough; one at a time.
-fn ask(shared: &Arc<Shared>, asking: &Arc<AtomicBool>) {
-    let worker = shared.signer.active();
-    let fresh = worker
-        .liveness()
-        .last_good()
-        .is_some_and(|age| age + PERIOD < worker.config().health_interval);
-    let serving = shared.phase() == Phase::Serving;
-    if fresh || !serving || worker.is_held() || asking.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let (shared, asking) = (Arc::clone(shared), Arc::clone(asking));
-    tokio::spawn(async move {
-        // The outcome is in the liveness and in the token's report.
-        if let Ok(Err(error)) =
-            shared.signer.active().run_once(|token_state| token_state.sign_health()).await
-        {
-            tracing::debug!(%error, "no health signature");
-        }
-        asking.store(false, Ordering::Release);
-    });
 }

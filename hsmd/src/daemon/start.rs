@@ -177,10 +177,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
 ///
 /// # Errors
 /// The lock was lost meanwhile.
-pub(crate) async fn wait_out_grace(
-    writer: &mut Writer,
-    grace: Duration,
-) -> Result<Instant, KeylogError> {
+pub async fn wait_out_grace(writer: &mut Writer, grace: Duration) -> Result<Instant, KeylogError> {
     let until = Instant::now() + grace + Duration::from_secs(1);
     loop {
         let asked = Instant::now();
@@ -271,7 +268,7 @@ async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
 }
 
 /// The journal's file and the copies on the tokens, as one.
-pub(crate) async fn read_journal(
+pub async fn read_journal(
     config: &Config,
     signer: &Signer,
     log: &KeyLog,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
-use hsmd_chain::KeyLog;
+use hsmd_chain::{Digest, KeyLog};
 use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::daemon::core::{Core, Published};
 use crate::observe::metrics::Metrics;
-use crate::signer::Signer;
+use crate::signer::{Signed, Signer};
 
 /// How far the daemon has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +60,10 @@ pub struct Shared {
     phase: watch::Sender<Phase>,
     database: SyncMutex<DatabaseReport>,
     problem: SyncMutex<Option<String>>,
+    head_statement: SyncMutex<Option<Arc<Signed>>>,
     certificate_expiry: AtomicI64,
     /// Where to look up admin records.
-    pub(crate) database_config: DatabaseConfig,
+    pub database_config: DatabaseConfig,
 }
 
 impl Shared {
@@ -86,6 +87,7 @@ impl Shared {
             phase: watch::Sender::new(Phase::Starting("starting".into())),
             database: SyncMutex::default(),
             problem: SyncMutex::default(),
+            head_statement: SyncMutex::default(),
             certificate_expiry: AtomicI64::new(0),
             database_config,
         }
@@ -116,16 +118,30 @@ impl Shared {
         self.problem.lock().clone()
     }
 
+    /// The newest statement about this head, if it may leave now.
+    pub fn head_statement(&self, head: &Digest) -> Option<Arc<Signed>> {
+        let statement = self.head_statement.lock().clone()?;
+        if statement.generation.id() != *head {
+            return None;
+        }
+        let number = statement.generation.sequence_number();
+        self.signer.release_check().pass(number, || statement)
+    }
+
+    pub fn set_head_statement(&self, statement: Option<Signed>) {
+        *self.head_statement.lock() = statement.map(Arc::new);
+    }
+
     /// When our TLS certificate ends, in milliseconds since 1970; 0 without TLS.
     pub fn certificate_expiry(&self) -> i64 {
         self.certificate_expiry.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_certificate_expiry(&self, millis: i64) {
+    pub fn set_certificate_expiry(&self, millis: i64) {
         self.certificate_expiry.store(millis, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_phase(&self, phase: Phase) {
+    pub fn set_phase(&self, phase: Phase) {
         self.phase.send_if_modified(|current| {
             // A stop is final.
             let changes = *current != phase && *current != Phase::Stopping;
@@ -137,7 +153,7 @@ impl Shared {
         });
     }
 
-    pub(crate) fn set_database(&self, report: DatabaseReport) {
+    pub fn set_database(&self, report: DatabaseReport) {
         let mut current = self.database.lock();
         if current.problem != report.problem && !report.problem.is_empty() {
             tracing::warn!(problem = report.problem, "database");
@@ -147,7 +163,7 @@ impl Shared {
         *current = report;
     }
 
-    pub(crate) fn set_problem(&self, problem: Option<String>) {
+    pub fn set_problem(&self, problem: Option<String>) {
         let mut current = self.problem.lock();
         if *current != problem {
             match &problem {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Digest, Payload, PublicKey, SignedEvent};
+use hsmd_chain::{Digest, Payload, PublicKey, Signature, SignedEvent};
 use hsmd_proto::v1;
 use hsmd_support::chain;
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use tonic::codegen::Bytes;
 
 use super::status::invalid;
 use crate::keylog::ActionRow;
-use crate::signer::Signed;
+use crate::signer::{Generation, Leaf, Signed};
 
 /// The largest document to be signed.
 const MAX_PAYLOAD: usize = 64 * 1024;
@@ -113,12 +113,36 @@ pub fn action(row: ActionRow) -> v1::AdminRecord {
 
 pub fn signed_body(signed: Signed) -> v1::SignedBody {
     let Signed { body, signature, generation } = signed;
+    body_message(body.into_bytes().into(), &signature, &generation)
+}
+
+/// The body of a batch, which the replies to several callers share.
+pub fn batch_body(signed: &Signed) -> v1::SignedBody {
+    let body = Bytes::copy_from_slice(signed.body.as_bytes());
+    body_message(body, &signed.signature, &signed.generation)
+}
+
+fn body_message(body: Bytes, signature: &Signature, generation: &Generation) -> v1::SignedBody {
     v1::SignedBody {
-        body: body.into_bytes().into(),
+        body,
         signature: signature.to_string(),
         identity: generation.identity().to_string(),
         generation_id: generation.id().to_string(),
         sequence_number: generation.sequence_number(),
+    }
+}
+
+/// A leaf of the reply's batch of this number, with its path, which is made here.
+pub fn leaf(leaf: Leaf, batch: usize) -> v1::Leaf {
+    let path = leaf.path().iter().map(ToString::to_string).collect();
+    let Leaf { payload, index, .. } = leaf;
+    v1::Leaf { payload: payload.into_bytes().into(), index, path, batch: batch as u32 }
+}
+
+pub fn head_statement(signed: &Signed) -> v1::HeadStatement {
+    v1::HeadStatement {
+        body: Bytes::copy_from_slice(signed.body.as_bytes()),
+        signature: signed.signature.to_string(),
     }
 }
 

@@ -18,24 +18,24 @@ use tokio::sync::oneshot::{Receiver, channel};
 const POLL_TIMEOUT: Duration = Duration::from_micros(200);
 
 /// On a device that takes longer for a signature, polling gains nothing.
-pub(super) const QUICK_SIGNATURE: Duration = Duration::from_micros(100);
+pub const QUICK_SIGNATURE: Duration = Duration::from_micros(100);
 
 /// Whether the queue has changed since the token's thread last looked at it.
 #[derive(Debug, Default)]
-pub(super) struct Changed(AtomicBool);
+pub struct Changed(AtomicBool);
 
 impl Changed {
-    pub(super) fn set(&self) {
+    pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
     /// To be called before the look at the queue: a change that comes after it is seen by `poll`.
-    pub(super) fn reset(&self) {
+    pub fn reset(&self) {
         self.0.store(false, Ordering::Release);
     }
 
     /// Returns when the queue has changed, or after a while.
-    pub(super) fn poll(&self) {
+    pub fn poll(&self) {
         let begun = Instant::now();
         while !self.0.load(Ordering::Acquire) && begun.elapsed() < POLL_TIMEOUT {
             std::hint::spin_loop();
@@ -46,23 +46,23 @@ impl Changed {
 /// Whether the token's thread polls before it waits: when it has just signed, and had not waited long
 /// for that request.
 #[derive(Debug, Default)]
-pub(super) struct Policy {
+pub struct Policy {
     follows: bool,
 }
 
 impl Policy {
-    pub(super) fn polls(&self) -> bool {
+    pub fn polls(&self) -> bool {
         self.follows
     }
 
     /// `waited`: how long the thread has polled and slept for what it does now.
-    pub(super) fn note(&mut self, signs: bool, waited: Duration) {
+    pub fn note(&mut self, signs: bool, waited: Duration) {
         self.follows = signs && waited < 2 * POLL_TIMEOUT;
     }
 }
 
 /// A caller's answer; with `poll`, polled for first.
-pub(super) async fn answer<T>(mut answer: Receiver<T>, poll: bool) -> Result<T, RecvError> {
+pub async fn answer<T>(mut answer: Receiver<T>, poll: bool) -> Result<T, RecvError> {
     let begun = Instant::now();
     while poll && begun.elapsed() < POLL_TIMEOUT {
         match answer.try_recv() {

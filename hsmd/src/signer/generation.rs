@@ -1,6 +1,9 @@
 //! The generation that signs: its name, and the constant end of every body that it signs.
 
-use hsmd_chain::{Body, BodyTail, Digest, Event, Payload, PublicKey, Timestamp};
+use hsmd_chain::{
+    BatchPayload, Body, BodyTail, Digest, Event, HeadPayload, MerkleTree, Payload, PublicKey,
+    Timestamp,
+};
 
 use super::Document;
 
@@ -43,16 +46,28 @@ impl Generation {
     }
 
     /// The body of a document under this generation.
-    pub(super) fn body(&self, document: &Document) -> Body {
+    pub fn body(&self, document: &Document) -> Body {
         match document {
             Document::Endorsement(payload) => self.tail.endorsement(payload),
             Document::Payload(payload) => self.tail.body(payload),
         }
     }
 
+    /// The body of a batch.
+    pub fn batch_body(&self, tree: &MerkleTree) -> Body {
+        self.tail.batch(&BatchPayload::of(tree))
+    }
+
+    /// The body of the statement that this generation is the head now.
+    pub fn head_body(&self, now: Timestamp) -> Body {
+        #[expect(clippy::expect_used, reason = "every event's number is in range")]
+        let payload = HeadPayload::new(self.sequence_number, now).expect("an event's number");
+        self.tail.head(&payload)
+    }
+
     /// A body by which the daemon shows itself that the key still signs. It never leaves the daemon,
     /// and no caller can have the purpose `health`.
-    pub(super) fn health_body(&self, now: Timestamp) -> Body {
+    pub fn health_body(&self, now: Timestamp) -> Body {
         let payload = format!(r#"{{"purpose":"health","at":"{now}"}}"#);
         #[expect(clippy::expect_used, reason = "a constant shape around a timestamp")]
         let payload = Payload::parse(payload).expect("a health payload is a payload");

@@ -23,7 +23,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    pub(super) fn new(metrics: TokenMetrics) -> Self {
+    pub fn new(metrics: TokenMetrics) -> Self {
         Self {
             metrics,
             epoch: Instant::now(),
@@ -41,7 +41,7 @@ impl Liveness {
     }
 
     /// How long the last good signature took; very long when there was none.
-    pub(super) fn last_took(&self) -> Duration {
+    pub fn last_took(&self) -> Duration {
         Duration::from_micros(self.last_took.load(Ordering::Relaxed))
     }
 
@@ -61,15 +61,15 @@ impl Liveness {
         self.since(&self.stepped).unwrap_or_default()
     }
 
-    pub(super) fn step(&self) {
+    pub fn step(&self) {
         self.stepped.store(self.now(), Ordering::Release);
     }
 
-    pub(super) fn begin_signing(&self) {
+    pub fn begin_signing(&self) {
         self.signing_since.store(self.now(), Ordering::Release);
     }
 
-    pub(super) fn end_signing(&self, good: bool) {
+    pub fn end_signing(&self, good: bool) {
         let now = self.now();
         let since = self.signing_since.swap(0, Ordering::AcqRel);
         if good {
@@ -83,25 +83,25 @@ impl Liveness {
     }
 
     /// Notes how long a request waited.
-    pub(super) fn waited(&self, time: Duration) {
+    pub fn waited(&self, time: Duration) {
         self.metrics.queue_seconds.observe(time.as_secs_f64());
     }
 
     /// Counts an error, by its return code where it has one.
-    pub(super) fn error(&self, error: &TokenError) {
+    pub fn error(&self, error: &TokenError) {
         self.metrics.error(&error.label());
     }
 
     /// Counts a lost session that was opened again.
-    pub(super) fn recovered(&self) {
+    pub fn recovered(&self) {
         self.metrics.recoveries.inc();
     }
 
-    pub(super) fn begin_work(&self) {
+    pub fn begin_work(&self) {
         self.working_since.store(self.now(), Ordering::Release);
     }
 
-    pub(super) fn end_work(&self) {
+    pub fn end_work(&self) {
         self.working_since.store(0, Ordering::Release);
     }
 

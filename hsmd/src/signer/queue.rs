@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::batch::{Company, Space};
 use super::busy_poll::Changed;
-use super::{Document, SignError, Signed, TokenState};
+use super::{Document, SignError, SignedDocument, TokenState};
 
 /// How long signing requests may wait for a taint to end before they are refused.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,63 +19,84 @@ const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
 const ADMIN_RESERVATION: Duration = Duration::from_millis(50);
 
 /// A piece of admin work for the token's thread.
-pub(super) type Work = Box<dyn FnOnce(&mut TokenState) + Send>;
+pub type Work = Box<dyn FnOnce(&mut TokenState) + Send>;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, SignError>>;
 
 /// What a caller waits for.
 #[derive(Debug)]
-pub(super) enum Job {
+pub enum Job {
     /// One document.
-    One { document: Document, reply: oneshot::Sender<Result<Signed, SignError>> },
-    /// Several: each pass through the thread signs one, so that other callers' requests are signed in
-    /// between.
-    Batch {
+    One { document: Document, reply: Reply<SignedDocument> },
+    /// Several. Where they may not be leaves, each pass through the thread signs one, so that other
+    /// callers' requests are signed in between.
+    Several {
         rest: std::vec::IntoIter<Document>,
-        signed: Vec<Signed>,
-        reply: oneshot::Sender<Result<Vec<Signed>, SignError>>,
+        signed: Vec<SignedDocument>,
+        reply: Reply<Vec<SignedDocument>>,
     },
 }
 
 /// A job in the queue.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) job: Job,
+pub struct Queued {
+    pub job: Job,
+    /// With which others its documents may share a tree; none where the caller accepts no leaves.
+    pub company: Option<Company>,
     deadline: Option<Instant>,
     since: Instant,
 }
 
 impl Queued {
-    pub(super) fn new(job: Job, deadline: Option<Instant>) -> Self {
-        Self { job, deadline, since: Instant::now() }
+    pub fn new(job: Job, company: Option<Company>, deadline: Option<Instant>) -> Self {
+        Self { job, company, deadline, since: Instant::now() }
     }
 
-    /// Whether its caller has left.
-    pub(super) fn is_given_up(&self) -> bool {
+    /// How many documents are still to be signed.
+    pub fn documents(&self) -> usize {
         match &self.job {
-            Job::One { reply, .. } => reply.is_closed(),
-            Job::Batch { reply, .. } => reply.is_closed(),
+            Job::One { .. } => 1,
+            Job::Several { rest, .. } => rest.len(),
         }
     }
 
-    /// How long it has waited, for a batch since its last signature.
-    pub(super) fn waited(&self, now: Instant) -> Duration {
+    /// How many bytes they have.
+    pub fn bytes(&self) -> usize {
+        match &self.job {
+            Job::One { document, .. } => document.length(),
+            Job::Several { rest, .. } => rest.as_slice().iter().map(Document::length).sum(),
+        }
+    }
+
+    /// Whether its caller has left.
+    pub fn is_given_up(&self) -> bool {
+        match &self.job {
+            Job::One { reply, .. } => reply.is_closed(),
+            Job::Several { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    /// How long it has waited, with several documents since the last signature.
+    pub fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
+    pub fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn refuse(self, error: SignError) {
+    pub fn refuse(self, error: SignError) {
         // The send fails when the caller has left, who needs no answer then.
         match self.job {
             Job::One { reply, .. } => drop(reply.send(Err(error))),
-            Job::Batch { reply, .. } => drop(reply.send(Err(error))),
+            Job::Several { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }
 
 /// What the thread does next.
-pub(super) enum Next {
+pub enum Next {
     /// Admin work.
     Work(Work),
     /// Sign.
@@ -102,10 +124,15 @@ impl State {
     fn reserved(&self) -> Option<Duration> {
         self.reserved_until?.checked_duration_since(Instant::now()).filter(|time| !time.is_zero())
     }
+
+    /// Whether nothing goes before the signing requests.
+    fn may_sign(&self) -> bool {
+        self.work.is_empty() && !self.held && self.reserved().is_none()
+    }
 }
 
 /// The queue of one token.
-pub(super) struct TokenQueue {
+pub struct TokenQueue {
     state: Mutex<State>,
     wakeup: Condvar,
     changed: Changed,
@@ -113,7 +140,7 @@ pub(super) struct TokenQueue {
 }
 
 impl TokenQueue {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
             state: Mutex::default(),
             wakeup: Condvar::new(),
@@ -123,7 +150,7 @@ impl TokenQueue {
     }
 
     /// Queues a job; whether it is the only one.
-    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
+    pub fn submit(&self, job: Queued) -> Result<bool, SignError> {
         let mut state = self.state.lock();
         if state.stopping {
             return Err(SignError::NotActive("the daemon is stopping"));
@@ -144,7 +171,7 @@ impl TokenQueue {
     }
 
     /// Polls for something to do, for a while; see [`busy_poll`](super::busy_poll).
-    pub(super) fn poll(&self) {
+    pub fn poll(&self) {
         self.changed.reset();
         let state = self.state.lock();
         if state.jobs.is_empty() && state.work.is_empty() && !state.stopping {
@@ -154,7 +181,7 @@ impl TokenQueue {
     }
 
     /// Puts work before everything but earlier work; false when the thread has stopped.
-    pub(super) fn put(&self, work: Work) -> bool {
+    pub fn put(&self, work: Work) -> bool {
         let mut state = self.state.lock();
         if state.stopping {
             return false;
@@ -167,37 +194,37 @@ impl TokenQueue {
 
     /// Keeps the token free for a while: another piece of admin work may follow the one that has just
     /// ended.
-    pub(super) fn reserve(&self) {
+    pub fn reserve(&self) {
         self.state.lock().reserved_until = Some(Instant::now() + ADMIN_RESERVATION);
     }
 
     /// Ends a reservation: no more admin work follows.
-    pub(super) fn release(&self) {
+    pub fn release(&self) {
         self.state.lock().reserved_until = None;
         self.notify();
     }
 
-    /// Puts a batch behind the jobs that wait.
-    pub(super) fn put_back(&self, mut job: Queued) {
+    /// Puts a job with documents left behind the jobs that wait.
+    pub fn put_back(&self, mut job: Queued) {
         job.since = Instant::now();
         self.state.lock().jobs.push_back(job);
     }
 
     /// Holds signing requests back, or lets them go on.
-    pub(super) fn hold(&self, held: bool) {
+    pub fn hold(&self, held: bool) {
         self.state.lock().held = held;
         self.notify();
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.state.lock().held
     }
 
-    pub(super) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.state.lock().jobs.len()
     }
 
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
         state.held = false;
@@ -206,14 +233,34 @@ impl TokenQueue {
     }
 
     /// The next signing request, when nothing else is to be done before it and nothing to wait for.
-    pub(super) fn next_queued(&self) -> Option<Queued> {
+    pub fn next_queued(&self) -> Option<Queued> {
         let mut state = self.state.lock();
-        let may_sign = state.work.is_empty() && !state.held && state.reserved().is_none();
-        if may_sign { state.jobs.pop_front() } else { None }
+        if state.may_sign() { state.jobs.pop_front() } else { None }
+    }
+
+    /// The requests that may share a tree with `first`, from the front of the queue, as many as fit.
+    pub fn companions(&self, first: &Queued, mut space: Space) -> Vec<Queued> {
+        let mut companions = Vec::new();
+        let mut state = self.state.lock();
+        if first.company.is_none() || !state.may_sign() {
+            return companions;
+        }
+        space.begin(first);
+        let mut full = false;
+        for job in std::mem::take(&mut state.jobs) {
+            if !full && job.company == first.company && space.take(&job) {
+                companions.push(job);
+            } else {
+                // A later one that is smaller must not overtake it.
+                full |= job.company == first.company;
+                state.jobs.push_back(job);
+            }
+        }
+        companions
     }
 
     /// Waits for something to do, at most for `timeout`.
-    pub(super) fn next(&self, timeout: Duration) -> Next {
+    pub fn next(&self, timeout: Duration) -> Next {
         let mut state = self.state.lock();
         loop {
             if let Some(work) = state.work.pop_front() {

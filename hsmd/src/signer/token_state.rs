@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Body, Event, PublicKey, Signature, SignedEvent, SigningInput};
+use hsmd_chain::{
+    Body, Event, MerkleTree, PublicKey, Signature, SignedEvent, SigningInput, Timestamp,
+};
 use parking_lot::Mutex;
 
 use super::liveness::Liveness;
@@ -64,7 +66,7 @@ struct Active {
 }
 
 impl TokenState {
-    pub(super) fn new(
+    pub fn new(
         config: TokenConfig,
         state_dir: PathBuf,
         modules: Arc<Modules>,
@@ -236,62 +238,91 @@ impl TokenState {
     }
 
     /// Signs a document with the active generation.
-    pub(super) fn sign(&mut self, document: &Document) -> Result<Signed, SignError> {
-        let (generation, body) = {
-            let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
-            self.check_may_sign(&active.generation)?;
-            (Arc::clone(&active.generation), active.generation.body(document))
-        };
+    pub fn sign(&mut self, document: &Document) -> Result<Signed, SignError> {
+        self.sign_as_active(|generation| generation.body(document))
+    }
+
+    /// Signs a tree's root with the active generation.
+    pub fn sign_tree(&mut self, tree: &MerkleTree) -> Result<Signed, SignError> {
+        self.sign_as_active(|generation| generation.batch_body(tree))
+    }
+
+    fn sign_as_active(
+        &mut self,
+        body: impl FnOnce(&Generation) -> Body,
+    ) -> Result<Signed, SignError> {
+        let generation = self.may_sign()?;
+        let body = body(&generation);
         let signature =
-            self.sign_body(&body).map_err(|error| SignError::Token(error.to_string()))?;
+            self.sign_body(&body, false).map_err(|error| SignError::Token(error.to_string()))?;
         Ok(Signed { body: body.into_text(), signature, generation })
     }
 
-    /// Makes a signature to see whether the token still can; it is verified and never leaves the daemon.
+    /// Makes a head statement, which also shows that the token still signs: it is verified. `stamp` is the
+    /// time to put into it; without one, where clocks are suspect, a health body is signed instead, which
+    /// never leaves the daemon.
     ///
     /// # Errors
-    /// It can't, or there is nothing to sign with.
-    pub fn sign_health(&mut self) -> Result<(), SignError> {
-        let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
-        self.check_may_sign(&active.generation)?;
-        let now = self.clock.now().map_err(|e| SignError::Token(e.to_string()))?;
-        let body = active.generation.health_body(now);
-        self.verified_at = None;
-        self.sign_body(&body).map(drop).map_err(|error| {
-            // There is nothing wrong with what we asked: if the session is thought good, it is not.
-            if self.session.is_some() {
-                self.drop_session(&error, Class::Session);
+    /// The token can't sign, or there is nothing to sign with.
+    pub fn sign_head(&mut self, stamp: Option<Timestamp>) -> Result<Option<Signed>, SignError> {
+        let generation = self.may_sign()?;
+        let body = match stamp {
+            Some(stamp) => generation.head_body(stamp),
+            None => {
+                let now = self.clock.now().map_err(|e| SignError::Token(e.to_string()))?;
+                generation.health_body(now)
             }
-            SignError::Token(error.to_string())
-        })
+        };
+        match self.sign_body(&body, true) {
+            Ok(signature) => {
+                Ok(stamp.map(|_| Signed { body: body.into_text(), signature, generation }))
+            }
+            Err(error) => {
+                // There is nothing wrong with what we asked: if the session is thought good, it is not.
+                if self.session.is_some() {
+                    self.drop_session(&error, Class::Session);
+                }
+                Err(SignError::Token(error.to_string()))
+            }
+        }
     }
 
-    fn check_may_sign(&self, generation: &Generation) -> Result<(), SignError> {
-        if !self.release_check.admits(generation.sequence_number()) {
+    /// The active generation, if nothing forbids to sign with it.
+    fn may_sign(&self) -> Result<Arc<Generation>, SignError> {
+        let active = self.active.as_ref().ok_or(SignError::NotActive("starting"))?;
+        if !self.release_check.admits(active.generation.sequence_number()) {
             return Err(SignError::TaintInProgress);
         }
         if !self.release_check.lease_is_valid() {
             return Err(SignError::LockLost);
         }
-        Ok(())
+        Ok(Arc::clone(&active.generation))
     }
 
-    fn sign_body(&mut self, body: &Body) -> Result<Signature, TokenError> {
+    fn sign_body(&mut self, body: &Body, verify: bool) -> Result<Signature, TokenError> {
         let input = body.signing_input();
-        self.timed(true, |token_state| match token_state.sign_once(body, &input) {
+        self.timed(true, |token_state| match token_state.sign_once(body, &input, verify) {
             // A signature may be repeated: a lost session is opened again at once, and once.
-            Err(error) if token_state.reopen_after(&error) => token_state.sign_once(body, &input),
+            Err(error) if token_state.reopen_after(&error) => {
+                token_state.sign_once(body, &input, verify)
+            }
             result => result,
         })
     }
 
-    fn sign_once(&mut self, body: &Body, input: &SigningInput) -> Result<Signature, TokenError> {
+    fn sign_once(
+        &mut self,
+        body: &Body,
+        input: &SigningInput,
+        verify: bool,
+    ) -> Result<Signature, TokenError> {
         let (Some(session), Some(active)) = (&self.session, &self.active) else {
             return Err(self.closed());
         };
         let Some(key) = active.key else { return Err(self.closed()) };
-        // Under load no health signatures are made: then a caller's is verified as often.
-        let due = self.verified_at.is_none_or(|at| at.elapsed() >= self.config.health_interval);
+        // Under load head statements are rare: then a caller's or a tree's is verified as often.
+        let due =
+            verify || self.verified_at.is_none_or(|at| at.elapsed() >= self.config.health_interval);
         let public_key = active.generation.public_key();
         let result = session.sign(key, input).and_then(|signature| {
             if due && public_key.verify(body.text().as_bytes(), &signature).is_err() {

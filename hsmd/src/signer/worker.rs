@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::batch::{Space, sign_tree};
 use super::busy_poll::{Policy, QUICK_SIGNATURE};
 use super::liveness::Liveness;
-use super::queue::{Job, Next, Queued, TokenQueue};
+use super::queue::{Job, Next, Queued, Reply, TokenQueue};
 use super::token_state::TokenReport;
-use super::{ReleaseCheck, SignError, Signed, TokenState};
+use super::{ReleaseCheck, SignError, SignedDocument, TokenState};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
 use crate::observe::metrics::TokenMetrics;
@@ -25,8 +26,8 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How many replies are sent together under load.
 const REPLIES_TOGETHER: usize = 8;
 
-/// A reply that is ready, and who waits for it.
-type Reply = (oneshot::Sender<Result<Signed, SignError>>, Result<Signed, SignError>);
+/// An answer that is ready, and where it goes.
+type Answer = (Reply<SignedDocument>, Result<SignedDocument, SignError>);
 
 /// A token and its thread.
 pub struct TokenWorker {
@@ -43,7 +44,7 @@ pub struct TokenWorker {
 pub struct WorkerGone;
 
 impl TokenWorker {
-    /// Starts the thread. Nothing is opened yet.
+    /// Starts the thread. Nothing is opened yet. `batch` is the most documents of one tree.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -54,6 +55,7 @@ impl TokenWorker {
         clock: Clock,
         release_check: Arc<ReleaseCheck>,
         metrics: TokenMetrics,
+        batch: usize,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(TokenQueue::new(config.queue_length));
         let liveness = Arc::new(Liveness::new(metrics));
@@ -73,7 +75,7 @@ impl TokenWorker {
         let thread =
             std::thread::Builder::new().name(format!("token-{}", config.name())).spawn({
                 let (queue, liveness) = (Arc::clone(&queue), Arc::clone(&liveness));
-                move || run(&queue, token_state, &liveness)
+                move || run(&queue, token_state, &liveness, batch)
             })?;
         Ok(Self { config, queue, liveness, report, thread: Mutex::new(Some(thread)) })
     }
@@ -109,7 +111,7 @@ impl TokenWorker {
     }
 
     /// Queues a job; whether it pays to poll for its answer.
-    pub(super) fn submit(&self, job: Queued) -> Result<bool, SignError> {
+    pub fn submit(&self, job: Queued) -> Result<bool, SignError> {
         let alone = self.queue.submit(job)?;
         Ok(alone && self.liveness.last_took() < QUICK_SIGNATURE)
     }
@@ -173,7 +175,7 @@ impl fmt::Debug for TokenWorker {
     }
 }
 
-fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness) {
+fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness, batch: usize) {
     let mut polling = Policy::default();
     loop {
         let begun = Instant::now();
@@ -189,7 +191,7 @@ fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness) {
                 work(&mut token_state);
                 liveness.end_work();
             }
-            Next::Sign(first) => sign_all(queue, &mut token_state, liveness, first),
+            Next::Sign(first) => sign_all(queue, &mut token_state, liveness, batch, first),
             Next::Refuse(job, error) => job.refuse(error),
             Next::Idle => {
                 liveness.begin_work();
@@ -206,60 +208,80 @@ fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness) {
 
 /// Signs what is queued, as long as no admin work comes. Replies are sent together, because each send may
 /// wake a sleeping thread; on a slow device that costs nothing in comparison, and each is sent at once.
-fn sign_all(queue: &TokenQueue, token_state: &mut TokenState, liveness: &Liveness, first: Queued) {
-    let mut replies = Vec::with_capacity(REPLIES_TOGETHER);
+fn sign_all(
+    queue: &TokenQueue,
+    token_state: &mut TokenState,
+    liveness: &Liveness,
+    batch: usize,
+    first: Queued,
+) {
+    let mut answers = Vec::with_capacity(REPLIES_TOGETHER);
     let mut next = Some(first);
-    while let Some(queued) = next {
+    while let Some(first) = next {
         liveness.step();
         let begun = Instant::now();
-        sign(queue, token_state, liveness, queued, begun, &mut replies);
-        if replies.len() == REPLIES_TOGETHER || begun.elapsed() > QUICK_SIGNATURE {
-            send_all(&mut replies);
+        let mut jobs = queue.companions(&first, Space::new(batch));
+        jobs.insert(0, first);
+        jobs = jobs.into_iter().filter_map(|job| still_wanted(job, liveness, begun)).collect();
+        if jobs.iter().map(Queued::documents).sum::<usize>() > 1 && jobs[0].company.is_some() {
+            sign_tree(token_state, jobs);
+        } else {
+            for job in jobs {
+                sign(queue, token_state, job, &mut answers);
+            }
+        }
+        if answers.len() == REPLIES_TOGETHER || begun.elapsed() > QUICK_SIGNATURE {
+            send_all(&mut answers);
         }
         next = queue.next_queued();
     }
-    send_all(&mut replies);
+    send_all(&mut answers);
 }
 
-fn send_all(replies: &mut Vec<Reply>) {
-    for (reply, result) in replies.drain(..) {
+fn send_all(answers: &mut Vec<Answer>) {
+    for (reply, answer) in answers.drain(..) {
         // The send fails when the caller has left, who needs no answer then.
-        drop(reply.send(result));
+        drop(reply.send(answer));
     }
 }
 
-/// Signs one document of a job. A batch goes back into the queue for the next, so that neither admin
+/// The job, unless its caller has left or its deadline has passed.
+fn still_wanted(job: Queued, liveness: &Liveness, now: Instant) -> Option<Queued> {
+    if job.is_given_up() {
+        return None;
+    }
+    if job.is_expired(now) {
+        job.refuse(SignError::Expired);
+        return None;
+    }
+    liveness.waited(job.waited(now));
+    Some(job)
+}
+
+/// Signs one document of a job. A job with more of them goes back into the queue, so that neither admin
 /// work nor other callers wait for all of it.
 fn sign(
     queue: &TokenQueue,
     token_state: &mut TokenState,
-    liveness: &Liveness,
     mut queued: Queued,
-    now: Instant,
-    replies: &mut Vec<Reply>,
+    answers: &mut Vec<Answer>,
 ) {
-    if queued.is_given_up() {
-        return;
-    }
-    if queued.is_expired(now) {
-        return queued.refuse(SignError::Expired);
-    }
-    liveness.waited(queued.waited(now));
     match queued.job {
-        Job::One { document, reply } => replies.push((reply, token_state.sign(&document))),
-        Job::Batch { ref mut rest, ref mut signed, .. } => {
+        Job::One { document, reply } => {
+            answers.push((reply, token_state.sign(&document).map(SignedDocument::Body)));
+        }
+        Job::Several { ref mut rest, ref mut signed, .. } => {
             let result = rest.next().map(|document| token_state.sign(&document));
+            let is_done = rest.len() == 0;
             match result {
-                Some(Ok(one)) => {
-                    signed.push(one);
-                    queue.put_back(queued);
-                }
-                Some(Err(error)) => queued.refuse(error),
-                None => {
-                    if let Job::Batch { signed, reply, .. } = queued.job {
-                        drop(reply.send(Ok(signed)));
-                    }
-                }
+                Some(Err(error)) => return queued.refuse(error),
+                Some(Ok(one)) => signed.push(SignedDocument::Body(one)),
+                None => {}
+            }
+            if !is_done {
+                queue.put_back(queued);
+            } else if let Job::Several { signed, reply, .. } = queued.job {
+                drop(reply.send(Ok(signed)));
             }
         }
     }

@@ -85,7 +85,7 @@ async fn one_lost_session_is_not_even_noticed() {
     for_each_case(cases, |name| async move {
         // The daemon's own signatures must not meet the fault first.
         let (hsmd, faults) = with_faults().await;
-        let hsmd = hsmd.set("token.0.health_interval", "60s");
+        let hsmd = hsmd.set("token.0.health_interval", "30s");
         let daemon = hsmd.serve().await;
         for function_name in ["C_SignInit", "C_Sign"] {
             let times = Times::next(1);
@@ -290,7 +290,7 @@ async fn a_rotation_survives_a_fault_in_every_function_it_calls() {
     let cases = functions.into_iter().flat_map(|name| [(name, false), (name, true)]);
     for_each_case(cases, |(name, after)| async move {
         let (hsmd, faults) = with_faults().await;
-        let hsmd = hsmd.set("token.0.health_interval", "60s");
+        let hsmd = hsmd.set("token.0.health_interval", "30s");
         let daemon = hsmd.serve().await;
         let zero = daemon.head().await.event().id();
         let device_error = code("CKR_DEVICE_ERROR");

@@ -4,10 +4,12 @@
 //! number has had one event only, whatever happened in between.
 
 mod append_only;
+mod batches;
 mod concurrency;
 mod crash_init;
 mod crash_rotation;
 mod happy_path;
+mod heads;
 mod outages;
 mod pin;
 mod refusals;

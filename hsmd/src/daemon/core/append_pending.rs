@@ -88,7 +88,7 @@ fn follow(keys: &mut Plan, log: &KeyLog, retire: Retire, token: usize) {
 
 impl Core {
     /// The journal's event that the log lacks.
-    pub(crate) fn pending_event(&self) -> Option<SignedEvent> {
+    pub fn pending_event(&self) -> Option<SignedEvent> {
         let event = self.journal.entries().event.as_ref()?.parse().ok()?;
         let head = self.log.head().event().sequence_number();
         (event.event().sequence_number() > head).then_some(event)
@@ -112,7 +112,7 @@ impl Core {
     }
 
     /// Inserts an event and its record on the lock's connection.
-    pub(crate) async fn append(
+    pub async fn append(
         &mut self,
         event: &SignedEvent,
         record: &AdminRecord,
@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// Takes the log with its new head, publishes it, and notes where the keys now are.
-    pub(crate) fn committed(&mut self, log: KeyLog) -> Result<(), CoreError> {
+    pub fn committed(&mut self, log: KeyLog) -> Result<(), CoreError> {
         crate::crash_point!("rotation::committed");
         self.log = log;
         self.published.send_replace(Some(self.log.clone()));

@@ -179,7 +179,7 @@ mod tests {
         let config = Config::parse(example, Path::new("hsmd.toml")).unwrap();
         let audit = AuditConfig::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
         let audit = Audit::start(&audit).unwrap();
-        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None))));
+        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None)), 0));
         let policy = Policy::new(&config);
         let clock = Clock::start();
         Arc::new(Shared::new(policy, Arc::default(), audit, clock, signer, config.database))

@@ -10,8 +10,8 @@ use hsmd_proto::v1;
 use hsmd_proto::v1::key_log_server::KeyLog;
 use hsmd_proto::v1::watch_events_response::Message;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
 
 use crate::daemon::state::{Phase, Shared};
@@ -40,10 +40,19 @@ pub struct KeyLogService {
 impl KeyLog for KeyLogService {
     async fn get_head(
         &self,
-        _request: Request<v1::GetHeadRequest>,
+        request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
-        let head = convert::event(self.log()?.head());
-        Ok(Response::new(v1::GetHeadResponse { head: Some(head), ..Default::default() }))
+        let context = CallContext::of(&request)?;
+        let log = self.log()?;
+        let statement = self.shared.head_statement(&log.head().event().id());
+        if let Some(signed) = &statement {
+            let generation = &signed.generation;
+            context.note_signed(generation.sequence_number(), generation.id());
+        }
+        Ok(Response::new(v1::GetHeadResponse {
+            head: Some(convert::event(log.head())),
+            statement: statement.map(|signed| convert::head_statement(&signed)),
+        }))
     }
 
     async fn list_events(
@@ -84,7 +93,10 @@ impl KeyLog for KeyLogService {
         let (sender, stream) = mpsc::channel(WATCH_BUFFER);
         let watcher = Watcher { context, next, sender };
         tokio::spawn(watcher.run(Arc::clone(&self.shared)));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        let shared = Arc::clone(&self.shared);
+        let stream = ReceiverStream::new(stream)
+            .map(move |message| message.map(|response| with_statement(&shared, response)));
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 
@@ -138,7 +150,7 @@ impl Watcher {
         self.send(Message::Heartbeat(v1::Heartbeat {
             head_id: head.id().to_string(),
             head_sequence_number: head.sequence_number(),
-            ..Default::default()
+            statement: None,
         }))
         .await
     }
@@ -156,6 +168,21 @@ impl Watcher {
         // An error means that the watcher has left.
         drop(self.sender.send(Err(status)).await);
     }
+}
+
+/// Puts the newest head statement into a heartbeat when the transport takes it: what waited for a slow
+/// watcher must not carry a signature that may leave no more.
+fn with_statement(
+    shared: &Shared,
+    mut response: v1::WatchEventsResponse,
+) -> v1::WatchEventsResponse {
+    if let Some(Message::Heartbeat(heartbeat)) = &mut response.message
+        && let Ok(head) = heartbeat.head_id.parse()
+    {
+        let statement = shared.head_statement(&head);
+        heartbeat.statement = statement.map(|signed| convert::head_statement(&signed));
+    }
+    response
 }
 
 async fn stopping(phase: &mut watch::Receiver<Phase>) {

@@ -12,7 +12,7 @@ use crate::grpc::convert;
 use crate::grpc::layers::authorization;
 use crate::grpc::layers::context::CallContext;
 use crate::grpc::status::{invalid, not_serving, not_signed, status};
-use crate::signer::{Document, SignError, Signed};
+use crate::signer::{Document, SignError, SignedDocument, SignedTree};
 
 /// The most documents in a batch.
 const MAX_BATCH: usize = 256;
@@ -42,13 +42,16 @@ impl Signer for SignerService {
             .ok_or_else(|| invalid("MALFORMED_TTL", "ttl ends after the year 9999"))?;
         let payload = EndorsementPayload::new(request.purpose, public_key, expiration)
             .map_err(|error| invalid("MALFORMED_PURPOSE", error.to_string()))?;
-        let document = Document::Endorsement(payload);
-        let signed = self.shared.signer.sign(&permit, document, context.deadline).await;
+        let (document, accept_batch) = (Document::Endorsement(payload), request.accept_batch);
+        let signed =
+            self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
+        let Encoded { body, leaf, batch } = encode(&context, signed);
         Ok(Response::new(v1::EndorseResponse {
-            endorsement: Some(encode(&context, signed)),
+            endorsement: body,
             expiration: expiration.to_string(),
-            ..Default::default()
+            leaf,
+            batch,
         }))
     }
 
@@ -57,16 +60,18 @@ impl Signer for SignerService {
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
         let context = CallContext::of(&request)?;
-        let (payload, purpose) = convert::document(request.into_inner().payload)?;
+        let v1::SignRequest { payload, accept_batch } = request.into_inner();
+        let (payload, purpose) = convert::document(payload)?;
         context.note_purpose(&purpose);
         self.check_serving()?;
         let permit = authorization::sign(&self.shared, &context, [purpose.as_str()])
             .map_err(|(_, status)| status)?;
         let document = Document::Payload(payload);
-        let signed = self.shared.signer.sign(&permit, document, context.deadline).await;
+        let signed =
+            self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let signed = Some(encode(&context, signed));
-        Ok(Response::new(v1::SignResponse { signed, ..Default::default() }))
+        let Encoded { body, leaf, batch } = encode(&context, signed);
+        Ok(Response::new(v1::SignResponse { signed: body, leaf, batch }))
     }
 
     async fn sign_batch(
@@ -74,7 +79,7 @@ impl Signer for SignerService {
         request: Request<v1::SignBatchRequest>,
     ) -> Result<Response<v1::SignBatchResponse>, Status> {
         let context = CallContext::of(&request)?;
-        let payloads = request.into_inner().payloads;
+        let v1::SignBatchRequest { payloads, accept_batch } = request.into_inner();
         if payloads.is_empty() {
             return Err(invalid("MALFORMED_PAYLOAD", "the batch is empty"));
         }
@@ -97,10 +102,10 @@ impl Signer for SignerService {
         let purposes = purposes.iter().map(String::as_str);
         let permit = authorization::sign(&self.shared, &context, purposes)
             .map_err(|(position, status)| at(position, status))?;
-        let signed = self.shared.signer.sign_batch(&permit, documents, context.deadline).await;
+        let signed =
+            self.shared.signer.sign_batch(&permit, documents, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let signed = signed.into_iter().map(|signed| encode(&context, signed)).collect();
-        Ok(Response::new(v1::SignBatchResponse { signed, ..Default::default() }))
+        Ok(Response::new(encode_all(&context, signed)))
     }
 }
 
@@ -120,10 +125,49 @@ impl SignerService {
     }
 }
 
-/// The message of a signature; from here on the release check decides whether the reply leaves.
-fn encode(context: &CallContext, signed: Signed) -> v1::SignedBody {
-    context.note_signed(signed.generation.sequence_number(), signed.generation.id());
-    convert::signed_body(signed)
+/// A signature as a reply carries it: a body of its own, or a leaf and the body of its batch.
+struct Encoded {
+    body: Option<v1::SignedBody>,
+    leaf: Option<v1::Leaf>,
+    batch: Option<v1::SignedBody>,
+}
+
+/// The messages of a signature; from here on the release check decides whether the reply leaves.
+fn encode(context: &CallContext, signed: SignedDocument) -> Encoded {
+    note(context, &signed);
+    match signed {
+        SignedDocument::Body(signed) => {
+            Encoded { body: Some(convert::signed_body(signed)), leaf: None, batch: None }
+        }
+        SignedDocument::Leaf(leaf) => {
+            let batch = Some(convert::batch_body(&leaf.tree.signed));
+            Encoded { body: None, leaf: Some(convert::leaf(leaf, 0)), batch }
+        }
+    }
+}
+
+/// The same for several documents, in their order. Either all of them are leaves or none is.
+fn encode_all(context: &CallContext, signed: Vec<SignedDocument>) -> v1::SignBatchResponse {
+    let mut response = v1::SignBatchResponse::default();
+    let mut tree: Option<Arc<SignedTree>> = None;
+    for signed in signed {
+        note(context, &signed);
+        match signed {
+            SignedDocument::Body(signed) => response.signed.push(convert::signed_body(signed)),
+            SignedDocument::Leaf(leaf) => {
+                if tree.as_ref().is_none_or(|tree| !Arc::ptr_eq(tree, &leaf.tree)) {
+                    response.batches.push(convert::batch_body(&leaf.tree.signed));
+                    tree = Some(Arc::clone(&leaf.tree));
+                }
+                response.leaves.push(convert::leaf(leaf, response.batches.len() - 1));
+            }
+        }
+    }
+    response
+}
+
+fn note(context: &CallContext, signed: &SignedDocument) {
+    context.note_signed(signed.generation().sequence_number(), signed.generation().id());
 }
 
 /// The status of one item, for the batch.

@@ -3,10 +3,11 @@
 use hsmd_chain::Payload;
 
 use super::*;
+use crate::authz::Caller;
 
 const SHORT: Duration = Duration::from_millis(1);
 
-type Answer = oneshot::Receiver<Result<Signed, SignError>>;
+type Answer = oneshot::Receiver<Result<SignedDocument, SignError>>;
 
 fn document(number: usize) -> Document {
     Document::Payload(Payload::parse(format!(r#"{{"purpose":"p","n":{number}}}"#)).unwrap())
@@ -15,7 +16,7 @@ fn document(number: usize) -> Document {
 /// A job that can be told apart by the number in its document.
 fn job(number: usize) -> (Queued, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Queued::new(Job::One { document: document(number), reply }, None), answer)
+    (Queued::new(Job::One { document: document(number), reply }, None, None), answer)
 }
 
 fn submit(queue: &TokenQueue, number: usize) -> Answer {
@@ -105,7 +106,7 @@ fn signing_requests_wait_between_the_pieces_of_a_rotation() {
 }
 
 #[test]
-fn a_batch_goes_behind_those_who_wait() {
+fn a_job_with_documents_left_goes_behind_those_that_wait() {
     let queue = TokenQueue::new(8);
     let _answers: Vec<_> = [1, 2].map(|number| submit(&queue, number)).into();
     let first = queue.next_queued().unwrap();
@@ -132,7 +133,7 @@ fn what_was_accepted_is_done_before_the_end_and_nothing_more_is_accepted() {
 fn a_job_knows_when_its_answer_is_of_no_use() {
     let now = Instant::now();
     let (reply, answer) = oneshot::channel();
-    let job = Queued::new(Job::One { document: document(1), reply }, Some(now));
+    let job = Queued::new(Job::One { document: document(1), reply }, None, Some(now));
     assert!(job.is_expired(now) && !job.is_given_up());
     drop(answer);
     assert!(job.is_given_up());
@@ -140,4 +141,79 @@ fn a_job_knows_when_its_answer_is_of_no_use() {
     assert!(!job.is_expired(now));
     job.refuse(SignError::Expired);
     assert_eq!(answer.try_recv().unwrap().unwrap_err(), SignError::Expired);
+}
+
+/// Queues a document that may share a tree, and returns it with what it waits for.
+fn submit_to(queue: &TokenQueue, number: usize, company: &Company) -> Answer {
+    let (mut job, answer) = job(number);
+    job.company = Some(company.clone());
+    queue.submit(job).unwrap();
+    answer
+}
+
+fn caller(name: &str) -> Company {
+    Company::Caller(Caller::new(name))
+}
+
+#[test]
+fn what_may_share_a_tree_is_taken_from_the_front_and_the_rest_keeps_its_order() {
+    let queue = TokenQueue::new(16);
+    let (a, b) = (caller("a"), caller("b"));
+    let _answers: Vec<_> =
+        [(1, &a), (2, &b), (3, &a), (4, &Company::Endorsements), (5, &a), (6, &b)]
+            .map(|(number, company)| submit_to(&queue, number, company))
+            .into();
+    let _plain = submit(&queue, 7);
+    let first = queue.next_queued().unwrap();
+    let taken = queue.companions(&first, Space::new(16));
+    assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [text(3), text(5)]);
+    let left: Vec<_> = std::iter::from_fn(|| queue.next_queued()).map(|job| number(&job)).collect();
+    assert_eq!(left, [text(2), text(4), text(6), text(7)]);
+}
+
+#[test]
+fn a_document_of_a_caller_who_accepts_no_leaf_shares_no_tree() {
+    let queue = TokenQueue::new(16);
+    let _answers: Vec<_> = [1, 2].map(|number| submit(&queue, number)).into();
+    let first = queue.next_queued().unwrap();
+    assert!(queue.companions(&first, Space::new(16)).is_empty());
+    assert_eq!(queue.depth(), 1);
+}
+
+#[test]
+fn a_tree_takes_no_more_than_fits_and_none_overtakes_another() {
+    let queue = TokenQueue::new(16);
+    let a = caller("a");
+    let (reply, _answer) = oneshot::channel();
+    let rest: Vec<_> = (0..3).map(document).collect();
+    let job = Job::Several { rest: rest.into_iter(), signed: Vec::new(), reply };
+    let _answers: Vec<_> = [1, 2].map(|number| submit_to(&queue, number, &a)).into();
+    queue.submit(Queued::new(job, Some(a.clone()), None)).unwrap();
+    let _last = submit_to(&queue, 4, &a);
+    let first = queue.next_queued().unwrap();
+    // The three together do not fit, so the one behind them waits as well.
+    let taken = queue.companions(&first, Space::new(4));
+    assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [text(2)]);
+    let several = queue.next_queued().unwrap();
+    assert_eq!((several.documents(), several.bytes()), (3, 3 * text(0).len()));
+    let taken = queue.companions(&several, Space::new(4));
+    assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [text(4)]);
+}
+
+#[test]
+fn nothing_joins_a_tree_while_admin_work_waits_or_signing_is_held() {
+    let queue = TokenQueue::new(16);
+    let a = caller("a");
+    let _answers: Vec<_> = [1, 2].map(|number| submit_to(&queue, number, &a)).into();
+    let first = queue.next_queued().unwrap();
+    assert!(queue.put(Box::new(|_| {})));
+    assert!(queue.companions(&first, Space::new(16)).is_empty());
+    assert_eq!(next(&queue), "work");
+    queue.hold(true);
+    assert!(queue.companions(&first, Space::new(16)).is_empty());
+    queue.hold(false);
+    queue.reserve();
+    assert!(queue.companions(&first, Space::new(16)).is_empty());
+    queue.release();
+    assert_eq!(queue.companions(&first, Space::new(16)).len(), 1);
 }

@@ -6,7 +6,7 @@ use crate::token::{KeyHandle, OpenToken, TokenError};
 
 /// Finds the key that signs for a generation and has this CKA_ID, and shows by a health body that it
 /// does. The handle dies with its session.
-pub(super) fn bind(
+pub fn bind(
     session: &OpenToken,
     generation: &Generation,
     id: &[u8],

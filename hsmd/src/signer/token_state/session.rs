@@ -10,7 +10,7 @@ use crate::token::{Class, OpenToken, TokenError};
 impl TokenState {
     /// Runs something in the session, opened first if need be and allowed by the backoff. When that
     /// loses the session, it is repeated once in a new one: so it must be safe to repeat.
-    pub(super) fn with_session<T>(
+    pub fn with_session<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
@@ -22,7 +22,7 @@ impl TokenState {
 
     /// As [`with_session`](Self::with_session), for what a standby pair shares: before each attempt it
     /// is asked whether the lock is ours, since looking for keys and opening a session take their time.
-    pub(super) fn with_session_if_ours<T>(
+    pub fn with_session_if_ours<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
@@ -31,7 +31,7 @@ impl TokenState {
     }
 
     /// As [`with_session_if_ours`](Self::with_session_if_ours), once only.
-    pub(super) fn in_session_if_ours<T>(
+    pub fn in_session_if_ours<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
@@ -40,7 +40,7 @@ impl TokenState {
     }
 
     /// As [`with_session`](Self::with_session), once only.
-    pub(super) fn in_session<T>(
+    pub fn in_session<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
@@ -56,14 +56,14 @@ impl TokenState {
     }
 
     /// Opens the session again if this error has lost it, and may be cured by that.
-    pub(super) fn reopen_after(&mut self, error: &TokenError) -> bool {
+    pub fn reopen_after(&mut self, error: &TokenError) -> bool {
         matches!(error.class(), Class::Session | Class::Device)
             && self.may_reopen_now()
             && self.open().is_ok()
     }
 
     /// Drops the session if the error says that it is lost.
-    pub(super) fn lost(&mut self, error: &TokenError) {
+    pub fn lost(&mut self, error: &TokenError) {
         let spared = match error {
             TokenError::NotDestroyed { .. } => true,
             // The session is good, only a key is not there.
@@ -78,7 +78,7 @@ impl TokenState {
 
     /// Drops the session, if there is one, and says when to open it again. The ladder: a lost session
     /// is opened again; when that fails too, or the device is lost, the module is reinitialised.
-    pub(super) fn drop_session(&mut self, error: &TokenError, class: Class) {
+    pub fn drop_session(&mut self, error: &TokenError, class: Class) {
         self.liveness.error(error);
         let problem = chain(error);
         let had_session = self.session.is_some();
@@ -117,7 +117,7 @@ impl TokenState {
     }
 
     /// Opens a lost session when it is time; called while nothing else is to be done.
-    pub(in crate::signer) fn maintain(&mut self) {
+    pub fn maintain(&mut self) {
         // Before the first opening there is nothing to maintain: in standby the token is not ours.
         if self.active.is_some() && self.may_reopen_now() {
             // The failure is in the report and the log; the next look tries again.
@@ -126,7 +126,7 @@ impl TokenState {
     }
 
     /// Logs out and closes the session.
-    pub(in crate::signer) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.active = None;
         if let Some(session) = self.session.take()
             && let Err(error) = session.close()
@@ -136,7 +136,7 @@ impl TokenState {
         self.report.lock().ready = false;
     }
 
-    pub(super) fn closed(&self) -> TokenError {
+    pub fn closed(&self) -> TokenError {
         TokenError::Closed {
             name: self.config.name().to_owned(),
             problem: self.report.lock().problem.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hsmd_chain::SignedBody;
+use hsmd_chain::SignedPayload;
 use hsmd_tests::{Hsmd, Refusal, Rpc, now, until};
 use tokio::task::JoinSet;
 
@@ -14,16 +14,16 @@ const SIGNERS: usize = 64;
 const ROTATIONS: u32 = 50;
 
 /// A reply, and whether `marked` was set before it was asked for.
-type Reply = (bool, Result<SignedBody, Refusal>);
+pub(crate) type Reply = (bool, Result<SignedPayload, Refusal>);
 
 /// Callers on connections of their own that sign until told to stop.
-struct Signers {
+pub(crate) struct Signers {
     tasks: JoinSet<Vec<Reply>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Signers {
-    fn start(hsmd: &Hsmd, marked: &Arc<AtomicBool>) -> Self {
+    pub(crate) fn start(hsmd: &Hsmd, marked: &Arc<AtomicBool>) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), Arc::<AtomicBool>::default());
         for number in 0..SIGNERS {
             let (rpc, stop, marked) = (hsmd.rpc(), Arc::clone(&stop), Arc::clone(marked));
@@ -40,21 +40,27 @@ impl Signers {
         Self { tasks, stop }
     }
 
-    async fn replies(self) -> Vec<Reply> {
+    pub(crate) async fn replies(self) -> Vec<Reply> {
         self.stop.store(true, Ordering::SeqCst);
         self.tasks.join_all().await.concat()
     }
 }
 
-/// Some call for documents, some for endorsements, some for batches.
-async fn ask(rpc: &Rpc, number: usize) -> Vec<Result<SignedBody, Refusal>> {
+/// Some call for documents, some for endorsements, some for batches; half of them accept leaves.
+async fn ask(rpc: &Rpc, number: usize) -> Vec<Result<SignedPayload, Refusal>> {
+    let each = |signed: Result<Vec<SignedPayload>, Refusal>| match signed {
+        Ok(signed) => signed.into_iter().map(Ok).collect(),
+        Err(refusal) => vec![Err(refusal)],
+    };
+    let plain = |signed: Vec<_>| signed.into_iter().map(SignedPayload::from).collect();
+    let (documents, key) = ([const { DOCUMENT }; 5].map(str::to_owned), crate::system::service_key());
     match number % 8 {
-        0 => match rpc.sign_batch(&[const { DOCUMENT }; 5].map(str::to_owned)).await {
-            Ok(signed) => signed.into_iter().map(Ok).collect(),
-            Err(refusal) => vec![Err(refusal)],
-        },
-        1 => vec![rpc.endorse("access", crate::system::service_key().as_str(), WINDOW).await],
-        _ => vec![rpc.sign(DOCUMENT).await],
+        0 => each(rpc.sign_batch(&documents).await.map(plain)),
+        1 => vec![rpc.endorse("access", key.as_str(), WINDOW).await.map(Into::into)],
+        2 => each(rpc.sign_batch_accepting(&documents).await),
+        3 => vec![rpc.endorse_accepting("access", key.as_str(), WINDOW).await],
+        4 | 5 => vec![rpc.sign_accepting(DOCUMENT).await],
+        _ => vec![rpc.sign(DOCUMENT).await.map(Into::into)],
     }
 }
 

@@ -9,7 +9,7 @@ use crate::DOCUMENT;
 #[tokio::test]
 async fn a_signature_is_three_calls_of_the_token() {
     let (hsmd, faults) = Hsmd::initialised().await.with_faults();
-    let hsmd = hsmd.set("token.0.health_interval", "60s");
+    let hsmd = hsmd.set("token.0.health_interval", "30s");
     let daemon = hsmd.serve().await;
     faults.reset_counters();
     for _ in 0..20 {
