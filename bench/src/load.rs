@@ -21,8 +21,12 @@ pub(crate) enum Ask {
     SignIfPossible,
     /// One endorsement.
     Endorse,
+    /// One endorsement, which may be a leaf of a batch.
+    EndorseAccepting,
     /// 64 documents in a call; counted as 64.
     Batch,
+    /// The same, as leaves of one batch.
+    BatchAccepting,
     /// The health service: a call that does nothing, the floor of gRPC itself.
     Echo,
 }
@@ -63,7 +67,7 @@ pub(crate) async fn measure(channel: &Channel, ask: Ask, callers: usize, millis:
         times.extend(done.expect("a caller"));
     }
     let mut sample = Sample::of(times, began.elapsed());
-    if ask == Ask::Batch {
+    if matches!(ask, Ask::Batch | Ask::BatchAccepting) {
         sample.rate *= BATCH as f64;
     }
     sample
@@ -84,19 +88,19 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
                 let request = v1::SignRequest { payload: DOCUMENT.into(), ..Default::default() };
                 drop(signer.sign(request).await);
             }
-            Ask::Endorse => {
+            Ask::Endorse | Ask::EndorseAccepting => {
                 let request = v1::EndorseRequest {
                     purpose: "access".into(),
                     public_key: KEY.into(),
                     ttl: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
-                    ..Default::default()
+                    accept_batch: ask == Ask::EndorseAccepting,
                 };
                 signer.endorse(request).await.expect("an endorsement");
             }
-            Ask::Batch => {
+            Ask::Batch | Ask::BatchAccepting => {
                 let request = v1::SignBatchRequest {
                     payloads: vec![DOCUMENT.into(); BATCH],
-                    ..Default::default()
+                    accept_batch: ask == Ask::BatchAccepting,
                 };
                 signer.sign_batch(request).await.expect("a batch");
             }

@@ -27,6 +27,8 @@ impl Series {
     fn new(over: &str, channel: &Channel, ask: Ask, callers: usize) -> Self {
         let what = match ask {
             Ask::Batch => "SignBatch of 64".to_owned(),
+            Ask::BatchAccepting => "SignBatch of 64 as leaves".to_owned(),
+            Ask::EndorseAccepting => "Endorse, leaves accepted".to_owned(),
             Ask::Echo => "health check".to_owned(),
             ask => format!("{ask:?}"),
         };
@@ -54,6 +56,9 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
         }
         series.extend([1, 4].map(|callers| Series::new(over, channel, Ask::Batch, callers)));
         series.extend([1, 64].map(|callers| Series::new(over, channel, Ask::Echo, callers)));
+        let accepting = |callers| Series::new(over, channel, Ask::EndorseAccepting, callers);
+        series.extend([1, 256].map(accepting));
+        series.push(Series::new(over, channel, Ask::BatchAccepting, 1));
     }
     let floor = rounds(plan, &hsmd, daemon.pid(), &mut series).await;
     drop(daemon);
@@ -78,6 +83,18 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
         let what = format!("SignBatch of 64, {callers}, share of raw");
         report.at_least(&what, 0.97, share(batch, &floor));
     }
+    let leaves = found("Endorse, leaves accepted, 256 callers, Unix socket");
+    report.at_least(
+        "Endorse, 256 callers that accept leaves, share of raw",
+        1.4,
+        share(leaves, &floor),
+    );
+    let leaves = found("SignBatch of 64 as leaves, 1 caller, Unix socket");
+    report.at_least(
+        "SignBatch of 64 as leaves, 1 caller, share of raw",
+        5.0,
+        share(leaves, &floor),
+    );
     let p99 = median(signing.iter().map(|sample| sample.p99));
     report.at_most("p99 with 64 callers / (64 × raw p50)", 3.0, p99 / (64.0 * p50(&floor)));
     let one = found("Sign, 1 caller, Unix socket");
