@@ -53,7 +53,8 @@ async fn ask(rpc: &Rpc, number: usize) -> Vec<Result<SignedPayload, Refusal>> {
         Err(refusal) => vec![Err(refusal)],
     };
     let plain = |signed: Vec<_>| signed.into_iter().map(SignedPayload::from).collect();
-    let (documents, key) = ([const { DOCUMENT }; 5].map(str::to_owned), crate::system::service_key());
+    let (documents, key) =
+        ([const { DOCUMENT }; 5].map(str::to_owned), crate::system::service_key());
     match number % 8 {
         0 => each(rpc.sign_batch(&documents).await.map(plain)),
         1 => vec![rpc.endorse("access", key.as_str(), WINDOW).await.map(Into::into)],
