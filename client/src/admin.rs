@@ -24,6 +24,9 @@ pub struct Rotated {
     pub event: SignedEvent,
     /// False when an earlier call had done it.
     pub performed: bool,
+    /// Of a taint: whether the tainted generation's private key is gone from the token. When it is not,
+    /// the daemon refuses to sign with it and goes on trying; destroy it with the vendor's tool.
+    pub key_destroyed: Option<bool>,
 }
 
 impl AdminClient {
@@ -63,7 +66,7 @@ impl AdminClient {
         let call = async |channel, request| Generated::new(channel).rotate(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Never, message, call).await?;
         let event = signed_event(METHOD, answer.event)?;
-        Ok(Rotated { event, performed: answer.performed })
+        Ok(Rotated { event, performed: answer.performed, key_destroyed: None })
     }
 
     /// Rotates and declares the replaced key compromised: once this has answered, nothing that the
@@ -77,6 +80,7 @@ impl AdminClient {
         let call = async |channel, request| Generated::new(channel).taint(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Never, message, call).await?;
         let event = signed_event(METHOD, answer.event)?;
-        Ok(Rotated { event, performed: answer.performed })
+        let key_destroyed = Some(answer.key_destroyed);
+        Ok(Rotated { event, performed: answer.performed, key_destroyed })
     }
 }

@@ -133,7 +133,10 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
             serve::serve(config, &arguments.config, assume_crashed).await
         }
         Command::Init => init::init(&config).await,
-        Command::Check => check::check(&config).await,
+        Command::Check { try_token } => {
+            check::check(&config, try_token.then_some(&*arguments.config)).await
+        }
+        Command::Look { token } => check::look(&config, &token),
         Command::Export => export::export(&config).await,
         Command::Import { file, without_token } => {
             import::import(&config, &file, without_token).await

@@ -24,7 +24,7 @@ pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
 pub use records::{AuditConfig, ObserveConfig, TraceConfig};
-pub use token::TokenConfig;
+pub use token::{JournalCopy, TokenConfig};
 
 /// Everything in hsmd.toml.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

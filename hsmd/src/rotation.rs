@@ -4,7 +4,7 @@
 //! Key n signs, key n+1 is on the token and committed by event n. The token's thread is asked in steps
 //! 2, 4, 7 and 8 only, so that a slow database never stops signing.
 
-use hsmd_chain::{Digest, Event, KeyLog, SignedEvent, Timestamp};
+use hsmd_chain::{Digest, Event, KeyLog, PublicKey, SignedEvent, Timestamp};
 use hsmd_support::chain;
 
 use crate::authz::AdminPermit;
@@ -34,6 +34,8 @@ pub struct Outcome {
     pub event: SignedEvent,
     /// False when an earlier call had done it.
     pub performed: bool,
+    /// Whether the replaced generation's private key is gone from the token.
+    pub key_destroyed: bool,
 }
 
 /// Why it was not done, or not to the end.
@@ -121,7 +123,9 @@ impl Core {
         self.finish_earlier().await?;
         // Step 1: a retry after a lost reply must not rotate twice.
         if let Some(event) = self.replaced_already(&request)? {
-            return Ok(Outcome { event, performed: false });
+            let replaced = event.event().sequence_number() - 1;
+            let key_destroyed = self.is_destroyed(replaced);
+            return Ok(Outcome { event, performed: false, key_destroyed });
         }
         let head = self.log.head().event().sequence_number();
         if request.taint {
@@ -133,6 +137,9 @@ impl Core {
         let (event, record, log) = match made {
             Ok(made) => made,
             Err(error) => {
+                if matches!(error, RotationError::NextKeyMissing) {
+                    self.note_next_key_missing();
+                }
                 // What is on the token may yet be appended, by any daemon that finds it there.
                 if request.taint && !matches!(error, RotationError::NotAppended { .. }) {
                     self.signer.release_check().reopen_from(head);
@@ -157,7 +164,8 @@ impl Core {
         } else {
             tracing::info!(number, %id, "key rotated");
         }
-        Ok(Outcome { event, performed: true })
+        let key_destroyed = self.is_destroyed(head);
+        Ok(Outcome { event, performed: true, key_destroyed })
     }
 
     /// Completes what an earlier call had to leave.
@@ -214,6 +222,7 @@ impl Core {
             .on_token(made_on, move |token_state| token_state.find_or_generate(number + 1))
             .await
             .map_err(not_done)?;
+        self.refuse_known_key(number + 1, &committed).map_err(not_done)?;
         crate::crash_point!("rotation::key-made");
 
         // Step 3: the event, stamped only if all clocks agree.
@@ -264,12 +273,21 @@ impl Core {
         Ok((event, record, log))
     }
 
+    /// A token that mixes up its keys must not make two events of one key.
+    fn refuse_known_key(&self, number: u32, key: &PublicKey) -> Result<(), CoreError> {
+        let known = self.log.events().iter().any(|event| {
+            let event = event.event();
+            event.public_key() == key || event.rotation_hash() == key.digest()
+        });
+        if known { Err(CoreError::KnownKey(number)) } else { Ok(()) }
+    }
+
     /// The public key of the committed next pair, which must be the one that the head committed to.
     async fn revealed_key(
         &self,
         next: &Place,
         rotation_hash: Digest,
-    ) -> Result<hsmd_chain::PublicKey, RotationError> {
+    ) -> Result<PublicKey, RotationError> {
         let Place { token, id } = next.clone();
         let inventory = self.signer.workers()[token]
             .run(move |token_state| token_state.public_keys(&id))

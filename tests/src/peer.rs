@@ -373,6 +373,11 @@ impl Admin for State {
     ) -> Result<Response<v1::TaintResponse>, Status> {
         let (event, sequence_number, performed) =
             self.change(&request.into_inner().expected_generation_id, true)?;
-        Ok(Response::new(v1::TaintResponse { event: Some(event), sequence_number, performed }))
+        Ok(Response::new(v1::TaintResponse {
+            event: Some(event),
+            sequence_number,
+            performed,
+            key_destroyed: true,
+        }))
     }
 }

@@ -1,7 +1,7 @@
 //! Making a body: one allocation of the right size, one copy of the payload.
 
 use crate::batch::BatchPayload;
-use crate::cesr::{Digest, SigningInput};
+use crate::cesr::{Digest, PublicKey, SigningInput};
 use crate::endorsement::EndorsementPayload;
 use crate::head::HeadPayload;
 use crate::payload::Payload;
@@ -79,6 +79,21 @@ impl BodyTail {
 }
 
 impl Body {
+    /// The body by which a key that no event commits to yet is tried: its generation is the digest of
+    /// the key's own text, its identity 44 `#` before there is one. No reader accepts it.
+    pub fn of_uncommitted_key(
+        identity: Option<Digest>,
+        key: &PublicKey,
+        payload: &Payload,
+    ) -> Self {
+        let identity = identity.map_or_else(|| "#".repeat(44), |identity| identity.to_string());
+        let (payload, key) = (payload.text(), key.digest());
+        let text = format!(
+            r#"{HEAD}{payload},"hsm":{{"identity":"{identity}","generationId":"{key}"}}}}"#
+        );
+        Self { text }
+    }
+
     /// The exact text.
     pub fn text(&self) -> &str {
         &self.text

@@ -46,7 +46,12 @@ async fn expected(admin: &AdminClient, change: &Change) -> Result<Digest, Failur
 
 /// After a lost answer nobody knows whether it was done: a repetition must name the generation.
 fn lost(command: &str, expected: &Digest, error: CallError) -> Failure {
-    let unknown = !matches!(error, CallError::Refused { .. }) || error.is_retryable();
+    let unknown = match &error {
+        // The daemon's own words for an admin request that it did not begin or took back.
+        CallError::Refused { message, .. } if message.starts_with("nothing ") => false,
+        CallError::Refused { .. } => error.is_retryable(),
+        _ => true,
+    };
     let failure = Failure::from(error);
     if unknown {
         failure.advise(format!(
@@ -69,6 +74,7 @@ fn tell(
         let result = json!({
             "command": command,
             "performed": rotated.performed,
+            "keyDestroyed": rotated.key_destroyed,
             "replacedGenerationId": replaced.as_str(),
             "event": event_json(&rotated.event),
         });
@@ -91,6 +97,11 @@ fn tell(
     fields.add("replaced", old);
     fields.add("by", format!("{} {}", event.sequence_number(), event.id()));
     fields.add("at", event.created_at().to_string());
+    if rotated.key_destroyed == Some(false) {
+        let left = "NOT destroyed: the token refuses; destroy it with the vendor's tool \
+                    (`hsmctl status` lists it until it is gone)";
+        fields.add("old key", output.paint(Style::Bad, left));
+    }
     output.line(&fields.text())?;
     Ok(())
 }

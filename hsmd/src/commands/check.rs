@@ -1,13 +1,17 @@
 //! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing but
-//! that it makes the state folder, without which no PIN may be used.
+//! that it makes the state folder, without which no PIN may be used, unless it is asked to try the token.
 
+mod second;
 mod situation;
+mod trial;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hsmd_chain::KeyLog;
 use hsmd_support::chain;
 
+pub use self::second::look;
 use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
@@ -27,9 +31,11 @@ use crate::token::{Inventory, Modules};
 /// Prints a line for each thing looked at and one for the situation that they make, and fails if
 /// anything is wrong.
 ///
+/// With `try_with`, the configuration's path, it then tries the tokens with keys of a scratch label.
+///
 /// # Errors
 /// Something is wrong; the lines say what.
-pub async fn check(config: &Config) -> Result<(), CommandError> {
+pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), CommandError> {
     let mut report = Report::default();
     report.good("configuration", "is valid");
     check_callers(config, &mut report);
@@ -54,7 +60,11 @@ pub async fn check(config: &Config) -> Result<(), CommandError> {
         Some(found) => check_keys(config, found, &rows, &journal, &mut report),
         None => None,
     };
+    check_copies(&signer, &mut report);
     stop_signer(&signer, &modules);
+    if let Some(path) = try_with {
+        trial::trial(config, path, &mut report).await?;
+    }
     let found = match (&rows, &journal) {
         (Rows::Unreadable, _) => LogFound::Unreadable,
         (Rows::Broken(error), _) => LogFound::Broken(error),
@@ -254,6 +264,15 @@ async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Invent
     }
 }
 
+/// Says where the journal's file alone counts.
+fn check_copies(signer: &Signer, report: &mut Report) {
+    for worker in signer.workers() {
+        if let Some(reason) = worker.report().no_journal_copy {
+            report.note("journal copy", &format!("the token gets none: {reason}"));
+        }
+    }
+}
+
 fn check_keys(
     config: &Config,
     found: &[Inventory],
@@ -280,6 +299,15 @@ fn check_keys(
     match &verdict {
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         verdict => report.bad("log and token", verdict.advice()),
+    }
+    if let Verdict::Serve(Plan { leftovers, .. }) = &verdict {
+        for (_, number) in leftovers {
+            let finding = format!(
+                "that of generation {number} is still on the token: a start destroys it if it is to \
+                 go, and Status says when the token refuses"
+            );
+            report.note("old key", &finding);
+        }
     }
     Some(verdict)
 }

@@ -31,7 +31,18 @@ pub enum Command {
     /// Make a new identity: keys 0 and 1 on the token, event 0 in the log. Prints the identity.
     Init,
     /// Say whether configuration, database, log and token fit, and exactly what does not.
-    Check,
+    Check {
+        /// Try the token, too: make, use and destroy keys under a scratch label, in two processes. Before
+        /// the first ceremony, and never beside a daemon that serves.
+        #[arg(long = "try")]
+        try_token: bool,
+    },
+    /// The second process of `check --try`.
+    #[command(hide = true)]
+    Look {
+        /// The token's name.
+        token: String,
+    },
     /// Write the verified log to standard output, as published.
     Export,
     /// Append what a copy of the log has and ours lacks.

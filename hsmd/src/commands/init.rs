@@ -100,6 +100,9 @@ async fn sign_first(
     let first = worker.run(|token_state| token_state.find_or_generate(0)).await??;
     crate::crash_point!("init::key-0");
     let second = worker.run(|token_state| token_state.find_or_generate(1)).await??;
+    if second == first {
+        return Err(CoreError::KnownKey(1).into());
+    }
     crate::crash_point!("init::key-1");
     let long_ago = Timestamp::from_unix_millis(0).map_err(|_| refused_clock())?;
     let database_clock = writer.clock().await?;

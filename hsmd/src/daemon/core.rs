@@ -8,6 +8,7 @@
 pub mod activate_head;
 pub mod append_pending;
 mod error;
+mod retire;
 mod rows;
 
 use std::sync::Arc;
@@ -17,7 +18,10 @@ use hsmd_chain::KeyLog;
 use tokio::sync::watch;
 
 pub use error::CoreError;
+pub use retire::Lasting;
+
 use hsmd_support::chain;
+pub(crate) use retire::Refused;
 pub use rows::{parse_rows, verify_rows};
 
 use crate::clock::Clock;
@@ -41,10 +45,18 @@ pub struct Core {
     pub log: KeyLog,
     /// Where the keys are.
     pub keys: Plan,
+    /// Keys of earlier generations that the token does not destroy.
+    pub refused: Vec<Refused>,
+    /// The head at which the committed next pair was looked at last.
+    next_looked_at: Option<u32>,
+    /// Why the committed next key can't be used.
+    next_key_trouble: Option<String>,
     /// The generation that was made the active one on its token.
     pub signing: Option<u32>,
     pub signer: Arc<Signer>,
     pub published: Published,
+    /// What is wrong for longer than a call.
+    pub lasting: watch::Sender<Lasting>,
     pub clock: Clock,
     pub skew: Duration,
     pub retire: Retire,
@@ -60,6 +72,7 @@ impl Core {
         keys: Plan,
         signer: Arc<Signer>,
         published: Published,
+        lasting: watch::Sender<Lasting>,
         clock: Clock,
     ) -> Self {
         Self {
@@ -68,9 +81,13 @@ impl Core {
             journal,
             log,
             keys,
+            refused: Vec::new(),
+            next_looked_at: None,
+            next_key_trouble: None,
             signing: None,
             signer,
             published,
+            lasting,
             clock,
             skew: config.clock_skew,
             retire: config.retire,
@@ -87,7 +104,8 @@ impl Core {
     pub fn has_unfinished_work(&self) -> bool {
         self.pending_event().is_some()
             || self.signing != Some(self.log.head().event().sequence_number())
-            || !self.keys.leftovers.is_empty()
+            || self.next_looked_at != self.signing
+            || self.has_keys_to_destroy()
     }
 
     pub fn disconnect(&mut self) {

@@ -104,10 +104,6 @@ pub async fn start(
         }
         refused => return Err(StartError::Refused(refused)),
     };
-    if plan.next.is_none() {
-        let problem = Verdict::Serve(plan.clone()).advice();
-        shared.set_problem(Some(problem.into()));
-    }
     shared.log.send_replace(Some(log.clone()));
     let mut core = Core::new(
         config,
@@ -117,6 +113,7 @@ pub async fn start(
         plan,
         Arc::clone(&shared.signer),
         shared.log.clone(),
+        shared.lasting.clone(),
         shared.clock.clone(),
     );
     // The token may have kept us waiting.

@@ -12,7 +12,7 @@ use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
-use crate::daemon::core::{Core, Published};
+use crate::daemon::core::{Core, Lasting, Published};
 use crate::observe::metrics::Metrics;
 use crate::signer::{Signed, Signer};
 
@@ -57,6 +57,8 @@ pub struct Shared {
     pub core: Arc<Mutex<Option<Core>>>,
     /// The newest verified log.
     pub log: Published,
+    /// What is wrong for longer than a call.
+    pub lasting: watch::Sender<Lasting>,
     phase: watch::Sender<Phase>,
     database: SyncMutex<DatabaseReport>,
     problem: SyncMutex<Option<String>>,
@@ -84,6 +86,7 @@ impl Shared {
             signer,
             core: Arc::default(),
             log: watch::Sender::new(None),
+            lasting: watch::Sender::default(),
             phase: watch::Sender::new(Phase::Starting("starting".into())),
             database: SyncMutex::default(),
             problem: SyncMutex::default(),
@@ -114,8 +117,10 @@ impl Shared {
     }
 
     /// What else is wrong, for the operator.
-    pub fn problem(&self) -> Option<String> {
-        self.problem.lock().clone()
+    pub fn problems(&self) -> Vec<String> {
+        let lasting = self.lasting.borrow().clone();
+        let problem = self.problem.lock().clone();
+        problem.into_iter().chain(lasting.next_key).chain(lasting.undestroyed).collect()
     }
 
     /// The newest statement about this head, if it may leave now.

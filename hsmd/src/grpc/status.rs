@@ -135,7 +135,7 @@ fn core_reason(error: &CoreError) -> (Code, &'static str) {
         CoreError::Disconnected | CoreError::Keylog(_) | CoreError::Append(_) => {
             (Code::Unavailable, "DATABASE_UNAVAILABLE")
         }
-        CoreError::Token(_) => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
+        CoreError::Token(_) | CoreError::KnownKey(_) => (Code::Unavailable, "TOKEN_UNAVAILABLE"),
         CoreError::Stopping(_) => (Code::Unavailable, "STOPPING"),
         CoreError::Clock(_) => (Code::FailedPrecondition, "CLOCK_SUSPECT"),
         CoreError::Journal(_) => (Code::Unavailable, "JOURNAL_UNAVAILABLE"),

@@ -62,6 +62,8 @@ fn read_gauges(shared: &Shared) {
     }
     let database = shared.database();
     gauges.database_connected.set(database.connected.into());
+    let undestroyed = shared.lasting.borrow().undestroyed.len();
+    gauges.keys_not_destroyed.set(i64::try_from(undestroyed).unwrap_or(i64::MAX));
     gauges.lock_held.set(database.lock_held.into());
     gauges.certificate_expiry_timestamp_seconds.set(shared.certificate_expiry() / 1000);
     gauges.ready.set(health::obstacle(shared).is_none().into());

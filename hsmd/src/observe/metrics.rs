@@ -42,6 +42,7 @@ pub struct Gauges {
     pub(crate) last_good_signature_timestamp_seconds: Gauge,
     pub(crate) database_connected: Gauge,
     pub(crate) lock_held: Gauge,
+    pub(crate) keys_not_destroyed: Gauge,
     pub(crate) certificate_expiry_timestamp_seconds: Gauge,
     pub(crate) ready: Gauge,
     last_errors: Family<ErrorLabels, Gauge>,
@@ -124,6 +125,11 @@ impl Default for Metrics {
             ),
             ("database_connected", "Whether Postgres is connected", &gauges.database_connected),
             ("lock_held", "Whether this daemon holds the writer lock", &gauges.lock_held),
+            (
+                "keys_not_destroyed",
+                "Private keys of earlier generations that the token does not destroy",
+                &gauges.keys_not_destroyed,
+            ),
             (
                 "certificate_expiry_timestamp_seconds",
                 "When the TLS certificate ends, in Unix time; 0 without TLS",

@@ -4,22 +4,22 @@
 //! bound again by a verified signature, with backoff and without a restart.
 
 mod binding;
+mod journal_copy;
+mod pairs;
 mod session;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{
-    Body, Event, MerkleTree, PublicKey, Signature, SignedEvent, SigningInput, Timestamp,
-};
+use hsmd_chain::{Body, Event, MerkleTree, Signature, SignedEvent, SigningInput, Timestamp};
 use parking_lot::Mutex;
 
 use super::liveness::Liveness;
 use super::{Document, Generation, ReleaseCheck, SignError, Signed};
 use crate::clock::Clock;
 use crate::config::TokenConfig;
-use crate::token::{self, Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
+use crate::token::{Class, Inventory, KeyHandle, Modules, OpenToken, TokenError};
 use binding::bind;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -36,6 +36,8 @@ pub struct TokenReport {
     pub problem: String,
     /// Whether only a person can change that (a refused PIN).
     pub latched: bool,
+    /// Why the token holds no copy of the journal; none where it does or may.
+    pub no_journal_copy: Option<String>,
 }
 
 /// One token: its session, if open, and the generation that signs on it, if any.
@@ -46,6 +48,8 @@ pub struct TokenState {
     modules: Arc<Modules>,
     clock: Clock,
     session: Option<OpenToken>,
+    /// The token's key among all tokens, once it has been open.
+    token_key: Option<String>,
     active: Option<Active>,
     was_lost: bool,
     /// When a signature was last verified.
@@ -81,6 +85,7 @@ impl TokenState {
             modules,
             clock,
             session: None,
+            token_key: None,
             active: None,
             was_lost: false,
             verified_at: None,
@@ -120,11 +125,16 @@ impl TokenState {
                 if std::mem::take(&mut self.was_lost) {
                     self.liveness.recovered();
                 }
-                *self.report.lock() = TokenReport {
+                self.token_key = Some(session.key().to_owned());
+                let mut report = self.report.lock();
+                let no_journal_copy = report.no_journal_copy.take();
+                *report = TokenReport {
                     serial: session.serial().to_owned(),
                     ready: true,
+                    no_journal_copy,
                     ..TokenReport::default()
                 };
+                drop(report);
                 self.session = Some(session);
                 self.retry_at = None;
                 self.backoff = RETRY_FIRST;
@@ -145,45 +155,6 @@ impl TokenState {
         self.with_session(OpenToken::inventory)
     }
 
-    /// Finds the key pair with this number, or makes it. What an interrupted attempt left incomplete
-    /// or double is destroyed and made anew: no event commits to it yet.
-    ///
-    /// # Errors
-    /// The token.
-    pub fn find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
-        match self.try_find_or_generate(sequence_number) {
-            // The pair may be there although the answer was lost: the next find returns it.
-            Err(error) if self.reopen_after(&error) => self.try_find_or_generate(sequence_number),
-            result => result,
-        }
-    }
-
-    fn try_find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
-        let id = token::keys::id(sequence_number);
-        if let Some(found) = self.with_session(|session| session.complete_pair(&id))? {
-            tracing::info!(sequence_number, "adopted a key pair that was already on the token");
-            return Ok(found);
-        }
-        self.destroy(&id)?;
-        self.in_session_if_ours(|session| session.generate(sequence_number))
-    }
-
-    /// The public keys with this CKA_ID.
-    ///
-    /// # Errors
-    /// The token.
-    pub fn public_keys(&mut self, id: &[u8]) -> Result<Vec<PublicKey>, TokenError> {
-        self.with_session(|session| session.public_keys(id))
-    }
-
-    /// Destroys what has this CKA_ID, confirmed by a find.
-    ///
-    /// # Errors
-    /// The token.
-    pub fn destroy(&mut self, id: &[u8]) -> Result<(), TokenError> {
-        self.with_session_if_ours(|session| session.destroy(id))
-    }
-
     /// Signs an event with the key that it reveals, which has this CKA_ID, and verifies what the token
     /// returned.
     ///
@@ -197,24 +168,6 @@ impl TokenState {
             })
         });
         Ok(SignedEvent::new(event, signed?.1))
-    }
-
-    /// The journal's copies on the token.
-    ///
-    /// # Errors
-    /// The token.
-    pub fn read_journal(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
-        let label = self.journal_label();
-        self.with_session(|session| session.read_data(&label))
-    }
-
-    /// Replaces the journal's copy on the token.
-    ///
-    /// # Errors
-    /// The token; many hold no data objects.
-    pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
-        let label = self.journal_label();
-        self.with_session_if_ours(|session| session.write_data(&label, value))
     }
 
     /// Makes this generation the one that signs here, after its key, which has this CKA_ID, has been
@@ -348,9 +301,5 @@ impl TokenState {
         let result = sign(self);
         self.liveness.end_signing(ours && result.is_ok());
         result
-    }
-
-    fn journal_label(&self) -> String {
-        format!("hsmd-journal:{}", self.config.key_label)
     }
 }

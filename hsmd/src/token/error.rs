@@ -1,7 +1,9 @@
 //! What can go wrong with a token, and what that means for the session.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
 use super::class::{Class, classify};
@@ -10,7 +12,7 @@ use super::class::{Class, classify};
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The module can't be loaded.
-    #[error("cannot load the PKCS#11 module {path}")]
+    #[error("cannot load a PKCS#11 module")]
     Load {
         /// The module's path.
         path: PathBuf,
@@ -27,12 +29,14 @@ pub enum TokenError {
         error: Error,
     },
     /// No token has the configured label or serial.
-    #[error("no token named {name} in the module {path}")]
+    #[error("no token named {name} in the module {path}: {seen}")]
     Absent {
         /// The configured label or serial.
         name: String,
         /// The module's path.
         path: PathBuf,
+        /// The tokens that are there, and the slots that could not be described.
+        seen: String,
     },
     /// Several tokens have the configured label.
     #[error("{count} tokens are named {name}: give a serial")]
@@ -45,6 +49,14 @@ pub enum TokenError {
     /// The PIN file can't be used.
     #[error("cannot read the PIN file")]
     PinFile(#[from] hsmd_support::SecretError),
+    /// What stands in the PIN file is not one PIN; no login is spent on it.
+    #[error("the PIN file {path}: {fault}")]
+    PinText {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
     /// The PIN marker can't be kept, so that a login might be tried twice.
     #[error("cannot write the PIN marker {path}")]
     PinMarker {
@@ -73,6 +85,25 @@ pub enum TokenError {
         /// "locked" or "one wrong try from being locked".
         state: &'static str,
     },
+    /// The token takes no PIN now, without having judged the one in the file.
+    #[error(
+        "the token takes no PIN, {code}: {advice}; one login is tried again in {}, or at once (remove \
+         {marker})",
+        humantime::format_duration(*.retry_in)
+    )]
+    PinState {
+        /// The return code, or the token's flag.
+        code: String,
+        /// What to do.
+        advice: &'static str,
+        /// When the next login is tried.
+        retry_in: Duration,
+        /// The marker that keeps one from being tried before.
+        marker: PathBuf,
+    },
+    /// The token is logged in to in a way that a daemon can't.
+    #[error("the token {0}: hsmd can't log in to it")]
+    LoginUnsupported(&'static str),
     /// The token returned something that it may not return.
     #[error("the token returned {0}")]
     Nonsense(&'static str),
@@ -82,11 +113,69 @@ pub enum TokenError {
         /// The public key looked for.
         public_key: String,
     },
-    /// A destroyed key is still found.
-    #[error("the key {id} is still on the token after C_DestroyObject")]
+    /// The token does not destroy an object: `C_DestroyObject` fails, or it is still found.
+    #[error("{what} was not destroyed: {}", error.as_ref().map_or_else(|| "it is still found".into(), code))]
     NotDestroyed {
-        /// Its CKA_ID.
+        /// The object.
+        what: String,
+        /// The return code; none when it is still found.
+        error: Option<Error>,
+    },
+    /// A handle means another object than the one that it was found or made for.
+    #[error("a handle for {meant} means {found}: the module gives handles that are in use")]
+    AnotherObject {
+        /// What was meant.
+        meant: String,
+        /// What it means.
+        found: String,
+    },
+    /// A key has the CKA_ID that a new pair would get.
+    #[error("no pair is made with CKA_ID {id:?}: {by} has it, and some tokens overwrite")]
+    IdTaken {
+        /// The CKA_ID.
         id: String,
+        /// Who has it.
+        by: String,
+    },
+    /// A new key has another CKA_ID than it was given.
+    #[error(
+        "the token changed the CKA_ID {id:?} of a new key to {found:?}: keys could be taken for each \
+         other, so this module can't be used (yubihsm_pkcs11: 2.4 or later)"
+    )]
+    IdChanged {
+        /// What it was given.
+        id: String,
+        /// What it has.
+        found: String,
+    },
+    /// A new key could leave the token.
+    #[error(
+        "the token reports a new key with {0}: it may not be kept in the device; if this module \
+         reports all its keys so, set accept_extractable = true"
+    )]
+    Unguarded(String),
+    /// A pair does not sign for its own public key.
+    #[error(
+        "the new pair with CKA_ID {id:?} does not sign for its public key: no event commits to it"
+    )]
+    Unproven {
+        /// The CKA_ID.
+        id: String,
+    },
+    /// The second process of a trial does not answer.
+    #[error("the second process of the trial does not answer")]
+    SecondProcess,
+    /// The token gets no copy of the journal.
+    #[error("the token gets no copy of the journal: {0}")]
+    NoCopy(String),
+    /// What is known of the token's data objects can't be kept.
+    #[error("cannot use the note {path} on the token's copy of the journal")]
+    CopyNote {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// In a standby pair: the other daemon may be the one that writes. The token is as it was.
     #[error("the newest proof that this daemon holds the writer lock has run out")]
@@ -117,11 +206,24 @@ impl TokenError {
                 Class::Device
             }
             Self::PinFile(_)
+            | Self::PinText { .. }
             | Self::PinMarker { .. }
             | Self::PinRefused { .. }
             | Self::PinEndangered { .. }
+            | Self::PinState { .. }
+            | Self::LoginUnsupported(_)
             | Self::Ambiguous { .. } => Class::Fatal,
-            Self::LeaseExpired => Class::Caller,
+            Self::LeaseExpired
+            | Self::SecondProcess
+            | Self::NoCopy(_)
+            | Self::CopyNote { .. }
+            | Self::IdTaken { .. }
+            | Self::IdChanged { .. }
+            | Self::Unguarded(_)
+            | Self::Unproven { .. } => Class::Caller,
+            // Handles are numbered anew by C_Initialize.
+            Self::AnotherObject { .. } => Class::Device,
+            Self::NotDestroyed { error: Some(Error::Pkcs11(rv, _)), .. } => classify(rv),
             Self::KeyMissing { .. }
             | Self::NotDestroyed { .. }
             | Self::Finalised
@@ -137,14 +239,43 @@ impl TokenError {
             Self::Load { .. } => "module_not_loaded".into(),
             Self::Absent { .. } => "token_absent".into(),
             Self::Ambiguous { .. } => "token_ambiguous".into(),
-            Self::PinFile(_) | Self::PinMarker { .. } => "pin_file".into(),
+            Self::PinFile(_) | Self::PinText { .. } | Self::PinMarker { .. } => "pin_file".into(),
             Self::PinRefused { .. } | Self::PinEndangered { .. } => "pin_refused".into(),
+            Self::PinState { code, .. } => code.clone(),
+            Self::LoginUnsupported(_) => "login_unsupported".into(),
             Self::Nonsense(_) => "nonsense".into(),
             Self::KeyMissing { .. } => "key_missing".into(),
+            Self::NotDestroyed { error: Some(Error::Pkcs11(rv, _)), .. } => ckr(rv),
             Self::NotDestroyed { .. } => "not_destroyed".into(),
+            Self::AnotherObject { .. } => "another_object".into(),
+            Self::SecondProcess => "second_process".into(),
+            Self::NoCopy(_) | Self::CopyNote { .. } => "no_journal_copy".into(),
+            Self::IdTaken { .. } | Self::IdChanged { .. } => "key_id".into(),
+            Self::Unguarded(_) => "key_unguarded".into(),
+            Self::Unproven { .. } => "key_unproven".into(),
             Self::LeaseExpired => "lock_ran_out".into(),
             Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),
+        }
+    }
+
+    /// Whether the token refuses to destroy an object; others than a lost token do not cure that.
+    pub fn is_refused_destruction(&self) -> bool {
+        matches!(self, Self::NotDestroyed { .. } | Self::AnotherObject { .. })
+    }
+
+    /// Whether the token itself refuses to make or replace an object, rather than being lost.
+    pub fn refuses_object(&self) -> bool {
+        match self {
+            Self::Call { error: Error::Pkcs11(rv, function), .. } => {
+                matches!(function, Function::CreateObject)
+                    && (classify(rv) == Class::Caller
+                        || matches!(rv, RvError::GeneralError | RvError::FunctionFailed))
+            }
+            Self::NotDestroyed { error: Some(Error::Pkcs11(rv, _)), .. } => {
+                classify(rv) == Class::Caller
+            }
+            _ => false,
         }
     }
 
@@ -185,8 +316,6 @@ pub(super) fn ckr(rv: &RvError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::context::Function;
-
     use super::*;
 
     #[test]

@@ -1,14 +1,12 @@
-//! Our keys on the token: how they are labelled, made, bound to their public key and destroyed.
+//! Our keys on the token: how they are labelled, found, bound to their public key and destroyed.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use hsmd_chain::{PublicKey, Signature, SigningInput};
+use hsmd_chain::{Body, Digest, Payload, PublicKey, Signature, SigningInput};
 
 use super::error::TokenError;
-
-/// DER of the object identifier of P-256 (1.2.840.10045.3.1.7), the value of CKA_EC_PARAMS.
-const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+use super::object::Object;
 
 /// A private key of an open session. It dies with the session's login: never keep one beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,44 +29,6 @@ pub fn sequence_number(id: &[u8]) -> Option<u32> {
         return None;
     }
     std::str::from_utf8(id).ok()?.parse().ok()
-}
-
-/// Makes the pair with this sequence number: private part on the token for good, sensitive, never
-/// extractable, not modifiable, sign only.
-pub(super) fn generate(
-    session: &Session,
-    label: &str,
-    sequence_number: u32,
-) -> Result<PublicKey, TokenError> {
-    let id = id(sequence_number).to_vec();
-    let label = label.as_bytes().to_vec();
-    let public = [
-        Attribute::Token(true),
-        Attribute::Private(false),
-        Attribute::Label(label.clone()),
-        Attribute::Id(id.clone()),
-        Attribute::EcParams(P256.to_vec()),
-        Attribute::Verify(true),
-        Attribute::Modifiable(false),
-    ];
-    let private = [
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Modifiable(false),
-        Attribute::Sign(true),
-        Attribute::Decrypt(false),
-        Attribute::SignRecover(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-        Attribute::Label(label),
-        Attribute::Id(id),
-    ];
-    let (public, _) = session
-        .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
-        .map_err(TokenError::call("making a key pair"))?;
-    public_key(session, public)
 }
 
 /// The public key of a public key object.
@@ -101,6 +61,8 @@ pub(super) fn sign(
     key: ObjectHandle,
     input: &SigningInput,
 ) -> Result<Signature, TokenError> {
+    // Two calls of C_Sign, the first of which asks for the length: cryptoki's only way to sign in one
+    // part. Its API takes no buffer, so one call is not to be had (tests/system/work.rs counts them).
     let signature = session
         .sign(&Mechanism::Ecdsa, key, input.as_bytes())
         .map_err(TokenError::call("signing"))?;
@@ -138,19 +100,47 @@ pub(super) fn objects(
         .collect()
 }
 
+/// Whether a private key signs for a public key that no event commits to yet: by a body of purpose
+/// `health` that names no generation. It never leaves the token's thread.
+pub(super) fn proves(
+    session: &Session,
+    private: ObjectHandle,
+    key: &PublicKey,
+    identity: Option<Digest>,
+) -> Result<bool, TokenError> {
+    let payload = Payload::parse(r#"{"purpose":"health"}"#.to_owned())
+        .map_err(|_| TokenError::Nonsense("no health payload"))?;
+    let body = Body::of_uncommitted_key(identity, key, &payload);
+    let signature = sign(session, private, &body.signing_input())?;
+    Ok(key.verify(body.text().as_bytes(), &signature).is_ok())
+}
+
 /// Destroys every object of ours with this CKA_ID and confirms by a find that none is left.
-pub(super) fn destroy(session: &Session, label: &str, id: &[u8]) -> Result<(), TokenError> {
+/// `destroyed` is told of each.
+pub(super) fn destroy(
+    session: &Session,
+    label: &str,
+    id: &[u8],
+    destroyed: impl Fn(),
+) -> Result<(), TokenError> {
     // The private part first: were we to die in between, what is left signs nothing. All are found
     // before any is destroyed: what somebody makes with this CKA_ID meanwhile stays.
-    let mut found = with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
-    found.extend(with_id(session, label, id, ObjectClass::PUBLIC_KEY)?);
-    for handle in found {
-        session.destroy_object(handle).map_err(TokenError::call("destroying a key"))?;
+    let mut found = Vec::new();
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let object = Object::key(class, label, id);
+        for handle in with_id(session, label, id, class)? {
+            found.push((handle, object.clone()));
+        }
+    }
+    for (handle, object) in found {
+        object.destroy(session, handle)?;
+        destroyed();
         crate::crash_point!("token::between-destroys");
     }
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         if !with_id(session, label, id, class)?.is_empty() {
-            return Err(TokenError::NotDestroyed { id: String::from_utf8_lossy(id).into() });
+            let what = Object::key(class, label, id).to_string();
+            return Err(TokenError::NotDestroyed { what, error: None });
         }
     }
     Ok(())

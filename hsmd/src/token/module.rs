@@ -6,18 +6,27 @@
 //! [`ModuleEpoch`] of its module and is never used beyond it. Never unloaded.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::TokenError;
 
-/// A module is reinitialised at most this often.
-const REINITIALISE_EVERY: Duration = Duration::from_secs(30);
+/// How soon a module is reinitialised again: after 1, 2, 4, … seconds, and then every 30.
+const REINITIALISE_FIRST: Duration = Duration::from_secs(1);
+const REINITIALISE_AT_MOST: Duration = Duration::from_secs(30);
+
+/// Without a need to reinitialise for this long, the next one begins with the first delay again.
+const CALM_AFTER: Duration = Duration::from_secs(60);
+
+/// Its handles are given twice once an object was destroyed, and its process may abort over that.
+const GIVES_HANDLES_TWICE: &str = "tpm2-software.github.io";
 
 /// How long to wait for other tokens' calls to return before a module is finalised. Longer calls are
 /// waited for by trying again.
@@ -34,14 +43,28 @@ struct Module {
     context: Pkcs11,
     initialised: bool,
     reinitialised_at: Option<Instant>,
+    /// How long to wait from then until it is reinitialised again.
+    delay: Duration,
+    /// Whether its handles are not to be trusted once something was destroyed.
+    handles: Arc<Handles>,
     /// How often it has been finalised; held for reading by every call.
     finalised: Arc<RwLock<u64>>,
+}
+
+/// What is known of the handles that a module gives.
+#[derive(Debug, Default)]
+struct Handles {
+    /// It gives handles that are in use.
+    given_twice: AtomicBool,
+    /// Something was destroyed since it was initialised.
+    destroyed: AtomicBool,
 }
 
 /// A module from one `C_Initialize` to the next `C_Finalize`.
 #[derive(Clone, Debug)]
 pub struct ModuleEpoch {
     context: Pkcs11,
+    handles: Arc<Handles>,
     number: u64,
     finalised: Arc<RwLock<u64>>,
 }
@@ -55,7 +78,7 @@ impl Modules {
     ///
     /// # Errors
     /// It can't be loaded or `C_Initialize` fails.
-    pub fn open(&self, path: &Path) -> Result<ModuleEpoch, TokenError> {
+    pub fn open(&self, path: &Path, arguments: Option<&str>) -> Result<ModuleEpoch, TokenError> {
         let mut loaded = self.loaded.lock();
         let module = match loaded.entry(path.into()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -66,35 +89,47 @@ impl Modules {
                     context,
                     initialised: false,
                     reinitialised_at: None,
+                    delay: Duration::ZERO,
+                    handles: Arc::default(),
                     finalised: Arc::default(),
                 })
             }
         };
         if !module.initialised {
-            module.initialise()?;
+            module.initialise(arguments)?;
         }
         Ok(ModuleEpoch {
             context: module.context.clone(),
+            handles: Arc::clone(&module.handles),
             number: *module.finalised.read(),
             finalised: Arc::clone(&module.finalised),
         })
     }
 
     /// Finalises the module, so that the next [`open`](Self::open) initialises it again. Does nothing
-    /// when that was done less than 30 seconds ago, or while another token's call does not return.
+    /// when that was done a moment ago (1 second, then 2, 4, … up to 30), or while another token's call
+    /// does not return.
     ///
     /// Returns whether it was done.
     pub fn reset(&self, path: &Path) -> bool {
         let mut loaded = self.loaded.lock();
         let Some(module) = loaded.get_mut(path) else { return false };
-        if module.reinitialised_at.is_some_and(|at| at.elapsed() < REINITIALISE_EVERY) {
+        let since = module.reinitialised_at.map(|at| at.elapsed());
+        if since.is_some_and(|since| since < module.delay) {
             return false;
         }
         let done = module.finalise();
         if done {
+            module.delay = next_delay(module.delay, since);
             module.reinitialised_at = Some(Instant::now());
         }
         done
+    }
+
+    /// Finalises a module whose handles are stale, whenever that was done last. Returns whether it was
+    /// done: not while another token's call does not return.
+    pub fn renumber(&self, path: &Path) -> bool {
+        self.loaded.lock().get_mut(path).is_some_and(Module::finalise)
     }
 
     /// Finalises every module in which no call hangs, before the process ends.
@@ -108,10 +143,20 @@ impl Modules {
 }
 
 impl Module {
-    fn initialise(&mut self) -> Result<(), TokenError> {
-        match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+    fn initialise(&mut self, arguments: Option<&str>) -> Result<(), TokenError> {
+        let arguments = arguments.map(CString::new).transpose();
+        let arguments = arguments.map_err(|_| TokenError::Nonsense("a zero byte"))?;
+        match hsmd_initialize::initialize(&self.context, arguments.as_deref()) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
                 self.initialised = true;
+                self.handles.destroyed.store(false, Ordering::Release);
+                match self.context.get_library_info() {
+                    Ok(info) if info.manufacturer_id() == GIVES_HANDLES_TWICE => {
+                        self.handles.given_twice.store(true, Ordering::Release);
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "the module does not describe itself"),
+                }
                 Ok(())
             }
             Err(source) => Err(TokenError::call("initialising the PKCS#11 module")(source)),
@@ -137,6 +182,22 @@ impl ModuleEpoch {
         &self.context
     }
 
+    /// Notes that an object was destroyed.
+    pub(super) fn note_destroyed(&self) {
+        self.handles.destroyed.store(true, Ordering::Release);
+    }
+
+    /// Notes that the module was seen to give a handle that is in use.
+    pub(super) fn note_handle_given_twice(&self) {
+        self.handles.given_twice.store(true, Ordering::Release);
+    }
+
+    /// Whether a new object could get a handle that is in use: until the module is initialised again.
+    pub fn handles_are_stale(&self) -> bool {
+        let Handles { given_twice, destroyed } = &*self.handles;
+        given_twice.load(Ordering::Acquire) && destroyed.load(Ordering::Acquire)
+    }
+
     /// Keeps the module as it is for a call.
     ///
     /// # Errors
@@ -144,5 +205,35 @@ impl ModuleEpoch {
     pub fn enter(&self) -> Result<Calling<'_>, TokenError> {
         let finalised = self.finalised.read();
         if *finalised == self.number { Ok(Calling(finalised)) } else { Err(TokenError::Finalised) }
+    }
+}
+
+/// How long to wait before a module is reinitialised once more.
+fn next_delay(before: Duration, since: Option<Duration>) -> Duration {
+    match since {
+        Some(since) if since < CALM_AFTER => {
+            (before * 2).clamp(REINITIALISE_FIRST, REINITIALISE_AT_MOST)
+        }
+        _ => REINITIALISE_FIRST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_half_a_minute_and_begin_anew_after_a_calm_minute() {
+        let mut delay = Duration::ZERO;
+        let mut since = None;
+        let delays: Vec<_> = (0..7)
+            .map(|_| {
+                delay = next_delay(delay, since);
+                since = Some(delay);
+                delay.as_secs()
+            })
+            .collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(next_delay(delay, Some(Duration::from_secs(61))), REINITIALISE_FIRST);
     }
 }

@@ -1,12 +1,16 @@
 //! The PIN rule: a wrong PIN means exactly one `C_Login`, also across restarts.
 //!
-//! Before a login the PIN's hash is written beside the journal, into a file named after the token's
-//! serial; a good login removes the file. A PIN that the token refused is never tried again, whatever
-//! becomes of the file that it stands in, and another PIN is tried at once. A login whose outcome is
-//! unknown (a crash, a device that failed in the middle of it) counts as refused only when the token
-//! itself says that a wrong PIN was entered since the last good one.
+//! Before a login the PIN's hash is written beside the journal, into a file of this token's own (by
+//! module, label and serial number: many devices share a serial number of zeros); a good login removes
+//! the file. A PIN that the token refused is never tried again, whatever becomes of the file that it
+//! stands in, and another PIN is tried at once. A login whose outcome is unknown (a crash, a device that
+//! failed in the middle of it) counts as refused only when the token itself says that a wrong PIN was
+//! entered since the last good one. A token that takes no PIN at all (locked, expired, not set up) has
+//! not judged it: one login is tried again after a documented delay.
 
+mod file;
 mod marker;
+mod state;
 
 use std::path::Path;
 
@@ -14,30 +18,38 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
 use cryptoki::types::AuthPin;
-use hsmd_support::secret;
+use zeroize::Zeroizing;
 
 use self::marker::Marker;
-use super::class::{Class, classify};
-use super::error::TokenError;
+use self::state::PinState;
+use super::error::{TokenError, ckr};
+use crate::config::TokenConfig;
 
-/// Logs the session in as the user, unless that could bring the token closer to being locked.
+/// Logs the session in as the user, unless that could bring the token closer to being locked. A token
+/// that asks for no login gets none.
 ///
 /// # Errors
-/// The PIN file or the marker can't be used, the PIN was or is refused, the token is endangered.
+/// The PIN file or the marker can't be used, the PIN was or is refused, the token is endangered or takes
+/// no PIN.
 pub fn login(
     session: &Session,
     info: &TokenInfo,
-    pin_file: &Path,
+    config: &TokenConfig,
     state_dir: &Path,
 ) -> Result<(), TokenError> {
+    if !info.login_required() {
+        return Ok(());
+    }
+    if info.protected_authentication_path() {
+        return Err(TokenError::LoginUnsupported("reads its PIN from a pad of its own"));
+    }
+    let pin = read(config)?;
     let serial = info.serial_number().to_owned();
-    let pin = secret::line(pin_file)?;
-
-    let path = marker::path(state_dir, &serial);
+    let path = marker::path(state_dir, &config.module, info.label(), &serial);
     let marker_error = |source| TokenError::PinMarker { path: path.clone(), source };
     let refused = || TokenError::PinRefused {
         serial: serial.clone(),
-        path: pin_file.into(),
+        path: config.pin_file.clone().unwrap_or_default(),
         marker: path.clone(),
     };
     let mut marker = Marker::read(&path).map_err(marker_error)?;
@@ -51,6 +63,9 @@ pub fn login(
     if info.user_pin_final_try() {
         return Err(TokenError::PinEndangered { state: "one wrong try from being locked" });
     }
+    if let Some((code, retry_in)) = marker.waits(&hash, &path).map_err(marker_error)? {
+        return Err(PinState::named(&code).error(retry_in, &path));
+    }
 
     marker.note_try(hash);
     marker.write(&path).map_err(marker_error)?;
@@ -60,13 +75,30 @@ pub fn login(
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
             marker::remove(&path).map_err(marker_error)
         }
-        Err(Error::Pkcs11(rv, _)) if classify(&rv) == Class::Fatal => {
+        Err(Error::Pkcs11(rv @ (RvError::PinIncorrect | RvError::PinInvalid), _)) => {
             tracing::error!(?rv, %serial, "the token refused the PIN");
             marker.note_refusal();
             marker.write(&path).map_err(marker_error)?;
             Err(refused())
         }
-        // The device may have judged the PIN all the same, so the marker stays: the token's flags decide.
+        Err(Error::Pkcs11(rv, function)) => match PinState::of(&rv) {
+            Some(state) => {
+                tracing::error!(?rv, %serial, "the token takes no PIN");
+                marker.note_state(ckr(&rv));
+                marker.write(&path).map_err(marker_error)?;
+                Err(state.error(state.delay(), &path))
+            }
+            // The device may have judged the PIN all the same, so the marker stays: its flags decide.
+            None => Err(TokenError::call("logging in to the token")(Error::Pkcs11(rv, function))),
+        },
         Err(source) => Err(TokenError::call("logging in to the token")(source)),
+    }
+}
+
+/// The PIN of the configuration: from its file, or empty where the configuration says so.
+fn read(config: &TokenConfig) -> Result<Zeroizing<String>, TokenError> {
+    match &config.pin_file {
+        Some(path) => file::read(path),
+        None => Ok(Zeroizing::new(String::new())),
     }
 }

@@ -2,27 +2,31 @@
 
 use std::path::Path;
 
-use cryptoki::context::Pkcs11;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::ObjectClass;
 use cryptoki::session::Session;
-use cryptoki::slot::{Slot, TokenInfo};
-use hsmd_chain::{PublicKey, Signature, SigningInput};
+use cryptoki::slot::Slot;
+use hsmd_chain::{Digest, PublicKey, Signature, SigningInput};
 
 use super::error::TokenError;
+use super::generate::{self, Making};
 use super::inventory::Inventory;
 use super::keys::{self, KeyHandle};
 use super::module::{ModuleEpoch, Modules};
-use super::pin;
+use super::object::Object;
+use super::{data, pin, slots, token_key};
 use crate::config::TokenConfig;
 
 /// A logged-in read-write session. Send but not Sync: one thread at a time.
 #[derive(Debug)]
 pub struct OpenToken {
-    module: ModuleEpoch,
+    pub(super) module: ModuleEpoch,
     /// None once it is closed.
     session: Option<Session>,
-    key_label: String,
+    pub(super) key_label: String,
+    pub(super) making: Making,
+    pub(super) slot: Slot,
     serial: String,
+    key: String,
 }
 
 impl OpenToken {
@@ -35,25 +39,38 @@ impl OpenToken {
         config: &TokenConfig,
         state_dir: &Path,
     ) -> Result<Self, TokenError> {
-        let module = modules.open(&config.module)?;
+        let module = modules.open(&config.module, config.initialize_args.as_deref())?;
         let calling = module.enter()?;
         let context = module.context();
-        let (slot, info) = find(context, config)?;
+        let (slot, info) = slots::find(context, config)?;
         let session =
             context.open_rw_session(slot).map_err(TokenError::call("opening a session"))?;
-        pin::login(&session, &info, &config.pin_file, state_dir)?;
+        pin::login(&session, &info, config, state_dir)?;
         drop(calling);
         Ok(Self {
             module,
             session: Some(session),
             key_label: config.key_label.clone(),
+            making: Making { accept_extractable: config.accept_extractable },
+            slot,
             serial: info.serial_number().to_owned(),
+            key: token_key(&config.module, info.label(), info.serial_number()),
         })
     }
 
     /// The token's serial number.
     pub fn serial(&self) -> &str {
         &self.serial
+    }
+
+    /// The token's key among all tokens: see [`token_key`].
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether a new object could get a handle that is in use.
+    pub fn handles_are_stale(&self) -> bool {
+        self.module.handles_are_stale()
     }
 
     /// All our keys.
@@ -67,9 +84,33 @@ impl OpenToken {
     /// Makes the key pair with this sequence number and returns its public key.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// A PKCS#11 call fails, the CKA_ID is taken, or the key is not guarded as it has to be.
     pub fn generate(&self, sequence_number: u32) -> Result<PublicKey, TokenError> {
-        self.call(|session| keys::generate(session, &self.key_label, sequence_number))
+        let id = keys::id(sequence_number);
+        self.call(|session| Ok(generate::generate(session, &self.key_label, &id, self.making)?.key))
+    }
+
+    /// Shows that the one private key with this CKA_ID signs for a public key that no event commits to
+    /// yet.
+    ///
+    /// # Errors
+    /// It does not, or a PKCS#11 call fails.
+    pub fn prove(
+        &self,
+        id: &[u8],
+        key: &PublicKey,
+        identity: Option<Digest>,
+    ) -> Result<(), TokenError> {
+        self.call(|session| {
+            let meant = Object::key(ObjectClass::PRIVATE_KEY, &self.key_label, id);
+            for handle in keys::with_id(session, &self.key_label, id, ObjectClass::PRIVATE_KEY)? {
+                meant.expect(session, handle)?;
+                if keys::proves(session, handle, key, identity)? {
+                    return Ok(());
+                }
+            }
+            Err(TokenError::Unproven { id: String::from_utf8_lossy(id).into() })
+        })
     }
 
     /// Destroys all objects of ours with this CKA_ID, confirmed by a find.
@@ -77,7 +118,8 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails or an object is still there.
     pub fn destroy(&self, id: &[u8]) -> Result<(), TokenError> {
-        self.call(|session| keys::destroy(session, &self.key_label, id))
+        let destroyed = || self.module.note_destroyed();
+        self.call(|session| keys::destroy(session, &self.key_label, id, destroyed))
     }
 
     /// Signs with a key that was found by [`sign_as`](Self::sign_as) in this session.
@@ -101,7 +143,9 @@ impl OpenToken {
         message: &str,
     ) -> Result<(KeyHandle, Signature), TokenError> {
         self.call(|session| {
+            let meant = Object::key(ObjectClass::PRIVATE_KEY, &self.key_label, id);
             for handle in keys::with_id(session, &self.key_label, id, ObjectClass::PRIVATE_KEY)? {
+                meant.expect(session, handle)?;
                 let signature = keys::sign(session, handle, input)?;
                 if key.verify(message.as_bytes(), &signature).is_ok() {
                     return Ok((KeyHandle(handle), signature));
@@ -135,7 +179,11 @@ impl OpenToken {
             let public = keys::with_id(session, label, id, ObjectClass::PUBLIC_KEY)?;
             let private = keys::with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
             match (public.as_slice(), private.as_slice()) {
-                ([public], [_]) => keys::public_key(session, *public).map(Some),
+                ([public], [private]) => {
+                    Object::key(ObjectClass::PRIVATE_KEY, label, id).expect(session, *private)?;
+                    Object::key(ObjectClass::PUBLIC_KEY, label, id).expect(session, *public)?;
+                    keys::public_key(session, *public).map(Some)
+                }
                 _ => Ok(None),
             }
         })
@@ -146,18 +194,7 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails.
     pub fn read_data(&self, label: &str) -> Result<Vec<Vec<u8>>, TokenError> {
-        self.call(|session| {
-            let mut values = Vec::new();
-            for handle in data_objects(session, label)? {
-                let attributes = session
-                    .get_attributes(handle, &[AttributeType::Value])
-                    .map_err(TokenError::call("reading a data object"))?;
-                if let Some(Attribute::Value(value)) = attributes.into_iter().next() {
-                    values.push(value);
-                }
-            }
-            Ok(values)
-        })
+        self.call(|session| data::read(session, label))
     }
 
     /// Makes `value` the one data object of ours with this label: the new one is there before the old
@@ -166,24 +203,8 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails; many tokens hold no data objects.
     pub fn write_data(&self, label: &str, value: &[u8]) -> Result<(), TokenError> {
-        let template = [
-            Attribute::Class(ObjectClass::DATA),
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Application(b"hsmd".to_vec()),
-            Attribute::Label(label.as_bytes().to_vec()),
-            Attribute::Value(value.to_vec()),
-        ];
-        self.call(|session| {
-            let old = data_objects(session, label)?;
-            session.create_object(&template).map_err(TokenError::call("writing a data object"))?;
-            for handle in old {
-                session
-                    .destroy_object(handle)
-                    .map_err(TokenError::call("destroying an old data object"))?;
-            }
-            Ok(())
-        })
+        let destroyed = || self.module.note_destroyed();
+        self.call(|session| data::replace(session, label, value, destroyed))
     }
 
     /// Logs out and closes the session.
@@ -200,12 +221,16 @@ impl OpenToken {
     }
 
     /// Calls the module in this session, if it is still this session.
-    fn call<T>(
+    pub(super) fn call<T>(
         &self,
         work: impl FnOnce(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let _calling = self.module.enter()?;
-        work(self.session.as_ref().ok_or(TokenError::Finalised)?)
+        let result = work(self.session.as_ref().ok_or(TokenError::Finalised)?);
+        if let Err(TokenError::AnotherObject { .. }) = &result {
+            self.module.note_handle_given_twice();
+        }
+        result
     }
 }
 
@@ -217,36 +242,5 @@ impl Drop for OpenToken {
             // Closing it would close whatever session has got its handle since.
             Err(_) => std::mem::forget(session),
         }
-    }
-}
-
-fn data_objects(session: &Session, label: &str) -> Result<Vec<ObjectHandle>, TokenError> {
-    let template = [
-        Attribute::Class(ObjectClass::DATA),
-        Attribute::Application(b"hsmd".to_vec()),
-        Attribute::Label(label.as_bytes().to_vec()),
-    ];
-    session.find_objects(&template).map_err(TokenError::call("finding a data object"))
-}
-
-/// The slot of the configured token, by label and serial, never by position.
-fn find(context: &Pkcs11, config: &TokenConfig) -> Result<(Slot, TokenInfo), TokenError> {
-    let slots = context.get_slots_with_token().map_err(TokenError::call("listing the slots"))?;
-    let mut found = Vec::new();
-    for slot in slots {
-        let info = context
-            .get_token_info(slot)
-            .map_err(TokenError::call("reading a token's description"))?;
-        let label = config.label.as_deref().is_none_or(|label| label == info.label());
-        let serial = config.serial.as_deref().is_none_or(|serial| serial == info.serial_number());
-        if info.token_initialized() && label && serial {
-            found.push((slot, info));
-        }
-    }
-    let name = config.name().to_owned();
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(TokenError::Absent { name, path: config.module.clone() }),
-        count => Err(TokenError::Ambiguous { name, count }),
     }
 }

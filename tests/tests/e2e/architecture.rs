@@ -200,7 +200,7 @@ fn each_outside_world_has_one_crate_that_knows_it() {
     };
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     // The benchmark measures the raw session beside the daemon.
-    assert_eq!(who("cryptoki"), set(&["hsmd", "hsmd-bench", "hsmd-softhsm"]));
+    assert_eq!(who("cryptoki"), set(&["hsmd", "hsmd-bench", "hsmd-initialize", "hsmd-softhsm"]));
     assert_eq!(who("redis"), set(&["hsmd-store", "hsmd-tests"]));
     assert!(who("sqlx").is_subset(&set(&["hsmd", "hsmd-auth", "hsmd-tests"])), "{:?}", who("sqlx"));
     let chain = dependencies(&metadata, "hsmd-chain");

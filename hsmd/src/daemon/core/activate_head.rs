@@ -52,26 +52,34 @@ pub fn is_to_be_retired(log: &KeyLog, number: u32, retire: Retire) -> bool {
 }
 
 impl Core {
-    /// Makes the head's key the one that signs, then destroys earlier keys, each confirmed by a find. Does
-    /// nothing when that has been done.
+    /// Makes the head's key the one that signs, then destroys earlier keys, each confirmed by a find, and
+    /// looks at the committed next one. Does nothing when that has been done. A key that the token does
+    /// not destroy is no error: it is kept on a list.
     ///
     /// # Errors
-    /// The token; then it can be called again.
+    /// The token is lost; then it can be called again.
     pub async fn activate_head(&mut self) -> Result<(), CoreError> {
+        let done = self.steps_to_head().await;
+        self.publish_lasting();
+        done
+    }
+
+    async fn steps_to_head(&mut self) -> Result<(), CoreError> {
         loop {
             match next_step(&self.log, self.signing, &self.keys.leftovers, self.retire) {
                 Step::Activate => self.activate().await?,
+                // Where the committed key is not as it should be, nothing more is destroyed.
+                Step::Retire(..) if self.next_key_trouble.is_some() => return Ok(()),
                 Step::Retire(place, number) => {
-                    self.on_token(place.token, move |token_state| token_state.destroy(&place.id))
-                        .await?;
-                    tracing::info!(number, "private key of an earlier generation destroyed");
-                    crate::crash_point!("rotation::retired");
+                    self.destroy_old_key(place, number).await?;
                     self.keys.leftovers.remove(0);
                 }
                 Step::Keep => drop(self.keys.leftovers.remove(0)),
-                Step::Done => return Ok(()),
+                Step::Done => break,
             }
         }
+        self.retry_refused().await?;
+        self.look_at_next().await
     }
 
     async fn activate(&mut self) -> Result<(), CoreError> {

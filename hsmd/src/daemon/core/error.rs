@@ -23,6 +23,12 @@ pub enum CoreError {
     /// The token's thread has stopped.
     #[error(transparent)]
     Stopping(#[from] WorkerGone),
+    /// The token gave a new pair a key that an event reveals or commits to already.
+    #[error(
+        "the token's key {0} is not new: an event reveals or commits to it already, so it is not used \
+         again; the token mixes up its keys (`hsmd check --try` says how)"
+    )]
+    KnownKey(u32),
     /// A row is not an event at all.
     #[error("row {position} of the key log in the database is not an event: {message}")]
     Row {

@@ -56,6 +56,7 @@ impl Admin for AdminService {
             sequence_number: outcome.event.event().sequence_number(),
             event: Some(convert::event(&outcome.event)),
             performed: outcome.performed,
+            key_destroyed: outcome.key_destroyed,
         }))
     }
 
@@ -130,7 +131,7 @@ impl AdminService {
         let log = shared.snapshot();
         let obstacle = health::obstacle(shared);
         let database = shared.database();
-        let mut problems: Vec<String> = shared.problem().into_iter().collect();
+        let mut problems = shared.problems();
         let phase = shared.phase();
         let state = match &phase {
             Phase::Starting(what) => {
@@ -185,5 +186,6 @@ fn token_status(worker: &crate::signer::TokenWorker) -> v1::TokenStatus {
         serial: report.serial,
         ready: report.ready,
         problem: report.problem,
+        no_journal_copy: report.no_journal_copy.unwrap_or_default(),
     }
 }

@@ -65,7 +65,7 @@ impl TokenState {
     /// Drops the session if the error says that it is lost.
     pub fn lost(&mut self, error: &TokenError) {
         let spared = match error {
-            TokenError::NotDestroyed { .. } => true,
+            TokenError::NotDestroyed { error: None, .. } => true,
             // The session is good, only a key is not there.
             TokenError::KeyMissing { .. } => true,
             _ => error.class() == Class::Caller,
@@ -101,7 +101,7 @@ impl TokenState {
         let mut report = self.report.lock();
         report.ready = false;
         report.problem = problem;
-        report.latched = class == Class::Fatal;
+        report.latched = class == Class::Fatal && !matches!(error, TokenError::PinState { .. });
         drop(report);
         if had_session {
             self.backoff = RETRY_FIRST;

@@ -24,8 +24,8 @@ faults! {
     corrupted: "signatures are corrupted", "looks at the token";
     corrupted_event: "an event's signature is corrupted", "asks again; looks at the token";
     wrong_pin: "the PIN file holds a wrong PIN", "corrects the file";
-    pin_expired: "the token says that the PIN has expired", "sets a new one on the token and in the file";
-    pin_locked: "the token says that the PIN is locked", "unlocks it; if it stays the same: removes the marker";
+    pin_expired: "the token says that the PIN has expired", "sets a new one on the token and in the file; with the same PIN: waits 10 min or removes the marker";
+    pin_locked: "the token says that the PIN is locked", "unlocks it; waits 10 min or removes the marker";
     active_key_lost: "the key that signs is destroyed by another process", "restores the token's backup";
     next_key_lost: "the next key is destroyed on the token", "restores the token's backup";
 }
@@ -227,17 +227,17 @@ async fn login_refused(code: &str) -> Seen {
     control.fail(login(), code.parse().unwrap(), Times::always(), false).unwrap();
     control.reset_counters();
     let daemon = hsmd.launch(&[]);
-    daemon.problem("refused the PIN").await;
+    daemon.problem("takes no PIN").await;
     seen.refuses_to_sign(&daemon, "STARTING").await;
-    seen.said("Status", "refused the PIN");
+    seen.said("Status", "takes no PIN");
     daemon.kill().await;
-    hsmd.run(&["check"]).await.refused("refused the PIN");
+    hsmd.run(&["check"]).await.refused("takes no PIN");
     let daemon = hsmd.launch(&[]);
-    let status = daemon.problem("refused the PIN").await;
+    let status = daemon.problem("takes no PIN").await;
     assert_eq!(control.calls("C_Login").unwrap(), 1, "tried once, also across restarts");
     control.clear(login()).unwrap();
     let problem = &status.tokens[0].problem;
-    let (_, marker) = problem.split_once("remove ").expect("what to do, should the PIN be right");
+    let (_, marker) = problem.rsplit_once("remove ").expect("what to do, should the PIN be right");
     std::fs::remove_file(marker.trim_end_matches(')')).unwrap();
     seen.signs_within(SOON, &daemon).await;
     seen.nothing_lost(&hsmd, 1).await

@@ -1,0 +1,129 @@
+//! The journal's copy on the token: optional, and never tried twice against the token's will.
+//!
+//! Many tokens hold no data objects, and one module (yubihsm_pkcs11 2.4 to 2.8) refuses some and keeps
+//! its lock, so that the next call never returns. What became of the first try is kept in `state_dir`
+//! before and after it: a token that refused, or in whose first try the process ended, is not asked again.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::TokenState;
+use crate::config::JournalCopy;
+use crate::token::TokenError;
+use hsmd_support::durable;
+
+/// What is known of a token's data objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Known {
+    /// The first copy is being written, or the process ended while it was.
+    Trying,
+    /// The token holds copies.
+    Works,
+    /// The token refused one, with this error.
+    Refused(String),
+}
+
+impl TokenState {
+    /// The journal's copies on the token.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn read_journal(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
+        let label = self.journal_label();
+        let copies = self.with_session(|session| session.read_data(&label));
+        self.report_copy();
+        copies
+    }
+
+    /// Replaces the journal's copy on the token.
+    ///
+    /// # Errors
+    /// The token; or it gets no copy, for a reason that Status and `check` say.
+    pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
+        self.with_session(|_| Ok(()))?;
+        if let Some(reason) = self.without_copy()? {
+            return Err(TokenError::NoCopy(reason));
+        }
+        self.renumber()?;
+        let first = self.known()?.is_none();
+        if first {
+            self.note(&Known::Trying)?;
+        }
+        let label = self.journal_label();
+        let written = self.with_session_if_ours(|session| session.write_data(&label, value));
+        match &written {
+            Ok(()) if first => self.note(&Known::Works)?,
+            Err(error) if error.refuses_object() => {
+                tracing::warn!(%error, "the token refuses the journal's copy: not tried again");
+                self.note(&Known::Refused(error.to_string()))?;
+            }
+            // The token was not there: that says nothing of what it holds.
+            Err(_) if first => self.forget()?,
+            _ => {}
+        }
+        self.report_copy();
+        written
+    }
+
+    /// Why the token gets no copy; none when it does.
+    fn without_copy(&self) -> Result<Option<String>, TokenError> {
+        if self.config.journal_copy == JournalCopy::Never {
+            return Ok(Some("journal_copy = false".into()));
+        }
+        let Some(path) = self.copy_path() else { return Err(self.closed()) };
+        Ok(match self.known()? {
+            None | Some(Known::Works) => None,
+            Some(Known::Trying) => Some(format!(
+                "the process ended while it wrote the first one; to have it tried again, remove {}",
+                path.display()
+            )),
+            Some(Known::Refused(error)) => Some(format!(
+                "the token refused one ({error}); to have it tried again, remove {}",
+                path.display()
+            )),
+        })
+    }
+
+    /// Tells Status and `check`.
+    fn report_copy(&self) {
+        let reason = self.without_copy().unwrap_or_else(|error| Some(error.to_string()));
+        self.report.lock().no_journal_copy = reason;
+    }
+
+    fn journal_label(&self) -> String {
+        format!("hsmd-journal:{}", self.config.key_label)
+    }
+
+    /// Known once the token has been open.
+    fn copy_path(&self) -> Option<PathBuf> {
+        let key = self.token_key.as_ref()?;
+        Some(self.state_dir.join(format!("journal-copy-{key}.json")))
+    }
+
+    fn known(&self) -> Result<Option<Known>, TokenError> {
+        let Some(path) = self.copy_path() else { return Err(self.closed()) };
+        match std::fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(known) => Ok(Some(known)),
+                Err(error) => Ok(Some(Known::Refused(format!("a damaged note: {error}")))),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(TokenError::CopyNote { path, source }),
+        }
+    }
+
+    fn note(&self, known: &Known) -> Result<(), TokenError> {
+        let Some(path) = self.copy_path() else { return Err(self.closed()) };
+        let written = serde_json::to_vec(known)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| durable::write(&path, &bytes));
+        written.map_err(|source| TokenError::CopyNote { path, source })
+    }
+
+    fn forget(&self) -> Result<(), TokenError> {
+        let Some(path) = self.copy_path() else { return Ok(()) };
+        durable::remove(&path).map_err(|source| TokenError::CopyNote { path, source })
+    }
+}

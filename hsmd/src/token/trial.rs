@@ -1,0 +1,66 @@
+//! What only `hsmd check --try` asks of a token, under a label of its own.
+
+use cryptoki::mechanism::MechanismType;
+use cryptoki::object::ObjectClass;
+use hsmd_chain::PublicKey;
+
+use super::error::TokenError;
+use super::keys::{self, KeyHandle};
+use super::session::OpenToken;
+use super::{data, generate};
+
+impl OpenToken {
+    /// Makes a pair with a CKA_ID that is no generation's.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn generate_with_id(&self, id: &[u8]) -> Result<PublicKey, TokenError> {
+        self.call(|session| Ok(generate::generate(session, &self.key_label, id, self.making)?.key))
+    }
+
+    /// The mechanisms that hsmd needs and the token lacks, by their names.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn missing_mechanisms(&self) -> Result<Vec<&'static str>, TokenError> {
+        let _calling = self.module.enter()?;
+        let found = self.module.context().get_mechanism_list(self.slot);
+        let found = found.map_err(TokenError::call("listing the mechanisms"))?;
+        let needed = [
+            (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"),
+            (MechanismType::ECDSA, "CKM_ECDSA"),
+        ];
+        let missing = needed.into_iter().filter(|(mechanism, _)| !found.contains(mechanism));
+        Ok(missing.map(|(_, name)| name).collect())
+    }
+
+    /// The private key with this CKA_ID, if there is one.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn private_key(&self, id: &[u8]) -> Result<Option<KeyHandle>, TokenError> {
+        self.call(|session| {
+            let found = keys::with_id(session, &self.key_label, id, ObjectClass::PRIVATE_KEY)?;
+            Ok(found.first().copied().map(KeyHandle))
+        })
+    }
+
+    /// A public key of ours, whichever.
+    ///
+    /// # Errors
+    /// There is none, or a PKCS#11 call fails.
+    pub fn any_public_key(&self) -> Result<PublicKey, TokenError> {
+        let pairs = self.inventory()?.pairs;
+        let mut keys = pairs.iter().flat_map(|pair| pair.public.iter().copied());
+        keys.next().ok_or(TokenError::Nonsense("no public key"))
+    }
+
+    /// Destroys the data objects with this label.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn destroy_data(&self, label: &str) -> Result<(), TokenError> {
+        let destroyed = || self.module.note_destroyed();
+        self.call(|session| data::destroy(session, label, destroyed))
+    }
+}
