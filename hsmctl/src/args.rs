@@ -130,6 +130,14 @@ pub(crate) struct Audit {
     #[arg(long, default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) count: u32,
+
+    /// List the signatures that these audit files record, oldest first: which document which key signed
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["from", "count"])]
+    pub(crate) signatures: Vec<PathBuf>,
+
+    /// With --signatures: only those of this generation, like a tainted one
+    #[arg(long, value_name = "ID", requires = "signatures")]
+    pub(crate) generation: Option<Digest>,
 }
 
 #[derive(Debug, Args)]

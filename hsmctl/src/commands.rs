@@ -7,7 +7,7 @@ mod sign;
 mod status;
 mod verify;
 
-use std::io;
+use std::io::{self, Read};
 
 use clap::CommandFactory;
 use hsmd_client::chain::Timestamp;
@@ -20,6 +20,7 @@ use crate::output::Output;
 /// Does what was typed.
 pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
+        Command::Audit(audit) if !audit.signatures.is_empty() => audit::signatures(audit, output),
         Command::Verify(verify) => verify::run(verify, &cli.global, output),
         Command::Completions { shell } => completions(*shell, output),
         command => {
@@ -84,13 +85,19 @@ fn now() -> Timestamp {
 
 /// Reads a file, or standard input for "-".
 fn read(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
-    let bytes = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes).map(|_| bytes)
+    read_at_most(path, usize::MAX - 1)
+}
+
+/// Reads a file, or standard input for "-": no more than one byte beyond `limit`.
+fn read_at_most(path: &std::path::Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let limit = limit as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
-        std::fs::read(path)
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
-    bytes.map_err(|error| {
+    read.map(|_| bytes).map_err(|error| {
         Failure::text(Kind::Usage, format!("can't read {}: {error}", path.display()))
     })
 }

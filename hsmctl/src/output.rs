@@ -34,8 +34,13 @@ impl Output {
         Self { format, terminal, colour: terminal && !no_colour }
     }
 
-    /// Prints text and a newline.
+    /// Prints text and a newline. Characters that would change what a terminal shows are escaped.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
+        self.verbatim(&escaped(text, self.colour))
+    }
+
+    /// Prints text and a newline, byte for byte: a signature is over these bytes.
+    pub(crate) fn verbatim(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}")?;
         stdout.flush()
@@ -61,6 +66,32 @@ impl Output {
         };
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Writes control and bidi characters as JSON does, all but line ends and, with colour, our own colours.
+fn escaped(text: &str, colour: bool) -> String {
+    const BIDI: &[char] = &[
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}',
+        '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+    ];
+    const COLOURS: [&str; 5] = ["\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m"];
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let ours = COLOURS.iter().find(|code| colour && rest.starts_with(**code));
+        if let Some(code) = ours {
+            escaped.push_str(code);
+            rest = &rest[code.len()..];
+            continue;
+        }
+        if (character.is_control() && character != '\n') || BIDI.contains(&character) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+        rest = &rest[character.len_utf8()..];
+    }
+    escaped
 }
 
 /// Lines of a name and a value, the values in one column.
@@ -114,6 +145,16 @@ mod tests {
     fn paints_only_with_colour() {
         assert_eq!(output(false).paint(Style::Bad, "tainted"), "tainted");
         assert_eq!(output(true).paint(Style::Bad, "tainted"), "\x1b[1;31mtainted\x1b[0m");
+    }
+
+    #[test]
+    fn nothing_in_a_record_moves_the_terminals_cursor() {
+        let record = "rotate\x1b[2K\rtaint \u{202e}gnp\u{9b}2J\nnext";
+        let shown = "rotate\\u001b[2K\\u000dtaint \\u202egnp\\u009b2J\nnext";
+        assert_eq!(escaped(record, false), shown);
+        assert_eq!(escaped(record, true), shown);
+        assert_eq!(escaped("\x1b[32mgood\x1b[0m", true), "\x1b[32mgood\x1b[0m");
+        assert_eq!(escaped("\x1b[32mgood", false), "\\u001b[32mgood");
     }
 
     #[test]

@@ -67,6 +67,14 @@ pub enum CommandError {
     /// The process can't be protected.
     #[error("cannot protect the process (no dumps, descriptor limit)")]
     Harden(#[source] std::io::Error),
+    /// There are too few file descriptors.
+    #[error("RLIMIT_NOFILE is {allowed}: at least {needed} descriptors are needed (LimitNOFILE=)")]
+    Descriptors {
+        /// How many there may be.
+        allowed: usize,
+        /// How many are needed.
+        needed: usize,
+    },
     /// The audit sink.
     #[error("cannot open the audit sink")]
     Audit(#[source] std::io::Error),

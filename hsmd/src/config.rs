@@ -19,11 +19,13 @@ mod records;
 mod token;
 
 pub use database::DatabaseConfig;
-pub use listen::{LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion, UnixListenConfig};
+pub use listen::{
+    ADMIN_CONNECTIONS, LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion, UnixListenConfig,
+};
 pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };
-pub use records::{AuditConfig, ObserveConfig, TraceConfig};
+pub use records::{AuditConfig, AuditSink, ObserveConfig, TraceConfig};
 pub use token::{JournalCopy, TokenConfig};
 
 /// Everything in hsmd.toml.
@@ -137,8 +139,10 @@ impl Config {
     /// # Errors
     /// An unknown key or a value that makes no sense.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text)
-            .map_err(|e| ConfigError::Parse { path: path.into(), message: e.to_string() })?;
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.into(),
+            message: hsmd_runtime::toml_error_place(text, &error),
+        })?;
         config.check().map_err(|message| ConfigError::Invalid { path: path.into(), message })?;
         Ok(config)
     }
@@ -200,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn no_message_repeats_a_secret() {
+        for (from, to) in [
+            ("pin_file = ", "pin = \"hunter2\" #"),
+            ("writer_url_file = ", "writer_url = \"postgres://hsmd:hunter2@db/hsmd\" #"),
+            ("standby = false", "standby = \"hunter2\""),
+        ] {
+            let error = parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains("line ") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         let cases = [
             ("standby = false", "stand_by = false", "unknown field"),
@@ -212,11 +228,16 @@ mod tests {
             ("uid = 1001", "uid = 1001\ngid = 5", "one of uid, gid, san"),
             ("name = \"app\"", "name = \"auth\"", "twice"),
             ("/run/hsmd/admin.sock", "/run/hsmd/service.sock", "share a path"),
+            ("/run/hsmd/admin.sock", "run/hsmd/admin.sock", "absolute"),
+            ("/run/hsmd/admin.sock", "@hsmd-admin", "no mode"),
+            ("mode = \"0600\"", "mode = \"0602\"", "listen.admin.mode"),
+            ("gid = 1004", "gid = 65534", "gid 65534"),
             ("identity = \"EK62", "identity = \"EK6", "identity"),
             ("queue_length = 1024", "queue_length = 0", "queue_length"),
             ("connection_age = \"1h\"", "connection_age = \"2h\"", "connection_age is 1s to 1h"),
-            ("bytes_in_flight = 1", "bytes_in_flight = ", "bytes_in_flight"),
-            ("per_caller = 67108864", "per_caller = 4194304", "bytes_in_flight_per_caller"),
+            ("bytes_in_flight = 3", "bytes_in_flight = ", "bytes_in_flight"),
+            ("per_caller = 16777216", "per_caller = 4194304", "bytes_in_flight_per_caller"),
+            ("unknown_connections = 32", "unknown_connections = 1", "unknown_connections"),
         ];
         for (from, to, expected) in cases {
             assert!(EXAMPLE.contains(from), "{from}");

@@ -25,6 +25,7 @@ pub fn arm() {
 #[cfg(feature = "failpoints")]
 pub fn die(name: &str) {
     tracing::error!(name, "failpoint: killing the process");
+    hsmd_runtime::flush_log(std::time::Duration::from_secs(1));
     let me = nix::unistd::Pid::this();
     if let Err(error) = nix::sys::signal::kill(me, nix::sys::signal::Signal::SIGKILL) {
         tracing::error!(%error, "cannot kill the process");

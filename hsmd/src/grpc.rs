@@ -22,15 +22,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic_health::server::health_reporter;
 
-use crate::config::{LimitsConfig, ListenConfig};
+use crate::config::{ADMIN_CONNECTIONS, LimitsConfig, ListenConfig};
 use crate::daemon::activation::Inherited;
 use crate::daemon::health;
 use crate::daemon::state::{Phase, Shared};
 use budget::Budget;
 use layers::CallLayer;
-use layers::context::Listener;
+use layers::context::{self, Listener};
 use services::{AdminService, KeyLogService, SignerService};
-use transport::{Limit, Socket, Tls, accept, bind_tcp};
+use transport::{IsKnown, Limit, Socket, Tls, accept, bind_tcp};
 
 pub use convert::document;
 pub use transport::{BindError, TlsError, check_tls};
@@ -52,6 +52,17 @@ pub struct Listeners {
     tls: Option<(TcpListener, Arc<Tls>)>,
     plaintext: Option<TcpListener>,
     limits: LimitsConfig,
+}
+
+impl Listeners {
+    /// Where each listens, with the port that the system has chosen where none was configured.
+    pub fn log_addresses(&self, config: &ListenConfig) {
+        let (service, admin) = (config.service.path.display(), config.admin.path.display());
+        let address = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).ok();
+        let tls = self.tls.as_ref().and_then(|(listener, _)| address(listener));
+        let plaintext = self.plaintext.as_ref().and_then(address);
+        tracing::info!(%service, %admin, tls, plaintext, "listening");
+    }
 }
 
 /// Why the daemon can't listen or serve.
@@ -110,9 +121,13 @@ pub async fn serve(
 
     let Listeners { service, admin, tls, plaintext, limits } = listeners;
     // Each listener counts for itself: a flood on one keeps callers out of no other, nor the admin. The
-    // memory budget is one for all.
-    let bytes = Arc::new(Budget::new(limits.bytes_in_flight));
-    let limit = || Limit::new(limits.clone(), Arc::clone(&bytes));
+    // callers' memory budget is one for all.
+    let counters = shared.metrics.limits();
+    let bytes = Arc::new(Budget::new(limits.bytes_in_flight, counters.bytes_in_flight.clone()));
+    let limit_of = |limits: LimitsConfig, listener| {
+        Limit::new(limits, Arc::clone(&bytes), counters.clone(), is_known(&shared, listener))
+    };
+    let limit = || limit_of(limits.clone(), Listener::Service);
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let (listener, service_file) = service.split();
     helpers.spawn(accept::unix(listener, limit(), accepted.clone(), stop.clone()));
@@ -133,19 +148,24 @@ pub async fn serve(
         .add_service(signer)
         .add_service(key_log)
         .add_service(service_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
-        .add_service(reflection()?)
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_SMALL_REQUEST))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_SMALL_REQUEST))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop.clone()));
 
     let (accepted, connections) = mpsc::channel(BACKLOG);
     let (listener, admin_file) = admin.split();
-    helpers.spawn(accept::unix(listener, limit(), accepted, stop.clone()));
+    let connections_of_admins = limits.connections.min(ADMIN_CONNECTIONS);
+    let admin_limits = LimitsConfig { connections: connections_of_admins, ..limits.clone() };
+    let admin_limit = limit_of(admin_limits, Listener::Admin);
+    helpers.spawn(accept::unix(listener, admin_limit, accepted, stop.clone()));
     let admin_service = AdminServer::new(AdminService { shared: Arc::clone(&shared) })
         .max_decoding_message_size(MAX_SMALL_REQUEST);
     let admin = server(&limits)
         .layer(CallLayer { shared: Arc::clone(&shared), listener: Listener::Admin })
         .add_service(admin_service)
         .add_service(admin_health_server.max_decoding_message_size(MAX_SMALL_REQUEST))
-        .add_service(reflection()?)
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_SMALL_REQUEST))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_SMALL_REQUEST))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped(stop));
 
     let served = tokio::try_join!(service, admin);
@@ -156,6 +176,15 @@ pub async fn serve(
     Ok(())
 }
 
+/// Whether a peer is a caller, or on the admin listener an admin.
+fn is_known(shared: &Arc<Shared>, listener: Listener) -> IsKnown {
+    let shared = Arc::clone(shared);
+    Arc::new(move |peer| {
+        let now = shared.clock.now();
+        now.is_ok_and(|now| context::identify(&shared, listener, peer, now).is_ok())
+    })
+}
+
 async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error means that the sender is gone: then it is time to stop, too.
     drop(stop.wait_for(|stop| *stop).await);
@@ -163,8 +192,14 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 async fn follow_tls(tls: Arc<Tls>, shared: Arc<Shared>) {
     let report = async {
+        let mut said = None;
         loop {
-            shared.set_certificate_expiry(tls.expiry().unix_millis());
+            let expiry = tls.expiry();
+            shared.set_certificate_expiry(expiry.unix_millis());
+            if shared.clock.now().is_ok_and(|now| now > expiry) && said != Some(expiry) {
+                tracing::error!(%expiry, "the TLS certificate has expired: callers refuse it");
+                said = Some(expiry);
+            }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
@@ -186,15 +221,9 @@ fn server(limits: &LimitsConfig) -> Server {
         .max_connection_age(limits.connection_age)
 }
 
-fn reflection() -> Result<
-    tonic_reflection::server::v1::ServerReflectionServer<
-        impl tonic_reflection::server::v1::ServerReflection,
-    >,
-    ServeError,
-> {
-    Ok(tonic_reflection::server::Builder::configure()
+/// The reflection services, in the version of today and in the one that many tools still ask for.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?
-        .max_decoding_message_size(MAX_SMALL_REQUEST))
 }

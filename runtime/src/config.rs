@@ -57,5 +57,68 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.into(), source })?;
     toml::from_str(&text)
-        .map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string() })
+        .map_err(|error| ConfigError::Parse { path: path.into(), message: place(&text, &error) })
+}
+
+/// Where a TOML text is wrong and why, without its values: one may be a secret that belongs into a file of
+/// its own.
+pub fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", without_values(error.message()))
+}
+
+/// Serde quotes the value that it refuses, as `…` or "…", before what it expected.
+fn without_values(message: &str) -> String {
+    let quotes_value =
+        ["invalid type", "invalid value", "unknown variant", "unknown time unit", "invalid length"]
+            .iter()
+            .any(|begin| message.starts_with(begin));
+    let end = message.rfind(", expected").or_else(|| message.rfind(", supported"));
+    let (value, rest) = message.split_at(end.unwrap_or(message.len()));
+    match value.find(['`', '"']) {
+        Some(quote) if quotes_value => format!("{}…{rest}", &value[..quote]),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Section {
+        #[expect(dead_code, reason = "only parsed")]
+        pin_file: Option<PathBuf>,
+        #[expect(dead_code, reason = "only parsed")]
+        keep: Option<bool>,
+        #[expect(dead_code, reason = "only parsed")]
+        format: Option<Format>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Format {
+        Text,
+    }
+
+    #[test]
+    fn no_message_repeats_a_value() {
+        let _text = Format::Text;
+        for (text, expected) in [
+            ("pin = \"hunter2\"", "line 1, column 1: unknown field `pin`, expected"),
+            ("\npin_file = 271828", "line 2, column 12: invalid type: integer …, expected"),
+            ("keep = \"hunter2, expected\"", "line 1, column 8: invalid type: string …, expected"),
+            ("format = \"hunter2\"", "line 1, column 10: unknown variant …, expected"),
+            ("pin = hunter2", "line 1, column 7: "),
+            ("pin = \"hunter2", "line 1, column "),
+        ] {
+            let error = toml::from_str::<Section>(text).unwrap_err();
+            let message = place(text, &error);
+            assert!(message.starts_with(expected), "{message}");
+            assert!(!message.contains("hunter2") && !message.contains("271828"), "{message}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::{Shutdown, StartError};
 
 /// How long a client may take to send the head of a request, idle time between requests included.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;

@@ -8,18 +8,22 @@
 
 mod config;
 mod cors;
+mod dial;
 mod health;
 mod http;
 mod log;
+mod log_queue;
 mod metrics;
 mod shutdown;
 mod start;
 
-pub use config::{ConfigError, load};
+pub use config::{ConfigError, load, place as toml_error_place};
 pub use cors::cors;
+pub use dial::{dial, offer};
 pub use health::Health;
 pub use http::{HttpConfig, ServeOptions, WhenFull, bind, client_address, serve};
-pub use log::{LogConfig, LogFormat, log_lines, log_to_stderr};
+pub use log::{LogConfig, LogError, LogFormat, log_lines, log_to_stderr};
+pub use log_queue::{LogQueue, flush_log, is_journal};
 pub use metrics::{Metrics, metrics_text};
 pub use shutdown::{Shutdown, Trigger};
 pub use start::{Program, StartError, run};

@@ -9,6 +9,8 @@ use tracing_subscriber::{
     registry::LookupSpan, util::SubscriberInitExt as _,
 };
 
+use crate::LogQueue;
+
 /// `[log]`: log output on standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,16 +37,27 @@ impl Default for LogConfig {
     }
 }
 
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is malformed.
+    #[error(transparent)]
+    Filter(#[from] ParseError),
+    /// The queue before standard error can't be made.
+    #[error("cannot start the log's thread")]
+    Queue(#[from] std::io::Error),
+}
+
 /// The lines as a layer, for a program that has other layers besides.
 ///
 /// # Errors
-/// The filter is malformed.
-pub fn log_lines<S>(config: &LogConfig) -> Result<impl Layer<S> + use<S>, ParseError>
+/// [`LogError`].
+pub fn log_lines<S>(config: &LogConfig) -> Result<impl Layer<S> + use<S>, LogError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let filter = EnvFilter::try_new(&config.filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(LogQueue::stderr()?);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_target(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
@@ -55,8 +68,8 @@ where
 /// Sends this process' log to standard error. An earlier subscriber (in a test) stays.
 ///
 /// # Errors
-/// The filter is malformed.
-pub fn log_to_stderr(config: &LogConfig) -> Result<(), ParseError> {
+/// [`LogError`].
+pub fn log_to_stderr(config: &LogConfig) -> Result<(), LogError> {
     if Registry::default().with(log_lines(config)?).try_init().is_err() {
         tracing::debug!("the log was set up before");
     }

@@ -6,13 +6,17 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Arg, Command, value_parser};
 use hsmd_support::{chain, cli};
 use serde::de::DeserializeOwned;
 
-use crate::{ConfigError, LogConfig, Shutdown, load, log_to_stderr};
+use crate::{ConfigError, LogConfig, Shutdown, flush_log, load, log_to_stderr};
+
+/// How long the end waits for a reader of standard error.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a service did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +94,9 @@ where
     };
     // clap fills in the default.
     let path = arguments.get_one::<PathBuf>("config").map_or(Path::new(program.config), |it| it);
-    match start(path, log, service) {
+    let ended = start(path, log, service);
+    flush_log(FLUSH_TIMEOUT);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where standard error is closed there is nobody to tell.
@@ -103,6 +109,13 @@ where
     }
 }
 
+/// No core dump and no debugger sees a secret.
+fn harden() -> std::io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}
+
 fn start<C, F>(
     path: &Path,
     log: impl FnOnce(&C) -> &LogConfig,
@@ -112,6 +125,7 @@ where
     C: DeserializeOwned,
     F: Future<Output = Result<(), StartError>>,
 {
+    harden().map_err(StartError::failed)?;
     let config: C = load(path)?;
     log_to_stderr(log(&config)).map_err(|error| ConfigError::section("log", error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

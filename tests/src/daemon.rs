@@ -122,6 +122,11 @@ impl Daemon {
         kib.and_then(|kib| kib.parse().ok()).expect("VmRSS in kB")
     }
 
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("a running process").count()
+    }
+
     /// What it has logged, earlier daemons of the same configuration included.
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

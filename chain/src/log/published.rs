@@ -1,6 +1,9 @@
 //! The published form of a log: a compact JSON array of events with their signatures.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{KeyLog, LogError, parallel::try_map};
@@ -40,7 +43,7 @@ const OVERHEAD: usize = r#"{"payload":,"signature":""},"#.len() + Signature::LEN
 
 /// Parses a published log up to its first malformed element: the events before it, and the error.
 pub(super) fn parse(json: &[u8]) -> Result<(Vec<SignedEvent>, Option<LogError>), LogError> {
-    let elements: Vec<&RawValue> = serde_json::from_slice(json).map_err(LogError::Malformed)?;
+    let Elements(elements) = serde_json::from_slice(json).map_err(LogError::Malformed)?;
     let (events, malformed) = try_map(&elements, |element| element_event(element));
     let position = events.len();
     let malformed = malformed.map(|error| match error {
@@ -48,6 +51,37 @@ pub(super) fn parse(json: &[u8]) -> Result<(Vec<SignedEvent>, Option<LogError>),
         Malformed::Event(source) => LogError::Event { position, source },
     });
     Ok((events, malformed))
+}
+
+/// The elements of an array up to the first that is too short for an event: millions of zeros take no more
+/// memory than their text.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+struct ElementsVisitor;
+
+impl<'de> Visitor<'de> for ElementsVisitor {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Elements<'de>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element::<&RawValue>()? {
+            elements.push(element);
+            if element.get().len() < OVERHEAD {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+            }
+        }
+        Ok(Elements(elements))
+    }
 }
 
 enum Malformed {
@@ -66,4 +100,20 @@ struct Element<'a> {
 fn element_event(element: &RawValue) -> Result<SignedEvent, Malformed> {
     let element: Element<'_> = from_object(element.get()).map_err(Malformed::Element)?;
     SignedEvent::parse(element.payload.get(), element.signature).map_err(Malformed::Event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn millions_of_short_elements_are_not_kept() {
+        let json = format!("[{}0]", "0,".repeat(1_000_000));
+        let Elements(elements) = serde_json::from_str(&json).unwrap();
+        assert_eq!(elements.len(), 1);
+        let (events, malformed) = parse(json.as_bytes()).unwrap();
+        assert!(events.is_empty());
+        assert!(matches!(malformed, Some(LogError::Element { position: 0, .. })));
+        assert!(matches!(parse(b"[0,0,]"), Err(LogError::Malformed(_))), "the rest is JSON, too");
+    }
 }

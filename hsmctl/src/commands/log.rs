@@ -6,6 +6,8 @@ use std::time::Duration;
 use hsmd_client::chain::{Anchor, KeyLog, Lifetime, SignedEvent, Timestamp};
 use hsmd_client::{Client, LogOptions, LogSource, Problem, VerifiedLog};
 use serde_json::json;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::now;
 use crate::args::{Format, Global, Log};
@@ -99,6 +101,19 @@ async fn follow(
         }
         failure = first_contact(&log, global.timeout) => Err(failure),
         error = warn_when_stale(&log) => Err(Failure::from(error)),
+        () = reader_gone() => Ok(()),
+    }
+}
+
+/// Done when standard output is a pipe and its reader has gone (`hsmctl log --follow | head`): without a new
+/// event no write would notice.
+async fn reader_gone() {
+    #[expect(deprecated, reason = "its successor is unsafe; standard output stays open to the end")]
+    let output = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR);
+    match output {
+        Ok(output) => drop(output.ready(Interest::ERROR).await),
+        // A file or a device has no reader.
+        Err(_) => std::future::pending().await,
     }
 }
 

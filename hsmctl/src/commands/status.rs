@@ -15,9 +15,14 @@ use crate::output::{Fields, Output, Style, event_json, time_and_age};
 /// Prints the status; fails when the daemon neither serves nor stands by.
 pub(crate) async fn run(admin: &AdminClient, output: &Output) -> Result<(), Failure> {
     let status = admin.status().await?;
-    match output.format {
-        Format::Text => output.line(&text(&status, output))?,
-        Format::Json => output.line(&json(&status).to_string())?,
+    let printed = match output.format {
+        Format::Text => output.line(&text(&status, output)),
+        Format::Json => output.line(&json(&status).to_string()),
+    };
+    match printed {
+        // The exit code is about the daemon, also for a reader that has gone (`hsmctl status | true`).
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        printed => printed?,
     }
     match status.state() {
         ServingState::Serving | ServingState::Standby => Ok(()),

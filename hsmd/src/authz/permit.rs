@@ -70,6 +70,12 @@ pub enum Denied {
         /// The purpose.
         purpose: String,
     },
+    /// The caller may not sign at all.
+    #[error("caller {caller} may not sign documents: it has no purpose in `sign`")]
+    NoPurpose {
+        /// Who called.
+        caller: String,
+    },
     /// The caller wants a longer endorsement than it may have.
     #[error(
         "caller {caller} may endorse for at most {}, not {}",

@@ -8,6 +8,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, InsufficientCapacity, Quota};
 use hsmd_chain::Timestamp;
 
+use super::unix::person;
 use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit, UnixPeer};
 use crate::config::{
     AdminAction, AdminConfig, CallerConfig, Config, Purposes, RateConfig, Who, is_reserved,
@@ -123,6 +124,18 @@ impl Policy {
         entry.permit(count).map_err(|denied| (0, denied))
     }
 
+    /// Whether a peer may have documents of any purpose signed at `now`.
+    ///
+    /// # Errors
+    /// The [`Denied`] that says why not.
+    pub fn signs_at_all(&self, peer: &Peer, now: Timestamp) -> Result<(), Denied> {
+        let caller = &self.entry(peer, now)?.config;
+        if caller.sign.is_empty() {
+            return Err(Denied::NoPurpose { caller: caller.name.clone() });
+        }
+        Ok(())
+    }
+
     fn check_sign(&self, caller: &CallerConfig, purpose: &str) -> Result<(), Denied> {
         let correction = "for keys, not for documents: call Endorse";
         self.check_kind(purpose, &self.purposes.endorse, correction)?;
@@ -172,7 +185,14 @@ impl Policy {
     pub fn admin(&self, peer: &Peer, action: AdminAction) -> Result<AdminPermit, Denied> {
         let admin = self.admin_config(peer)?;
         if admin.allow.contains(&action) {
-            Ok(AdminPermit { caller: Caller::new(&admin.name), action })
+            let caller = match (admin.who(), peer) {
+                // Of a group, the record names the person.
+                (Who::Gid(_), Peer::Unix(unix)) => {
+                    Caller::new(&format!("{} ({})", admin.name, person(unix.uid)))
+                }
+                _ => Caller::new(&admin.name),
+            };
+            Ok(AdminPermit { caller, action })
         } else {
             Err(Denied::Action { caller: admin.name.clone(), action })
         }
@@ -376,6 +396,10 @@ mod tests {
     fn admins_do_what_they_are_allowed() {
         use AdminAction::{Rotate, Status, Taint};
         let policy = policy();
+        let of_a_group = policy.admin(&unix(8, &[1004]), Status).unwrap();
+        assert!(of_a_group.caller().name().contains(" (uid 8"), "{of_a_group:?}");
+        let by_uid = policy.admin(&unix(0, &[0]), Status).unwrap();
+        assert!(!by_uid.caller().name().contains("uid"), "{by_uid:?}");
         for (peer, expected) in [
             (unix(0, &[0]), [true, true, true]),
             (unix(8, &[1004]), [true, false, false]),

@@ -21,6 +21,18 @@ pub fn unix_peer(stream: &UnixStream) -> io::Result<UnixPeer> {
     Ok(UnixPeer { uid: credentials.uid(), gids, pid: credentials.pid() })
 }
 
+/// A user by number, and by name where /etc/passwd has one. No name service is asked: that can take long,
+/// and a taint would wait for it.
+pub fn person(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    name.map_or_else(|| format!("uid {uid}"), |name| format!("uid {uid} {name}"))
+}
+
 /// Defines a reader of SO_PEERGROUPS for each possible count of groups, and one that tries them in
 /// turn. The kernel answers ERANGE to a buffer that is too small, so the first that fits fits exactly;
 /// nix reads socket options of a fixed size only, and we have no `unsafe` of our own.
@@ -67,6 +79,12 @@ peer_groups!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_has_a_number_and_perhaps_a_name() {
+        assert_eq!(person(0), "uid 0 root");
+        assert_eq!(person(u32::MAX - 7), format!("uid {}", u32::MAX - 7));
+    }
 
     #[tokio::test]
     async fn a_peer_is_known_with_all_its_groups() {

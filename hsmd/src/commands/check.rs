@@ -10,10 +10,14 @@ use std::sync::Arc;
 
 use hsmd_chain::KeyLog;
 use hsmd_support::chain;
+use nix::sys::resource::{Resource, getrlimit};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 pub use self::second::look;
 use self::situation::{LogFound, Situation};
 use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
+use crate::authz::end_of_validity;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::append_pending::{Pending, pending};
@@ -45,6 +49,7 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
     }
     let clock = Clock::start();
     check_tls(config, &clock, &mut report);
+    check_descriptors(config, &mut report);
     let rows = check_log(config, &clock, &mut report).await;
     let modules = Arc::new(Modules::default());
     let signer = signer(config, &clock, &modules, &Metrics::default())?;
@@ -140,6 +145,31 @@ fn check_callers(config: &Config, report: &mut Report) {
     }
 }
 
+/// Whether the connections that are configured fit into this process's file descriptors.
+fn check_descriptors(config: &Config, report: &mut Report) {
+    let allowed = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, most)) => usize::try_from(most).unwrap_or(usize::MAX),
+        Err(error) => {
+            return report.bad("descriptors", &format!("RLIMIT_NOFILE is unknown: {error}"));
+        }
+    };
+    let wanted = config.limits.connections;
+    match config.limits.connections_within(&config.listen, allowed) {
+        Ok(fit) if fit == wanted => {
+            report.good("descriptors", &format!("{allowed}: enough for limits.connections"));
+        }
+        Ok(fit) => report.bad(
+            "descriptors",
+            &format!(
+                "RLIMIT_NOFILE is {allowed}: {fit} connections of each listener fit, not {wanted}: raise \
+                 LimitNOFILE= or lower limits.connections"
+            ),
+        ),
+        Err(needed) => report
+            .bad("descriptors", &format!("RLIMIT_NOFILE is {allowed}: at least {needed} are needed")),
+    }
+}
+
 fn check_tls(config: &Config, clock: &Clock, report: &mut Report) {
     let Some(files) = &config.listen.tls else { return };
     match grpc::check_tls(files) {
@@ -148,6 +178,16 @@ fn check_tls(config: &Config, clock: &Clock, report: &mut Report) {
         }
         Ok(expiry) => report.good("TLS", &format!("the certificate is valid until {expiry}")),
         Err(error) => report.bad("TLS", &chain(&error)),
+    }
+    let authorities =
+        CertificateDer::pem_file_iter(&files.client_ca).into_iter().flatten().flatten();
+    for expiry in authorities.filter_map(|authority| end_of_validity(&authority).ok()) {
+        if clock.now().is_ok_and(|now| now > expiry) {
+            report.bad(
+                "TLS",
+                &format!("an authority in client_ca has ended at {expiry}: replace it"),
+            );
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) async fn on_hangup(
     shared: Arc<Shared>,
 ) {
     while hangup.recv().await.is_some() {
+        shared.audit.reopen();
         reload(&config, &file, &shared);
     }
 }

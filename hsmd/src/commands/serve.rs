@@ -15,7 +15,7 @@ use super::{CommandError, prepare_state_dir, reload, signer, stop_signer};
 use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 use crate::daemon::state::{Phase, Shared};
 use crate::daemon::{activation, watchdog};
 use crate::observe::metrics::Metrics;
@@ -31,7 +31,7 @@ pub async fn serve(
     config_file: &Path,
     assume_crashed: bool,
 ) -> Result<(), CommandError> {
-    harden()?;
+    let descriptors = harden()?;
     prepare_state_dir(&config)?;
     let mut stop = stop_signals()?;
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::Signals)?;
@@ -39,26 +39,24 @@ pub async fn serve(
     let clock = Clock::start();
     let modules = Arc::new(Modules::default());
     let metrics = Arc::new(Metrics::default());
-    let audit = Audit::start(&config.audit).map_err(CommandError::Audit)?;
+    let audit = Audit::start(&config.audit, clock.clone(), metrics.audit().clone())
+        .map_err(CommandError::Audit)?;
     let signer = Arc::new(signer(&config, &clock, &modules, &metrics)?);
     let policy = Policy::new(&config);
     let database = config.database.clone();
     let shared =
         Arc::new(Shared::new(policy, metrics, audit, clock, Arc::clone(&signer), database));
-    let listeners = grpc::bind(&config.listen, &config.limits, inherited).await?;
+    let limits = fit(&config, descriptors)?;
+    let listeners = grpc::bind(&config.listen, &limits, inherited).await?;
     let mut beside = JoinSet::new();
     serve_http(&config, &shared, &stop, &mut beside).await?;
     let (config_file, policy_of) = (config_file.to_owned(), Arc::clone(&shared));
     beside.spawn(reload::on_hangup(hangup, config.clone(), config_file, policy_of));
 
     beside.spawn(watchdog::run(Arc::clone(&signer)));
+    listeners.log_addresses(&config.listen);
     let mut server = tokio::spawn(grpc::serve(listeners, Arc::clone(&shared), stop.clone()));
     notify(&[NotifyState::Ready]);
-    tracing::info!(
-        service = %config.listen.service.path.display(),
-        admin = %config.listen.admin.path.display(),
-        "listening"
-    );
 
     let result = tokio::select! {
         result = daemon::run(&config, &shared, assume_crashed) => result.map_err(CommandError::from),
@@ -85,6 +83,7 @@ pub async fn serve(
     });
     if tokio::time::timeout(config.stop_grace, blocking).await.is_err() {
         tracing::error!("the token does not answer: exit without a logout");
+        hsmd_runtime::flush_log(crate::observe::telemetry::FLUSH_TIMEOUT);
         // The token's thread hangs in the module and can't be joined.
         std::process::exit(1);
     }
@@ -92,14 +91,31 @@ pub async fn serve(
     result
 }
 
-/// No core dump and no debugger sees the PIN, and as many connections as the limits allow fit into the
-/// table of descriptors.
-fn harden() -> Result<(), CommandError> {
+/// No core dump and no debugger sees the PIN, and the process may have as many descriptors as the system
+/// lets it: how many.
+fn harden() -> Result<usize, CommandError> {
     let hard = |error: nix::Error| CommandError::Harden(error.into());
     nix::sys::prctl::set_dumpable(false).map_err(hard)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(hard)?;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(hard)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(hard)
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(hard)?;
+    Ok(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// The limits, with no more connections than there are descriptors for.
+fn fit(config: &Config, descriptors: usize) -> Result<LimitsConfig, CommandError> {
+    let connections = config
+        .limits
+        .connections_within(&config.listen, descriptors)
+        .map_err(|needed| CommandError::Descriptors { allowed: descriptors, needed })?;
+    if connections < config.limits.connections {
+        tracing::warn!(
+            descriptors,
+            connections,
+            "RLIMIT_NOFILE is too low for limits.connections: fewer connections are accepted"
+        );
+    }
+    Ok(LimitsConfig { connections, ..config.limits.clone() })
 }
 
 /// Metrics and health over HTTP, if configured.
@@ -114,6 +130,9 @@ async fn serve_http(
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Observe { address, source })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics and health over HTTP");
+    }
     beside.spawn(observe::http::serve(listener, Arc::clone(shared), stop.clone()));
     Ok(())
 }

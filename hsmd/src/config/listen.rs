@@ -78,10 +78,13 @@ pub struct PlaintextListenConfig {
 /// The largest message and what a call takes beside it.
 const LARGEST_CALL: usize = 8 * 1024 * 1024;
 
+/// Room for a few calls of unknown peers, to health and reflection.
+const UNKNOWN_CALLS: usize = 64 * 1024;
+
 /// How many documents a tree may have: all of one SignBatch, and no more than readers take.
 const BATCH: RangeInclusive<usize> = 256..=hsmd_chain::batch::MAX_SIZE as usize;
 
-/// How much of the daemon one caller may take.
+/// How much of the daemon one caller may take, and all unknown peers together.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
@@ -100,9 +103,27 @@ pub struct LimitsConfig {
     /// Those of one user, or from one address.
     #[serde(deserialize_with = "size")]
     pub bytes_in_flight_per_caller: usize,
+    /// Connections of all unknown peers of one listener together.
+    pub unknown_connections: usize,
+    /// Bytes of their calls in flight.
+    pub unknown_bytes_in_flight: usize,
+    /// TLS handshakes that have begun and not ended.
+    pub unfinished_handshakes: usize,
     /// The most documents under one signature, for callers who accept batches; 0 makes none.
     pub batch: usize,
 }
+
+/// Connections of admins: they are few, and their descriptors are reserved.
+pub const ADMIN_CONNECTIONS: usize = 32;
+
+/// Descriptors for the token's module, the journal, the database, logs and all else but connections.
+const RESERVED_DESCRIPTORS: usize = 96;
+
+/// Descriptors for metrics and health over HTTP.
+const HTTP_DESCRIPTORS: usize = 72;
+
+/// The fewest connections of a service listener that a daemon starts with.
+const FEWEST_CONNECTIONS: usize = 16;
 
 impl Default for LimitsConfig {
     fn default() -> Self {
@@ -111,8 +132,11 @@ impl Default for LimitsConfig {
             connections_per_caller: 512,
             streams_per_connection: 256,
             connection_age: Duration::from_secs(3600),
-            bytes_in_flight: 128 * 1024 * 1024,
-            bytes_in_flight_per_caller: 64 * 1024 * 1024,
+            bytes_in_flight: 32 * 1024 * 1024,
+            bytes_in_flight_per_caller: 16 * 1024 * 1024,
+            unknown_connections: 32,
+            unknown_bytes_in_flight: 1024 * 1024,
+            unfinished_handshakes: 64,
             batch: hsmd_chain::batch::MAX_SIZE as usize,
         }
     }
@@ -122,6 +146,19 @@ impl ListenConfig {
     pub(super) fn check(&self, caller_is_known: impl Fn(&str) -> bool) -> Result<(), String> {
         if self.service.path == self.admin.path {
             return Err("listen.service and listen.admin share a path".into());
+        }
+        if self.admin.mode & 0o002 != 0 {
+            return Err("listen.admin.mode lets every user of the machine connect".into());
+        }
+        for (name, socket) in [("service", &self.service), ("admin", &self.admin)] {
+            if socket.path.to_string_lossy().starts_with('@') {
+                return Err(format!(
+                    "listen.{name}.path: a socket without a file has no mode that keeps others out"
+                ));
+            }
+            if !socket.path.is_absolute() {
+                return Err(format!("listen.{name}.path is not an absolute path"));
+            }
         }
         let Some(plaintext) = &self.plaintext else { return Ok(()) };
         if !plaintext.address.ip().is_loopback() {
@@ -146,9 +183,42 @@ impl ListenConfig {
 }
 
 impl LimitsConfig {
+    /// How many connections of each service listener fit into this many file descriptors, beside what the
+    /// token, the journal, the database, the admin listener and unknown peers need; no more than configured.
+    ///
+    /// # Errors
+    /// The number of descriptors that are needed at least.
+    pub fn connections_within(
+        &self,
+        listen: &ListenConfig,
+        descriptors: usize,
+    ) -> Result<usize, usize> {
+        let tls = usize::from(listen.tls.is_some());
+        let listeners = 1 + tls + usize::from(listen.plaintext.is_some());
+        let fixed = RESERVED_DESCRIPTORS
+            + HTTP_DESCRIPTORS
+            + ADMIN_CONNECTIONS
+            + self.unknown_connections
+            + listeners * self.unknown_connections
+            + tls * self.unfinished_handshakes;
+        let fit = descriptors.saturating_sub(fixed) / listeners;
+        if fit < FEWEST_CONNECTIONS.min(self.connections) {
+            return Err(fixed + listeners * FEWEST_CONNECTIONS);
+        }
+        Ok(fit.min(self.connections))
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         if self.connections == 0 || self.connections_per_caller == 0 {
             return Err("limits: connections and connections_per_caller are at least 1".into());
+        }
+        if self.unknown_connections < 4 || self.unfinished_handshakes < 4 {
+            return Err(
+                "limits: unknown_connections and unfinished_handshakes are at least 4".into()
+            );
+        }
+        if self.unknown_bytes_in_flight < UNKNOWN_CALLS {
+            return Err(format!("limits: unknown_bytes_in_flight is at least {UNKNOWN_CALLS}"));
         }
         if self.streams_per_connection == 0 {
             return Err("limits: streams_per_connection is 0".into());
@@ -176,5 +246,23 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::from_str_radix(&text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
         _ => Err(serde::de::Error::custom("a mode is up to three octal digits, like \"0660\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_everything_else() {
+        let listen: ListenConfig = toml::from_str(
+            "service = { path = '/s', mode = '0660' }\nadmin = { path = '/a', mode = '0600' }\n\
+             [tls]\naddress = '[::]:1'\ncertificate = '/c'\nkey = '/k'\nclient_ca = '/ca'\n",
+        )
+        .unwrap();
+        let limits = LimitsConfig::default();
+        assert_eq!(limits.connections_within(&listen, 524_288), Ok(4096));
+        assert_eq!(limits.connections_within(&listen, 1024), Ok(332));
+        assert_eq!(limits.connections_within(&listen, 256), Err(392));
     }
 }

@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use super::duration;
 
+/// The group that a file system or a user namespace shows for groups it can't name.
+const OVERFLOW_GID: u32 = 65534;
+
 /// The purposes known here, each of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -179,6 +182,13 @@ pub(super) fn check(
     }
     if let Some(admin) = admins.iter().find(|a| a.uid.is_some() == a.gid.is_some()) {
         return Err(format!("admin {} needs one of uid and gid", admin.name));
+    }
+    let gids =
+        callers.iter().map(|c| (&c.name, c.gid)).chain(admins.iter().map(|a| (&a.name, a.gid)));
+    if let Some((name, _)) = gids.into_iter().find(|(_, gid)| *gid == Some(OVERFLOW_GID)) {
+        return Err(format!(
+            "{name}: gid {OVERFLOW_GID} stands for groups that the system can't name"
+        ));
     }
     unique("caller", callers.iter().map(|c| (c.name.as_str(), c.who())))?;
     unique("admin", admins.iter().map(|a| (a.name.as_str(), a.who())))

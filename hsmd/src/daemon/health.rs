@@ -15,6 +15,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// A signature that takes longer than this is no service.
 const SIGN_BOUND: Duration = Duration::from_millis(800);
 
+/// For how long a refusal by a limit counts as overload.
+const OVERLOAD_MEMORY: Duration = Duration::from_secs(1);
+
 /// Other work on the token (key generation, opening) may take longer.
 const WORK_BOUND: Duration = Duration::from_secs(10);
 
@@ -54,6 +57,15 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     }
 }
 
+/// Which limit of the callers refuses calls or connections now; `None` when none does.
+pub fn overload(shared: &Shared) -> Option<String> {
+    let limits = shared.metrics.limits();
+    let limits =
+        [("bytes_in_flight", &limits.bytes_in_flight), ("connections", &limits.connections)];
+    let used_up = limits.into_iter().find(|(_, limit)| limit.refused_within(OVERLOAD_MEMORY));
+    used_up.map(|(name, _)| format!("limits.{name} is used up: calls are being refused"))
+}
+
 /// To be called before the listeners accept: the health service itself begins with "serving".
 pub async fn not_yet(reporters: [&HealthReporter; 2]) {
     for reporter in reporters {
@@ -67,7 +79,7 @@ pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthRepo
     let mut reported: Option<(ServingStatus, ServingStatus)> = None;
     loop {
         let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
-        let obstacle = obstacle(&shared);
+        let obstacle = obstacle(&shared).or_else(|| overload(&shared));
         let now = (status(obstacle.is_none()), status(shared.log.borrow().is_some()));
         if reported.as_ref().map(|reported| (reported.0 as u8, reported.1 as u8))
             != Some((now.0 as u8, now.1 as u8))

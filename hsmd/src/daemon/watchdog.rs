@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
+use crate::observe::telemetry::FLUSH_TIMEOUT;
 use crate::signer::{Signer, TokenWorker};
 
 const PERIOD: Duration = Duration::from_millis(250);
@@ -65,5 +66,6 @@ fn end() -> ! {
     if let Err(error) = killer {
         tracing::error!(%error, "cannot start a thread: leaving the end to the supervisor");
     }
+    hsmd_runtime::flush_log(FLUSH_TIMEOUT);
     std::process::exit(1)
 }

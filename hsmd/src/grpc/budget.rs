@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::observe::metrics::LimitCounter;
+
 /// What every call reserves, whatever its message: its task, its buffers, a watcher's events.
 pub const CALL: usize = 16 * 1024;
 
@@ -12,6 +14,8 @@ pub const CALL: usize = 16 * 1024;
 pub struct Budget {
     most: usize,
     reserved: AtomicUsize,
+    /// Counts what it refuses, where an operator wants to know.
+    refusals: Option<LimitCounter>,
 }
 
 /// What calls on one connection reserve from.
@@ -40,13 +44,23 @@ pub enum Exhausted {
 }
 
 impl Budget {
-    pub fn new(most: usize) -> Self {
-        Self { most, reserved: AtomicUsize::new(0) }
+    pub fn new(most: usize, refusals: LimitCounter) -> Self {
+        Self { most, reserved: AtomicUsize::new(0), refusals: Some(refusals) }
+    }
+
+    pub fn uncounted(most: usize) -> Self {
+        Self { most, reserved: AtomicUsize::new(0), refusals: None }
     }
 
     fn reserve(&self, bytes: usize) -> bool {
         let sum = |reserved: usize| reserved.checked_add(bytes).filter(|sum| *sum <= self.most);
-        self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
+        let reserved = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
+        if reserved.is_err()
+            && let Some(refusals) = &self.refusals
+        {
+            refusals.refuse();
+        }
+        reserved.is_ok()
     }
 
     fn release(&self, bytes: usize) {
@@ -96,14 +110,17 @@ mod tests {
 
     #[test]
     fn what_was_reserved_is_released() {
-        let budget =
-            MemoryBudget::new(Arc::new(Budget::new(5 * CALL)), Arc::new(Budget::new(3 * CALL)));
+        let budget = MemoryBudget::new(
+            Arc::new(Budget::uncounted(5 * CALL)),
+            Arc::new(Budget::uncounted(3 * CALL)),
+        );
         let mut call = budget.reserve().unwrap();
         call.add(CALL).unwrap();
         let other = budget.reserve().unwrap();
         assert_eq!(call.add(1), Err(Exhausted::Own(3 * CALL)));
         assert_eq!(budget.reserve().unwrap_err(), Exhausted::Own(3 * CALL));
-        let elsewhere = MemoryBudget { own: Arc::new(Budget::new(usize::MAX)), ..budget.clone() };
+        let elsewhere =
+            MemoryBudget { own: Arc::new(Budget::uncounted(usize::MAX)), ..budget.clone() };
         let mut much = elsewhere.reserve().unwrap();
         assert_eq!(much.add(2 * CALL), Err(Exhausted::All(5 * CALL)));
         assert_eq!(much.add(usize::MAX), Err(Exhausted::Own(usize::MAX)));

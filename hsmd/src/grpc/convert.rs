@@ -85,10 +85,18 @@ pub fn expected_generation(text: &str) -> Result<Digest, Status> {
 
 pub fn reason(text: &str) -> Result<String, Status> {
     let length = text.chars().count();
-    if !(1..=MAX_REASON).contains(&length) || text.chars().any(char::is_control) {
+    let hidden = |c: char| {
+        // Characters that change the direction of text can make a record read like another.
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !(1..=MAX_REASON).contains(&length) || text.trim().is_empty() || text.chars().any(hidden) {
         return Err(invalid(
             "MALFORMED_REASON",
-            format!("reason is required: 1 to {MAX_REASON} characters, no control characters"),
+            format!(
+                "reason is required: 1 to {MAX_REASON} characters, not blank, no control or bidi \
+                 characters"
+            ),
         ));
     }
     Ok(text.to_owned())
@@ -149,6 +157,14 @@ pub fn head_statement(signed: &Signed) -> v1::HeadStatement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_a_line_that_reads_as_it_is() {
+        assert_eq!(reason("key leaked, ticket 7 (ü)").unwrap(), "key leaked, ticket 7 (ü)");
+        for bad in ["", " \u{a0} ", "a\nb", "a\u{202e}b", "a\u{2066}b", "\u{200f}", "\u{9b}2J"] {
+            assert!(reason(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn deadlines_are_read() {

@@ -76,7 +76,7 @@ where
                 Ok((response, reservation)) => (response.await?, reservation),
                 Err(status) => (status.into_http(), None),
             };
-            Ok(reply::finish(shared, context, response, reservation).await)
+            Ok(reply::finish(shared, context, response, reservation))
         })
     }
 }

@@ -35,9 +35,9 @@ pub fn invalid(reason: &'static str, message: impl Into<String>) -> Status {
     status(Code::InvalidArgument, reason, message, HashMap::new())
 }
 
-/// The code and the reason of a refusal.
-pub fn denied_reason(denied: &Denied) -> (Code, &'static str) {
-    match denied {
+/// The answer to a call that the policy does not permit.
+pub fn denied(denied: &Denied) -> Status {
+    let (code, reason) = match denied {
         Denied::MalformedPurpose => (Code::InvalidArgument, "MALFORMED_PURPOSE"),
         Denied::Reserved(_) => (Code::InvalidArgument, "PURPOSE_RESERVED"),
         Denied::WrongKind(..) => (Code::InvalidArgument, "PURPOSE_WRONG_KIND"),
@@ -47,16 +47,13 @@ pub fn denied_reason(denied: &Denied) -> (Code, &'static str) {
         Denied::CertificateExpired(_) => (Code::Unauthenticated, "CERTIFICATE_EXPIRED"),
         Denied::Rate { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
         Denied::Burst { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
-        Denied::Purpose { .. } => (Code::PermissionDenied, "PURPOSE_NOT_ALLOWED"),
+        Denied::Purpose { .. } | Denied::NoPurpose { .. } => {
+            (Code::PermissionDenied, "PURPOSE_NOT_ALLOWED")
+        }
         Denied::Ttl { .. } => (Code::PermissionDenied, "TTL_TOO_LONG"),
         Denied::Read(_) => (Code::PermissionDenied, "READ_NOT_ALLOWED"),
         Denied::Action { .. } => (Code::PermissionDenied, "ACTION_NOT_ALLOWED"),
-    }
-}
-
-/// The answer to a call that the policy does not permit.
-pub fn denied(denied: &Denied) -> Status {
-    let (code, reason) = denied_reason(denied);
+    };
     match denied {
         Denied::Rate { retry_after, .. } => {
             let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
@@ -82,6 +79,12 @@ pub fn not_signed(error: &SignError) -> Status {
 /// The answer to a call for which there is no memory.
 pub fn bytes_in_flight(error: &Exhausted) -> Status {
     status(Code::ResourceExhausted, "BYTES_IN_FLIGHT", error.to_string(), HashMap::new())
+}
+
+/// The end of a watch whose connection is as old as it may be.
+pub fn connection_age() -> Status {
+    let message = "the connection is as old as limits.connection_age allows: watch again";
+    status(Code::Unavailable, "CONNECTION_AGE", message, HashMap::new())
 }
 
 /// The answer while the daemon is not serving.

@@ -3,10 +3,11 @@
 pub mod accept;
 mod connection;
 mod limit;
+mod pool;
 mod socket;
 mod tls;
 
 pub use connection::ConnectionInfo;
-pub use limit::Limit;
+pub use limit::{IsKnown, Limit};
 pub use socket::{BindError, Socket, bind_tcp};
 pub use tls::{Tls, TlsError, check as check_tls};

@@ -1,11 +1,12 @@
 //! Connections: options that both roles share, and the owner's connection.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use hsmd_support::secret;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::KeylogError;
@@ -52,6 +53,7 @@ pub(super) async fn connect(
     for options in hosts {
         let options = options.application_name("hsmd").disable_statement_logging();
         let connected = timed("connecting", async {
+            let options = reach(options).await.map_err(KeylogError::Connect)?;
             PgConnection::connect_with(&options).await.map_err(KeylogError::Connect)
         })
         .await;
@@ -71,6 +73,18 @@ pub(super) async fn connect(
         }
     }
     Err(failed.unwrap_or(KeylogError::ReadOnlyServer))
+}
+
+/// Reaches a server by name through a relay within this process: sqlx waits for the first address of a name
+/// as long as the system does, which is longer than a statement may take.
+async fn reach(options: PgConnectOptions) -> Result<PgConnectOptions, sqlx::Error> {
+    let host = options.get_host();
+    if options.get_socket().is_some() || host.starts_with('/') || host.parse::<IpAddr>().is_ok() {
+        return Ok(options);
+    }
+    let port = options.get_port();
+    let stream = hsmd_runtime::dial(host, port).await?;
+    Ok(options.socket(hsmd_runtime::offer(stream, port)?))
 }
 
 /// The schema first in the search path, and a server that notices within seconds when we are gone, so

@@ -35,8 +35,10 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Rece
     };
     let of = Arc::clone(&shared);
     // `/live` answers while the process does: that is all that a restart could cure.
-    let health =
-        Health::new(move || health::obstacle(&of).map(|it| it.to_string()).into_iter().collect());
+    let health = Health::new(move || {
+        let obstacle = health::obstacle(&of).map(|it| it.to_string());
+        obstacle.or_else(|| health::overload(&of)).into_iter().collect()
+    });
     let metrics = async move || {
         read_gauges(&shared);
         metrics_text(shared.metrics.encode())
@@ -66,5 +68,6 @@ fn read_gauges(shared: &Shared) {
     gauges.keys_not_destroyed.set(i64::try_from(undestroyed).unwrap_or(i64::MAX));
     gauges.lock_held.set(database.lock_held.into());
     gauges.certificate_expiry_timestamp_seconds.set(shared.certificate_expiry() / 1000);
-    gauges.ready.set(health::obstacle(shared).is_none().into());
+    let ready = health::obstacle(shared).or_else(|| health::overload(shared)).is_none();
+    gauges.ready.set(ready.into());
 }

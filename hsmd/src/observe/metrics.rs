@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,7 +30,33 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     token: TokenMetrics,
+    limits: LimitCounters,
+    audit: AuditMetrics,
     gauges: Gauges,
+}
+
+/// What becomes of audit records.
+#[derive(Clone, Debug, Default)]
+pub struct AuditMetrics {
+    lost: Counter,
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+/// Counts what one limit refuses.
+#[derive(Clone, Debug, Default)]
+pub struct LimitCounter {
+    refused: Counter,
+    last: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Those of all limits.
+#[derive(Clone, Debug, Default)]
+pub struct LimitCounters {
+    pub bytes_in_flight: LimitCounter,
+    pub connections: LimitCounter,
+    pub unknown_bytes: LimitCounter,
+    pub unknown_connections: LimitCounter,
+    pub unfinished_handshakes: LimitCounter,
 }
 
 /// What is read at each scrape.
@@ -53,6 +79,11 @@ struct RequestLabels {
     method: &'static str,
     caller: String,
     code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,6 +114,62 @@ impl TokenMetrics {
             Some((_, at)) => *at = Instant::now(),
             None => last.push((labels, Instant::now())),
         }
+    }
+}
+
+impl AuditMetrics {
+    /// Counts records that were lost.
+    pub fn lost(&self, count: u64) {
+        self.lost.inc_by(count);
+    }
+
+    pub fn lost_so_far(&self) -> u64 {
+        self.lost.get()
+    }
+
+    /// Why records are being lost now.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    /// Notes why; true when that was not known before, or when it is over.
+    pub fn set_problem(&self, problem: Option<String>) -> bool {
+        let mut current = self.problem.lock();
+        let changed = current.is_some() != problem.is_some();
+        *current = problem;
+        changed
+    }
+}
+
+impl LimitCounter {
+    /// Counts one refusal.
+    pub fn refuse(&self) {
+        self.refused.inc();
+        *self.last.lock() = Some(Instant::now());
+    }
+
+    /// Whether something was refused within this time.
+    pub fn refused_within(&self, time: Duration) -> bool {
+        self.last.lock().is_some_and(|at| at.elapsed() < time)
+    }
+}
+
+impl LimitCounters {
+    fn registered(registry: &mut Registry) -> Self {
+        let refusals = Family::<LimitLabels, Counter>::default();
+        let counter = |limit| LimitCounter {
+            refused: refusals.get_or_create_owned(&LimitLabels { limit }),
+            last: Arc::default(),
+        };
+        let counters = Self {
+            bytes_in_flight: counter("bytes_in_flight"),
+            connections: counter("connections"),
+            unknown_bytes: counter("unknown_bytes_in_flight"),
+            unknown_connections: counter("unknown_connections"),
+            unfinished_handshakes: counter("unfinished_handshakes"),
+        };
+        registry.register("limit_refusals", "Calls and connections refused, by limit", refusals);
+        counters
     }
 }
 
@@ -139,7 +226,14 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self { registry: Mutex::new(registry), requests, token, gauges }
+        let limits = LimitCounters::registered(&mut registry);
+        let audit = AuditMetrics::default();
+        registry.register(
+            "audit_records_lost",
+            "Audit records that found no room in the queue or could not be written",
+            audit.lost.clone(),
+        );
+        Self { registry: Mutex::new(registry), requests, token, limits, audit, gauges }
     }
 }
 
@@ -147,6 +241,16 @@ impl Metrics {
     /// What the tokens' threads write.
     pub fn token(&self) -> TokenMetrics {
         self.token.clone()
+    }
+
+    /// What becomes of audit records.
+    pub fn audit(&self) -> &AuditMetrics {
+        &self.audit
+    }
+
+    /// What the limits refuse.
+    pub fn limits(&self) -> &LimitCounters {
+        &self.limits
     }
 
     /// What is read at a scrape.

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hsmd_runtime::log_lines;
+use hsmd_runtime::{flush_log, log_lines};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -21,7 +21,10 @@ use crate::config::{LogConfig, TraceConfig};
 /// The target of the spans that are exported; nothing else is.
 pub const TRACE: &str = "hsmd::trace";
 
-/// Keeps the exporter; dropping it sends what is left.
+/// How long the end waits for a reader of standard error.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Keeps the exporter; dropping it sends what is left, and writes the last log lines.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
@@ -32,8 +35,9 @@ impl Drop for Telemetry {
         if let Some(traces) = &self.traces
             && let Err(error) = traces.shutdown_with_timeout(Duration::from_secs(2))
         {
-            say(&format!("hsmd: cannot send the last traces: {error}"));
+            tracing::warn!(%error, "cannot send the last traces");
         }
+        flush_log(FLUSH_TIMEOUT);
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::context::{CallContext, Listener};
-use crate::authz::{Denied, SignPermit};
+use crate::authz::SignPermit;
 use crate::config::AdminAction;
 use crate::daemon::state::Shared;
-use crate::grpc::status::{denied, denied_reason};
+use crate::grpc::status;
 
 /// What a call needs, by its listener and its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ enum Needs {
     Nothing,
     /// A configured caller. Its purpose is judged when it is known.
     Caller,
+    /// A caller who may sign documents at all: a batch is large, and is not read for any other.
+    Sign,
     /// A caller who may read the key log.
     Read,
     /// An admin who may do this.
@@ -33,14 +35,18 @@ pub fn authorize<B>(
 ) -> Result<(), Status> {
     match needs(context.listener, request.uri().path()) {
         Needs::Nothing => Ok(()),
-        Needs::Caller => context.caller.as_ref().map(drop).map_err(refused),
+        Needs::Caller => context.caller.as_ref().map(drop).map_err(status::denied),
+        Needs::Sign => {
+            let permitted = shared.policy.load().signs_at_all(&context.peer, context.at);
+            permitted.map_err(|denied| status::denied(&denied))
+        }
         Needs::Read => {
             let permit = shared.policy.load().read(&context.peer, context.at);
-            permit.map(drop).map_err(|denied| refused(&denied))
+            permit.map(drop).map_err(|denied| status::denied(&denied))
         }
         Needs::Admin(action) => {
             let permit = shared.policy.load().admin(&context.peer, action);
-            let permit = permit.map_err(|denied| refused(&denied))?;
+            let permit = permit.map_err(|denied| status::denied(&denied))?;
             request.extensions_mut().insert(Arc::new(permit));
             Ok(())
         }
@@ -55,7 +61,7 @@ pub fn endorse(
     ttl: Duration,
 ) -> Result<SignPermit, Status> {
     let permit = shared.policy.load().endorse(&context.peer, context.at, purpose, ttl);
-    permit.map_err(|denied| refused(&denied))
+    permit.map_err(|denied| status::denied(&denied))
 }
 
 /// The permit for documents of these purposes, or the position of the first that is refused.
@@ -65,30 +71,27 @@ pub fn sign<'a>(
     purposes: impl IntoIterator<Item = &'a str>,
 ) -> Result<SignPermit, (usize, Status)> {
     let permit = shared.policy.load().sign(&context.peer, context.at, purposes);
-    permit.map_err(|(position, denied)| (position, refused(&denied)))
+    permit.map_err(|(position, denied)| (position, status::denied(&denied)))
 }
 
 /// Whether a call that goes on may still read the key log: rights are lost and certificates end.
 pub fn still_reads(shared: &Shared, context: &CallContext) -> Result<(), Status> {
     let now = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
     let permit = shared.policy.load().read(&context.peer, now);
-    permit.map(drop).map_err(|denied| refused(&denied))
-}
-
-fn refused(refusal: &Denied) -> Status {
-    let (_, reason) = denied_reason(refusal);
-    tracing::warn!(reason, error = %refusal, "call refused");
-    denied(refusal)
+    permit.map(drop).map_err(|denied| status::denied(&denied))
 }
 
 fn needs(listener: Listener, path: &str) -> Needs {
     let path = path.strip_prefix('/').unwrap_or_default();
     let (service, method) = path.split_once('/').unwrap_or_default();
     match (listener, service, method) {
-        (_, "grpc.health.v1.Health" | "grpc.reflection.v1.ServerReflection", _) => Needs::Nothing,
+        (_, "grpc.health.v1.Health", _) => Needs::Nothing,
+        (_, "grpc.reflection.v1.ServerReflection", _) => Needs::Nothing,
+        (_, "grpc.reflection.v1alpha.ServerReflection", _) => Needs::Nothing,
         (Listener::Service, "hsmd.v1.KeyLog", "GetHead" | "ListEvents" | "WatchEvents") => {
             Needs::Read
         }
+        (Listener::Service, "hsmd.v1.Signer", "Sign" | "SignBatch") => Needs::Sign,
         (Listener::Service, ..) => Needs::Caller,
         (Listener::Admin, "hsmd.v1.Admin", "Status" | "ListActions") => {
             Needs::Admin(AdminAction::Status)
@@ -111,7 +114,8 @@ mod tests {
             ("/grpc.health.v1.Healthy/Watch", Needs::Caller),
             ("/hsmd.v1.KeyLog/WatchEvents", Needs::Read),
             ("/hsmd.v1.KeyLog/Else", Needs::Caller),
-            ("/hsmd.v1.Signer/Sign", Needs::Caller),
+            ("/hsmd.v1.Signer/Sign", Needs::Sign),
+            ("/hsmd.v1.Signer/Endorse", Needs::Caller),
             ("/hsmd.v1.Admin/Taint", Needs::Caller),
             ("", Needs::Caller),
         ] {

@@ -41,6 +41,8 @@ pub struct CallContext {
     pub caller: Result<Caller, Denied>,
     pub at: Timestamp,
     pub deadline: Option<Instant>,
+    /// When the connection is as old as it may be.
+    pub connection_old_at: Instant,
     pub request_id: Arc<str>,
     pub span: Span,
     facts: Mutex<Facts>,
@@ -54,6 +56,8 @@ pub struct Facts {
     pub generation: Option<Digest>,
     /// The number of the oldest generation that signed what the reply carries.
     pub signed_by: Option<u32>,
+    /// The digests of the signed bodies, where they are recorded.
+    pub bodies: Vec<String>,
 }
 
 impl CallContext {
@@ -68,11 +72,7 @@ impl CallContext {
             connection.ok_or_else(|| Status::internal("the connection has no peer"))?;
         let at = shared.clock.now().map_err(|error| Status::internal(error.to_string()))?;
         let peer = Arc::clone(&connection.peer);
-        let policy = shared.policy.load();
-        let caller = match listener {
-            Listener::Service => policy.caller(&peer, at),
-            Listener::Admin => policy.admin_caller(&peer),
-        };
+        let caller = identify(shared, listener, &peer, at);
         let method = method(request.uri().path());
         let request_id = request_id(request.headers());
         Ok(Self {
@@ -82,6 +82,7 @@ impl CallContext {
             caller,
             at,
             deadline: convert::deadline(request.headers()),
+            connection_old_at: connection.old_at,
             span: trace::span(method, &request_id, request.headers()),
             request_id,
             facts: Mutex::default(),
@@ -122,9 +123,28 @@ impl CallContext {
         }
     }
 
-    /// What the service has noted.
-    pub fn facts(&self) -> Facts {
-        self.facts.lock().clone()
+    /// Notes the digest of a body that was signed, for the record.
+    pub fn note_body(&self, body: &str) {
+        self.facts.lock().bodies.push(Digest::of(body.as_bytes()).to_string());
+    }
+
+    /// What the service has noted, to be taken once.
+    pub fn take_facts(&self) -> Facts {
+        std::mem::take(&mut *self.facts.lock())
+    }
+}
+
+/// The caller, or on the admin listener the admin, that a peer is.
+pub fn identify(
+    shared: &Shared,
+    listener: Listener,
+    peer: &Peer,
+    at: Timestamp,
+) -> Result<Caller, Denied> {
+    let policy = shared.policy.load();
+    match listener {
+        Listener::Service => policy.caller(peer, at),
+        Listener::Admin => policy.admin_caller(peer),
     }
 }
 

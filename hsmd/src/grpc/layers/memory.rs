@@ -1,4 +1,4 @@
-//! The memory layer: a call to a service listener reserves its bytes before its request is read, and each
+//! The memory layer: a call reserves its bytes before its request is read, and each
 //! piece of the request as it arrives. The reservation ends when the reply has been taken.
 
 use std::pin::Pin;
@@ -19,17 +19,17 @@ use crate::grpc::transport::ConnectionInfo;
 /// The bytes of one call, for its two bodies and its service.
 pub type SharedReservation = Arc<Mutex<Reservation>>;
 
-/// Reserves what every call takes, and lets the request's body reserve more. Admin calls are few and small:
-/// they reserve nothing, so that nothing keeps them out.
+/// Reserves what every call takes, and lets the request's body reserve more. An admin's calls are few and
+/// small: they reserve nothing, so that nothing keeps them out.
 pub fn reserve(
     listener: Listener,
     mut request: http::Request<Body>,
 ) -> Result<(http::Request<Body>, Option<SharedReservation>), Status> {
-    if listener == Listener::Admin {
-        return Ok((request, None));
-    }
     let connection = request.extensions().get::<ConnectionInfo>();
     let connection = connection.ok_or_else(|| Status::internal("the connection has no budget"))?;
+    if listener == Listener::Admin && connection.known {
+        return Ok((request, None));
+    }
     let reservation = connection.budget.reserve().map_err(|error| bytes_in_flight(&error))?;
     let reservation = Arc::new(Mutex::new(reservation));
     request.extensions_mut().insert(Arc::clone(&reservation));

@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
-use super::context::{CallContext, REQUEST_ID};
+use super::context::{CallContext, Facts, REQUEST_ID};
 use super::memory::SharedReservation;
 use crate::audit::Record;
 use crate::daemon::state::Shared;
@@ -19,7 +20,7 @@ use crate::grpc::status::not_signed;
 use crate::signer::SignError;
 
 /// Counts and records what came of a call, gives the answer the call's id, and watches over its body.
-pub async fn finish(
+pub fn finish(
     shared: Arc<Shared>,
     context: Arc<CallContext>,
     mut response: http::Response<Body>,
@@ -29,8 +30,9 @@ pub async fn finish(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let refusal = Status::from_header_map(response.headers());
-    record(&shared, &context, refusal.as_ref()).await;
-    let signed_by = context.facts().signed_by;
+    let facts = context.take_facts();
+    let signed_by = facts.signed_by;
+    record(&shared, &context, facts, refusal.as_ref());
     response.map(|inner| {
         Body::new(Reply {
             inner,
@@ -43,8 +45,9 @@ pub async fn finish(
     })
 }
 
-/// Counts a call and writes its audit record: each refusal, and what is always recorded.
-async fn record(shared: &Shared, context: &CallContext, refusal: Option<&Status>) {
+/// Counts a call and writes its audit record: of each refusal, of admin actions, and of signatures that are
+/// recorded.
+fn record(shared: &Shared, context: &CallContext, facts: Facts, refusal: Option<&Status>) {
     let code = refusal.map_or(Code::Ok, Status::code);
     if code == Code::Ok && context.method == "other" {
         return;
@@ -52,24 +55,43 @@ async fn record(shared: &Shared, context: &CallContext, refusal: Option<&Status>
     let caller = context.caller_name().unwrap_or("unknown");
     context.span.record("caller", caller);
     context.span.record("rpc.grpc.status", tracing::field::debug(code));
-    shared.metrics.request(context.method, caller, format!("{code:?}"));
-    let always = matches!(context.method, "Endorse" | "Rotate" | "Taint");
-    if code == Code::Ok && !always {
+    let outcome = format!("{code:?}");
+    shared.metrics.request(context.method, caller, outcome.clone());
+    let action = matches!(context.method, "Rotate" | "Taint");
+    if code == Code::Ok && !action && facts.bodies.is_empty() {
         return;
     }
-    let facts = context.facts();
     let record = Record {
+        log: "audit",
         at: context.at,
-        request_id: context.request_id.to_string(),
+        request_id: Arc::clone(&context.request_id),
         method: context.method,
         peer: context.peer.to_string(),
         caller: context.caller_name().map(str::to_owned),
         purpose: facts.purpose,
         generation: facts.generation.map(|id| id.to_string()),
-        outcome: format!("{code:?}"),
+        bodies: facts.bodies,
+        outcome,
         message: refusal.map(|status| status.message().to_owned()),
+        count: None,
     };
-    shared.audit.write(record).await;
+    let Some(refusal) = refusal else { return shared.audit.write(record) };
+    if shared.audit.write_refusal(record) {
+        log_refusal(context, caller, refusal);
+    }
+}
+
+/// A refusal in full; the audit thread logs how many more there were.
+fn log_refusal(context: &CallContext, caller: &str, refusal: &Status) {
+    let (method, peer, error) = (context.method, &context.peer, refusal.message());
+    let info = refusal.get_details_error_info();
+    let reason = info.map(|info| info.reason).unwrap_or_default();
+    match refusal.code() {
+        Code::PermissionDenied | Code::Unauthenticated | Code::ResourceExhausted => {
+            tracing::warn!(method, caller, %peer, reason, error, "call refused");
+        }
+        _ => tracing::debug!(method, caller, %peer, reason, error, "call refused"),
+    }
 }
 
 /// A reply's body, which holds the call's bytes until it has been taken.
@@ -131,7 +153,7 @@ impl Reply {
             matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
         });
         if let Some(refusal) = refusal {
-            self.record_later(refusal);
+            record(&self.shared, &self.context, Facts::default(), Some(&refusal));
         }
     }
 
@@ -145,13 +167,8 @@ impl Reply {
         if let Err(error) = status.add_header(&mut trailers) {
             tracing::error!(%error, "cannot encode a status");
         }
-        self.record_later(status);
+        record(&self.shared, &self.context, Facts::default(), Some(&status));
         trailers
-    }
-
-    fn record_later(&self, refusal: Status) {
-        let (shared, context) = (Arc::clone(&self.shared), Arc::clone(&self.context));
-        tokio::spawn(async move { record(&shared, &context, Some(&refusal)).await });
     }
 }
 
@@ -167,7 +184,7 @@ mod tests {
     use crate::audit::Audit;
     use crate::authz::{Peer, Policy, UnixPeer};
     use crate::clock::Clock;
-    use crate::config::{AuditConfig, Config};
+    use crate::config::{AuditConfig, AuditSink, Config};
     use crate::grpc::budget::{Budget, CALL, MemoryBudget};
     use crate::grpc::layers::CallLayer;
     use crate::grpc::layers::context::Listener;
@@ -177,8 +194,9 @@ mod tests {
     fn shared(audit: &Path) -> Arc<Shared> {
         let example = include_str!("../../../hsmd.example.toml");
         let config = Config::parse(example, Path::new("hsmd.toml")).unwrap();
-        let audit = AuditConfig::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
-        let audit = Audit::start(&audit).unwrap();
+        let sink = AuditSink::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
+        let audit = AuditConfig { sink, signatures: false };
+        let audit = Audit::start(&audit, Clock::start(), Default::default()).unwrap();
         let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None)), 0));
         let policy = Policy::new(&config);
         let clock = Clock::start();
@@ -194,8 +212,12 @@ mod tests {
         });
         let layers = CallLayer { shared: Arc::clone(shared), listener: Listener::Service };
         let peer = UnixPeer { uid: 1001, gids: Vec::new(), pid: None };
-        let connection =
-            ConnectionInfo { peer: Arc::new(Peer::Unix(peer)), budget: budget.clone() };
+        let connection = ConnectionInfo {
+            peer: Arc::new(Peer::Unix(peer)),
+            known: true,
+            budget: budget.clone(),
+            old_at: std::time::Instant::now(),
+        };
         let request = http::Request::post("/hsmd.v1.Signer/Endorse")
             .header("x-request-id", "mine")
             .extension(connection)
@@ -210,7 +232,7 @@ mod tests {
     }
 
     fn budget() -> MemoryBudget {
-        MemoryBudget::new(Arc::new(Budget::new(CALL)), Arc::new(Budget::new(CALL)))
+        MemoryBudget::new(Arc::new(Budget::uncounted(CALL)), Arc::new(Budget::uncounted(CALL)))
     }
 
     #[tokio::test]
@@ -226,7 +248,7 @@ mod tests {
         assert!(frame(&mut body).await.is_none(), "nothing else leaves");
 
         let mut text = String::new();
-        while text.lines().count() < 2 {
+        while !text.ends_with('\n') {
             tokio::task::yield_now().await;
             text = std::fs::read_to_string(&file).unwrap();
         }

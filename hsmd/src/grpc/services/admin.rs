@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hsmd_chain::Timestamp;
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
@@ -142,6 +143,10 @@ impl AdminService {
             Phase::Stopping => v1::ServingState::Stopping,
             Phase::Serving => {
                 problems.extend(obstacle.clone());
+                problems.extend(health::overload(shared));
+                problems.extend(expired_certificate(shared));
+                let lost = shared.metrics.audit().problem();
+                problems.extend(lost.map(|error| format!("audit records are lost: {error}")));
                 if !database.problem.is_empty() {
                     problems.push(format!("database: {}", database.problem));
                 }
@@ -177,6 +182,13 @@ impl AdminService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+fn expired_certificate(shared: &Shared) -> Option<String> {
+    let expiry = Timestamp::from_unix_millis(shared.certificate_expiry()).ok()?;
+    let expired =
+        shared.certificate_expiry() > 0 && shared.clock.now().is_ok_and(|now| now > expiry);
+    expired.then(|| format!("the TLS certificate ended at {expiry}: callers refuse it"))
 }
 
 fn token_status(worker: &crate::signer::TokenWorker) -> v1::TokenStatus {

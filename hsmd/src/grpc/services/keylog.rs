@@ -19,7 +19,7 @@ use crate::grpc::convert;
 use crate::grpc::layers::authorization;
 use crate::grpc::layers::context::CallContext;
 use crate::grpc::layers::memory::SharedReservation;
-use crate::grpc::status::{bytes_in_flight, not_serving, status};
+use crate::grpc::status::{bytes_in_flight, connection_age, not_serving, status};
 
 const MAX_PAGE: usize = 1000;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -123,6 +123,7 @@ impl Watcher {
     async fn run(mut self, shared: Arc<Shared>) {
         let mut changes = shared.log.subscribe();
         let mut phase = shared.watch_phase();
+        let old_at = tokio::time::Instant::from_std(self.context.connection_old_at);
         loop {
             if let Err(refusal) = authorization::still_reads(&shared, &self.context) {
                 return self.end(refusal).await;
@@ -134,6 +135,7 @@ impl Watcher {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
+                () = tokio::time::sleep_until(old_at) => return self.end(connection_age()).await,
                 () = self.sender.closed() => return,
                 () = stopping(&mut phase) => return self.end(not_serving(&Phase::Stopping)).await,
             }

@@ -14,6 +14,13 @@ use crate::grpc::layers::context::CallContext;
 use crate::grpc::status::{invalid, not_serving, not_signed, status};
 use crate::signer::{Document, SignError, SignedDocument, SignedTree};
 
+/// The largest reply that gRPC clients accept by default.
+const MAX_REPLY: usize = 4 * 1024 * 1024;
+
+/// What an item of a reply has beside its document: the body's frame with identity and generation, the
+/// signature, identity and generation again, numbers and lengths.
+const SIGNED_ITEM: usize = 384;
+
 /// The most documents in a batch.
 const MAX_BATCH: usize = 256;
 
@@ -46,7 +53,7 @@ impl Signer for SignerService {
         let signed =
             self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let Encoded { body, leaf, batch } = encode(&context, signed);
+        let Encoded { body, leaf, batch } = encode(&context, signed, true);
         Ok(Response::new(v1::EndorseResponse {
             endorsement: body,
             expiration: expiration.to_string(),
@@ -70,7 +77,8 @@ impl Signer for SignerService {
         let signed =
             self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let Encoded { body, leaf, batch } = encode(&context, signed);
+        let recorded = self.shared.audit.records_signatures();
+        let Encoded { body, leaf, batch } = encode(&context, signed, recorded);
         Ok(Response::new(v1::SignResponse { signed: body, leaf, batch }))
     }
 
@@ -97,6 +105,7 @@ impl Signer for SignerService {
             documents.push(Document::Payload(payload));
             purposes.push(purpose);
         }
+        fits(&documents)?;
         context.note_purpose(&purposes[0]);
         self.check_serving()?;
         let purposes = purposes.iter().map(String::as_str);
@@ -105,7 +114,8 @@ impl Signer for SignerService {
         let signed =
             self.shared.signer.sign_batch(&permit, documents, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        Ok(Response::new(encode_all(&context, signed)))
+        let recorded = self.shared.audit.records_signatures();
+        Ok(Response::new(encode_all(&context, signed, recorded)))
     }
 }
 
@@ -133,8 +143,8 @@ struct Encoded {
 }
 
 /// The messages of a signature; from here on the release check decides whether the reply leaves.
-fn encode(context: &CallContext, signed: SignedDocument) -> Encoded {
-    note(context, &signed);
+fn encode(context: &CallContext, signed: SignedDocument, recorded: bool) -> Encoded {
+    note(context, &signed, recorded);
     match signed {
         SignedDocument::Body(signed) => {
             Encoded { body: Some(convert::signed_body(signed)), leaf: None, batch: None }
@@ -147,11 +157,15 @@ fn encode(context: &CallContext, signed: SignedDocument) -> Encoded {
 }
 
 /// The same for several documents, in their order. Either all of them are leaves or none is.
-fn encode_all(context: &CallContext, signed: Vec<SignedDocument>) -> v1::SignBatchResponse {
+fn encode_all(
+    context: &CallContext,
+    signed: Vec<SignedDocument>,
+    recorded: bool,
+) -> v1::SignBatchResponse {
     let mut response = v1::SignBatchResponse::default();
     let mut tree: Option<Arc<SignedTree>> = None;
     for signed in signed {
-        note(context, &signed);
+        note(context, &signed, recorded);
         match signed {
             SignedDocument::Body(signed) => response.signed.push(convert::signed_body(signed)),
             SignedDocument::Leaf(leaf) => {
@@ -166,8 +180,31 @@ fn encode_all(context: &CallContext, signed: Vec<SignedDocument>) -> v1::SignBat
     response
 }
 
-fn note(context: &CallContext, signed: &SignedDocument) {
+/// Of a leaf the record names the document: the batch's body says nothing of it.
+fn note(context: &CallContext, signed: &SignedDocument, recorded: bool) {
+    if recorded {
+        context.note_body(match signed {
+            SignedDocument::Body(signed) => &signed.body,
+            SignedDocument::Leaf(leaf) => &leaf.payload,
+        });
+    }
     context.note_signed(signed.generation().sequence_number(), signed.generation().id());
+}
+
+/// Refuses a batch whose reply would be larger than what clients accept: nothing is signed then.
+fn fits(documents: &[Document]) -> Result<(), Status> {
+    let payloads = documents.iter().map(|document| match document {
+        Document::Payload(payload) => payload.text().len(),
+        Document::Endorsement(_) => 0,
+    });
+    let reply = payloads.sum::<usize>() + documents.len() * SIGNED_ITEM;
+    if reply <= MAX_REPLY {
+        return Ok(());
+    }
+    let message = format!(
+        "the reply to this batch would have {reply} bytes, and clients accept {MAX_REPLY}: send less"
+    );
+    Err(status(Code::ResourceExhausted, "BATCH_TOO_LARGE", message, Default::default()))
 }
 
 /// The status of one item, for the batch.

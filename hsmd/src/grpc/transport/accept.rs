@@ -2,7 +2,6 @@
 //! handshake is a task with its own timeout, so that none holds up the next.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Connection, Stream};
-use super::limit::{ConnectionGuard, Limit, Origin};
+use super::limit::{Closing, Limit, Origin};
 use super::tls::Tls;
 use crate::authz::{Peer, certificate_peer, unix_peer};
 
@@ -37,7 +36,9 @@ pub async fn unix(
         };
         let admitted = stream.and_then(|stream| {
             let peer = unix_peer(&stream)?;
-            Ok(limit.admit(Origin::Uid(peer.uid)).map(|guard| (stream, Peer::Unix(peer), guard)))
+            let origin = Origin::Uid(peer.uid);
+            let peer = Peer::Unix(peer);
+            Ok(limit.admit(&peer, origin).map(|guard| (stream, peer, guard)))
         });
         match admitted {
             Ok(Some((stream, peer, guard))) => {
@@ -59,7 +60,11 @@ pub async fn plaintext(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, _, guard)) = tcp(&listener, &limit, &mut stop).await {
+    while let Some((stream, origin)) = tcp(&listener, &mut stop).await {
+        let Some(guard) = limit.admit(&Peer::Plaintext, origin) else {
+            tracing::debug!(?origin, "connection limit reached: connection closed");
+            continue;
+        };
         let connection = Connection::new(Stream::Tcp(stream), Peer::Plaintext, guard, None);
         if accepted.send(Ok(connection)).await.is_err() {
             return;
@@ -75,20 +80,39 @@ pub async fn tls(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    while let Some((stream, from, guard)) = tcp(&listener, &limit, &mut stop).await {
-        let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
+    while let Some((stream, origin)) = tcp(&listener, &mut stop).await {
+        let Some((place, evicted)) = limit.begin_handshake(origin) else {
+            tracing::debug!(?origin, "too many unfinished TLS handshakes: connection closed");
+            continue;
+        };
+        let (tls, limit, accepted) = (Arc::clone(&tls), limit.clone(), accepted.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, guard, &tls)).await {
-                // The server is gone: so is the connection.
-                Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::info!(%from, %error, "TLS handshake failed"),
-                Err(_) => tracing::info!(%from, "TLS handshake timed out"),
+            let handshake = tokio::select! {
+                handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls)) => handshake,
+                () = evicted => {
+                    tracing::debug!(?origin, "too many unfinished TLS handshakes: connection closed");
+                    return;
+                }
+            };
+            drop(place);
+            let (stream, peer, revoked) = match handshake {
+                Ok(Ok(finished)) => finished,
+                Ok(Err(error)) => return tracing::info!(?origin, %error, "TLS handshake failed"),
+                Err(_) => return tracing::info!(?origin, "TLS handshake timed out"),
+            };
+            match limit.admit(&peer, origin) {
+                // An error means that the server is gone.
+                Some(guard) => {
+                    let connection = Connection::new(stream, peer, guard, Some(revoked));
+                    drop(accepted.send(Ok(connection)).await);
+                }
+                None => tracing::debug!(?origin, "connection limit reached: connection closed"),
             }
         });
     }
 }
 
-async fn handshake(stream: TcpStream, guard: ConnectionGuard, tls: &Tls) -> io::Result<Connection> {
+async fn handshake(stream: TcpStream, tls: &Tls) -> io::Result<(Stream, Peer, Closing)> {
     // Subscribed before the configuration is read: a change in between closes the connection.
     let revoked = tls.authorities_changed();
     let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
@@ -97,29 +121,25 @@ async fn handshake(stream: TcpStream, guard: ConnectionGuard, tls: &Tls) -> io::
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no client certificate"))?;
     let peer = certificate_peer(certificate)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let stream = Stream::Tls(Box::new(stream));
-    Ok(Connection::new(stream, Peer::Certificate(peer), guard, Some(Box::pin(revoked))))
+    Ok((Stream::Tls(Box::new(stream)), Peer::Certificate(peer), Box::pin(revoked)))
 }
 
-/// The next TCP connection that may be; none when it is time to stop.
+/// The next TCP connection; none when it is time to stop.
 async fn tcp(
     listener: &TcpListener,
-    limit: &Limit,
     stop: &mut watch::Receiver<bool>,
-) -> Option<(TcpStream, SocketAddr, ConnectionGuard)> {
+) -> Option<(TcpStream, Origin)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return None,
         };
-        match accepted.and_then(|(stream, from)| {
+        let accepted = accepted.and_then(|(stream, from)| {
             stream.set_nodelay(true)?;
-            Ok((stream, from))
-        }) {
-            Ok((stream, from)) => match limit.admit(Origin::Address(from.ip())) {
-                Some(guard) => return Some((stream, from, guard)),
-                None => tracing::debug!(%from, "connection limit reached: connection closed"),
-            },
+            Ok((stream, Origin::of(from.ip())))
+        });
+        match accepted {
+            Ok(accepted) => return Some(accepted),
             Err(error) => wait_after(&error).await,
         }
     }

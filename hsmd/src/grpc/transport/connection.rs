@@ -5,14 +5,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::limit::ConnectionGuard;
+use super::limit::{Closing, ConnectionGuard};
 use crate::authz::Peer;
 use crate::grpc::budget::MemoryBudget;
 
@@ -22,8 +22,6 @@ const PREFACE: usize = 24;
 /// How long a client may take to send the preface.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// An accepted connection.
 pub struct Connection {
     stream: Stream,
@@ -32,6 +30,7 @@ pub struct Connection {
     /// changed, or the connection has reached its age limit.
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
+    evicted: Option<Closing>,
     expired: Closing,
     /// Why it is closed.
     closed: Option<&'static str>,
@@ -44,6 +43,10 @@ pub struct Connection {
 pub struct ConnectionInfo {
     /// Who is at the other end.
     pub peer: Arc<Peer>,
+    /// Whether that was a caller of this listener when it connected.
+    pub known: bool,
+    /// When the connection is as old as it may be: calls that have begun go on for a while.
+    pub old_at: Instant,
     /// What its calls reserve their bytes from.
     pub budget: MemoryBudget,
 }
@@ -62,15 +65,21 @@ impl Connection {
     pub fn new(
         stream: Stream,
         peer: Peer,
-        guard: ConnectionGuard,
+        mut guard: ConnectionGuard,
         revoked: Option<Closing>,
     ) -> Self {
         Self {
             stream,
-            info: ConnectionInfo { peer: Arc::new(peer), budget: guard.budget().clone() },
+            info: ConnectionInfo {
+                peer: Arc::new(peer),
+                known: guard.known,
+                old_at: Instant::now() + guard.age,
+                budget: guard.budget.clone(),
+            },
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_TIMEOUT))),
             revoked,
-            expired: Box::pin(tokio::time::sleep(guard.lifetime())),
+            evicted: guard.evicted.take(),
+            expired: Box::pin(tokio::time::sleep(guard.lifetime)),
             closed: None,
             received: 0,
             _guard: guard,
@@ -93,6 +102,12 @@ impl Connection {
         {
             self.revoked = None;
             self.closed = Some("the client authorities have changed");
+        }
+        if let Some(evicted) = &mut self.evicted
+            && evicted.as_mut().poll(cx).is_ready()
+        {
+            self.evicted = None;
+            self.closed = Some("unknown peers have too many connections");
         }
         if self.closed.is_none() && self.expired.as_mut().poll(cx).is_ready() {
             self.closed = Some("the connection has reached its age limit");

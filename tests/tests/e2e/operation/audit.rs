@@ -107,7 +107,7 @@ async fn every_refusal_endorsement_and_admin_action_is_recorded() {
         ("reserved", "Endorse", own, "tester", "health", "", "InvalidArgument"),
         ("wrong-kind", "Sign", own, "tester", "access", "", "InvalidArgument"),
         ("malformed", "Sign", own, "tester", "", "", "InvalidArgument"),
-        ("not-allowed", "Sign", certificate, "reader", "document", "", "PermissionDenied"),
+        ("not-allowed", "Sign", certificate, "reader", "", "", "PermissionDenied"),
         ("stranger", "GetHead", "certificate stranger.example.org", "", "", "", "PermissionDenied"),
         ("no-admin-here", "Status", certificate, "reader", "", "", "Unimplemented"),
         ("too-large", "Sign", own, "tester", "", "", "OutOfRange"),
@@ -275,4 +275,71 @@ async fn a_sink_that_cannot_be_opened_is_no_start() {
     hsmd.launch(&[]).refused("cannot open the audit sink").await;
     let hsmd = hsmd.set("audit.sink", "syslog");
     hsmd.run(&["check"]).await.ended(64, "syslog");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_stalls_stops_no_call() {
+    let hsmd = with_callers(Hsmd::initialised().await, "").set("log.filter", "debug");
+    let log = hsmd.path("log");
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    // Held open and not read: it takes 64 KiB.
+    let pipe = std::fs::File::options().read(true).write(true).open(&log).unwrap();
+    let daemon = hsmd.launch(&[]);
+    until("the daemon serves", async || daemon.is_serving("").await.then_some(())).await;
+    for _ in 0..2_000 {
+        daemon.sign("{").await.unwrap_err();
+    }
+    daemon.taint_head().await;
+    daemon.sign(DOCUMENT).await.expect("a signature by the next key");
+    // Once it is read again, what was dropped is said.
+    let said = tokio::task::spawn_blocking(move || {
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(pipe));
+        lines.find_map(|line| {
+            line.unwrap()
+                .strip_suffix(" log lines dropped: standard error was not read")
+                .map(str::to_owned)
+        })
+    });
+    // More lines come, so that the pipe is never silent.
+    let dropped = tokio::select! {
+        said = said => said.unwrap().unwrap(),
+        () = async { loop { drop(daemon.sign("{").await) } } => unreachable!(),
+    };
+    assert!(dropped.parse::<u64>().unwrap() > 0);
+    daemon.kill().await;
+}
+
+#[tokio::test]
+async fn each_signature_of_a_tainted_key_is_found_in_the_audit_file() {
+    let hsmd =
+        with_records(with_callers(Hsmd::initialised().await, "")).set("audit.signatures", true);
+    let daemon = hsmd.serve().await;
+    let generation = daemon.head().await.event().id().to_string();
+    let signed = daemon.sign(DOCUMENT).await.unwrap();
+    let batch = daemon.sign_batch(&vec![DOCUMENT.to_owned(); 2]).await.unwrap();
+    let endorsed = daemon.endorse("access", &service_key(), HOUR).await.unwrap();
+    daemon.taint_head().await;
+    daemon.sign(DOCUMENT).await.unwrap();
+    let digest = |text: &str| hsmd_chain::Digest::of(text.as_bytes()).to_string();
+    let mut expected: Vec<_> = batch.iter().map(|signed| digest(signed.text())).collect();
+    expected.extend([digest(signed.text()), digest(endorsed.text())]);
+    expected.sort();
+    let file = hsmd.path("audit.jsonl");
+    let found = until("four signatures", async || {
+        let listed = Command::new(program("hsmctl"))
+            .args(["--output", "json", "audit", "--signatures"])
+            .arg(&file)
+            .args(["--generation", &generation])
+            .output()
+            .await
+            .unwrap();
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let listed = listed.as_array().unwrap().clone();
+        (listed.len() == 4).then_some(listed)
+    })
+    .await;
+    let mut bodies: Vec<_> = found.iter().map(|record| text(record, "body")).collect();
+    bodies.sort();
+    assert_eq!(bodies, expected);
+    assert!(found.iter().all(|record| text(record, "caller") == "tester"));
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod flood;
 mod frames;
 mod linger;
+mod unknown;
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -20,6 +21,10 @@ const CALLERS: &str = r#"
     san = "good.example.org"
     endorse = ["access"]
     sign = ["document"]
+    read_log = true
+    [[caller]]
+    name = "reader"
+    san = "reader.example.org"
     read_log = true
     [[caller]]
     name = "hostile"

@@ -18,7 +18,7 @@ const DOCUMENTED: &str = include_str!("../../../../docs/metrics.md");
 /// How soon `/ready` tells the truth: within a second, and a loaded machine takes longer to ask.
 const TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-fn observed(hsmd: Hsmd) -> (Hsmd, SocketAddr) {
+pub(crate) fn observed(hsmd: Hsmd) -> (Hsmd, SocketAddr) {
     let address = address();
     (hsmd.set("observe.address", address.to_string()), address)
 }
@@ -30,7 +30,7 @@ async fn metrics(address: SocketAddr) -> String {
 }
 
 /// The value of one series, by its whole name with labels.
-async fn value(address: SocketAddr, series: &str) -> Option<f64> {
+pub(crate) async fn value(address: SocketAddr, series: &str) -> Option<f64> {
     let text = metrics(address).await;
     let line =
         text.lines().find(|line| line.strip_prefix(series).is_some_and(|r| r.starts_with(' ')));

@@ -4,6 +4,7 @@ use hsmd_proto::v1;
 use hsmd_tests::{Hsmd, PATIENCE, until};
 use tonic::Code;
 
+use crate::operation::errors;
 use crate::operation::pki::{Authority, in_seconds};
 use crate::operation::remote::Dial;
 use crate::operation::{HOUR, Tls, assert_refused, head, service_key, with_callers};
@@ -152,7 +153,14 @@ async fn a_connection_lives_as_long_as_configured() {
     // A call without end does not keep its connection.
     let request = v1::WatchEventsRequest { from_sequence: 0 };
     let mut watch = remote.rpc.key_log.clone().watch_events(request).await.unwrap().into_inner();
-    let ended = async { while let Ok(Some(_)) = watch.message().await {} };
-    tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
+    let ended = async {
+        loop {
+            if let Err(status) = watch.message().await {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
+    errors::assert_documented::<()>("CONNECTION_AGE", Err(status.into()));
     hsmd.set("limits.connection_age", "2h").run(&["check"]).await.ended(64, "1s to 1h");
 }
