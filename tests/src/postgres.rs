@@ -120,6 +120,7 @@ impl Database {
             self.try_as_superuser(&copy).await.ok()
         })
         .await;
+        self.restrict(&name).await;
         let (owner, writer) = (owner.clone(), writer.clone());
         Self { folder, name, owner, writer, own: None }
     }
@@ -131,6 +132,15 @@ impl Database {
         self.as_superuser(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
         let owner = &self.owner;
         self.as_superuser(&format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE {copy}")).await;
+        self.restrict(name).await;
+    }
+
+    /// As `hsmd migrate` does it: a copy has none of the database's own privileges.
+    async fn restrict(&self, name: &str) {
+        let writer = &self.writer;
+        self.as_superuser(&format!("REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC"))
+            .await;
+        self.as_superuser(&format!("GRANT CONNECT ON DATABASE {name} TO {writer}")).await;
     }
 
     /// The URL of the owner of the schema.

@@ -90,6 +90,15 @@ pub(super) async fn unreadable(
     if !matches!(&*code, "42P01" | "3F000" | "42501") {
         return KeylogError::Statement { doing: "reading the key log", source };
     }
+    // Set on one server process and not there on the next.
+    let configured: Result<bool, sqlx::Error> =
+        sqlx::query_scalar("SELECT current_setting('search_path') = $1")
+            .bind(schema)
+            .fetch_one(&mut *connection)
+            .await;
+    if matches!(configured, Ok(false)) {
+        return KeylogError::TransactionPooler;
+    }
     // Without USAGE the tables of a schema are not found: that is a missing GRANT, too.
     let there: Result<Option<bool>, sqlx::Error> = sqlx::query_scalar(
         "SELECT has_schema_privilege(oid, 'USAGE') AND NOT EXISTS (SELECT FROM pg_class c \
