@@ -3,7 +3,7 @@
 //! hands.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -22,11 +22,18 @@ pub fn client<'a>(
     let mut client = peer.to_canonical();
     let mut hops = forwarded_for.rev().flat_map(|line| line.rsplit(','));
     while trusted(client)
-        && let Some(Ok(address)) = hops.next().map(|hop| hop.trim().parse::<IpAddr>())
+        && let Some(Some(address)) = hops.next().map(|hop| hop_address(hop.trim()))
     {
         client = address.to_canonical();
     }
     client
+}
+
+/// An address, perhaps with a port, as some proxies write it.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let plain = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    let with_port = || hop.parse().map(|address: SocketAddr| address.ip());
+    plain.parse().or_else(|_| with_port()).ok()
 }
 
 /// What one subscriber of a network has at the least: an IPv4 address, or the 2^64 of IPv6 that share
@@ -102,6 +109,10 @@ mod tests {
             // Through two proxies, and with something that the client made up.
             ("10.1.2.3", &["1.1.1.1, 198.51.100.7,10.9.9.9"], "198.51.100.7"),
             ("10.1.2.3", &["1.1.1.1, 198.51.100.7", "10.9.9.9"], "198.51.100.7"),
+            ("10.1.2.3", &["198.51.100.7:4711"], "198.51.100.7"),
+            ("10.1.2.3", &["[2001:db8::7]:4711, 10.9.9.9:80"], "2001:db8::7"),
+            ("10.1.2.3", &["[2001:db8::7]"], "2001:db8::7"),
+            ("10.1.2.3", &["198.51.100.7:port"], "10.1.2.3"),
             ("10.1.2.3", &["198.51.100.7, nonsense"], "10.1.2.3"),
             ("10.1.2.3", &["198.51.100.7, unknown, 10.9.9.9"], "10.9.9.9"),
         ] {

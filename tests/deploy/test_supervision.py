@@ -39,7 +39,7 @@ class Supervisor:
             "/var/lib/hsmd": folder + "/state",
             "/run/hsmd/": folder + "/",
             "uid = 0": f"uid = {os.getuid()}",
-            "@KEYS_UID@": "4001", "@AUTH_UID@": "4002", "@APP_UID@": "4003",
+            "@KEYS_UID@": "4001", "@AUTH_UID@": "4002", "@APP_UID@": "4003", "@ACCOUNTS_UID@": "4004",
         }.items():
             text = text.replace(key, value)
         (self.folder / "hsmd.toml").write_text(text)

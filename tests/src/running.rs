@@ -7,7 +7,7 @@ use hsmd_chain::PublicKey;
 use crate::{Daemon, Database, Hsmd};
 
 /// A running hsmd and what it stands on. Callers with our uid may have keys endorsed for `access`,
-/// `response` and `other`, for 24 h at the most, read the log, rotate and taint. The daemon ends first.
+/// `response`, `jwt` and `other`, for 24 h at the most, read the log, rotate and taint. The daemon ends first.
 #[derive(Debug)]
 pub struct RunningHsm {
     /// The identity of its key log.
@@ -25,7 +25,7 @@ impl RunningHsm {
 
     /// The same in a database of the test's own making.
     pub async fn over(key_log: Database) -> Self {
-        let purposes = ["access", "response", "other"].map(toml::Value::from).to_vec();
+        let purposes = ["access", "response", "jwt", "other"].map(toml::Value::from).to_vec();
         let hsmd = Hsmd::fresh_over(key_log).await;
         let hsmd = hsmd
             .set("purposes.endorse", purposes.clone())

@@ -1,11 +1,15 @@
 //! `hsmctl verify`: a key log and what was signed under it, from files, without a daemon.
 
+mod jwt;
+
 use std::path::Path;
 
 use hsmd_client::chain::{
     EndorsementPayload, KeyLog, Payload, SignedPayload, Timestamp, VerifiedBody,
 };
 use serde_json::{Value, json};
+
+use jwt::Token;
 
 use super::log::table;
 use super::{now, read};
@@ -33,14 +37,38 @@ pub(crate) fn run(args: &Verify, global: &Global, output: &Output) -> Result<(),
     let verdicts: Vec<Verdict<'_>> = files
         .map(|file| file.map(|(path, bytes)| Verdict::new(path, &bytes, &log, at, args)))
         .collect::<Result<_, Failure>>()?;
+    let token = token(args, &log, at)?;
     match output.format {
-        Format::Text => output.line(&text(&log, &verdicts, at, args, output))?,
-        Format::Json => output.line(&json(&log, &verdicts, at).to_string())?,
+        Format::Text => {
+            output.line(&text(&log, &verdicts, at, args, output))?;
+            if let Some(token) = &token {
+                output.line(&token_text(token, output))?;
+            }
+        }
+        Format::Json => output.line(&json(&log, &verdicts, token.as_ref(), at).to_string())?,
     }
-    if verdicts.iter().all(|verdict| verdict.result.is_ok()) {
+    let token_good = token.is_none_or(|token| token.is_ok());
+    if token_good && verdicts.iter().all(|verdict| verdict.result.is_ok()) {
         Ok(())
     } else {
         Err(Failure::told(Kind::Unverified))
+    }
+}
+
+/// The token, if there is one to verify.
+fn token(
+    args: &Verify,
+    log: &KeyLog,
+    at: Timestamp,
+) -> Result<Option<Result<Token, String>>, Failure> {
+    let (Some(jwt), Some(jwks)) = (&args.jwt, &args.jwks) else { return Ok(None) };
+    Ok(Some(Token::verify(&read(jwt)?, &read(jwks)?, log, at, args)))
+}
+
+fn token_text(token: &Result<Token, String>, output: &Output) -> String {
+    match token {
+        Ok(token) => format!("{}  {}", output.paint(Style::Good, "good"), token.describe()),
+        Err(reason) => format!("{}   token: {reason}", output.paint(Style::Bad, "BAD")),
     }
 }
 
@@ -119,7 +147,12 @@ fn text(
     lines.join("\n")
 }
 
-fn json(log: &KeyLog, verdicts: &[Verdict<'_>], at: Timestamp) -> Value {
+fn json(
+    log: &KeyLog,
+    verdicts: &[Verdict<'_>],
+    token: Option<&Result<Token, String>>,
+    at: Timestamp,
+) -> Value {
     let head = log.position();
     let signed = verdicts.iter().map(|verdict| {
         let file = verdict.path.display().to_string();
@@ -134,11 +167,23 @@ fn json(log: &KeyLog, verdicts: &[Verdict<'_>], at: Timestamp) -> Value {
             }),
         }
     });
-    json!({
+    let mut report = json!({
         "identity": log.identity().as_str(),
         "events": log.events().len(),
         "head": {"sequenceNumber": head.sequence_number, "id": head.id.as_str()},
         "at": at.to_string(),
         "signed": signed.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(token) = token {
+        report["token"] = match token {
+            Err(reason) => json!({"good": false, "reason": reason}),
+            Ok(token) => json!({
+                "good": true,
+                "claims": token.claims(),
+                "generationId": token.generation_id().as_str(),
+                "sequenceNumber": token.sequence_number(),
+            }),
+        };
+    }
+    report
 }

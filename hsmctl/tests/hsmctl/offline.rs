@@ -4,6 +4,8 @@ use std::io::Write;
 use std::process::Stdio;
 
 use hsmd_chain::EndorsementPayload;
+
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hsmd_chain::testing::{LogBuilder, SoftwareKey, at};
 use serde_json::Value;
 
@@ -218,4 +220,57 @@ fn a_reader_that_goes_away_is_no_panic() {
     let output = child.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// From a JWT of the accounts service to the HSM's identity, with what it published.
+#[test]
+fn a_token_leads_back_to_the_hsm() {
+    let files = Files::new();
+    let (key, other) = (SoftwareKey::from_seed("accounts"), SoftwareKey::from_seed("other"));
+    let endorse = |generation, purpose| {
+        let until = at("2026-01-01T05:00:00.000Z");
+        files.log.endorse(generation, purpose, key.public_key(), until).to_json()
+    };
+    let jwks = |name: &str, kid: &str, endorsement: &str| {
+        let foreign = r#"{"kty":"RSA","kid":"someone's"}"#;
+        let text =
+            format!(r#"{{"keys":[{foreign},{{"kty":"EC","kid":"{kid}","hsmd":{endorsement}}}]}}"#);
+        write(files.folder.path(), name, &text)
+    };
+    let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
+    let token = |alg: &str, signer: &SoftwareKey| {
+        let header = format!(r#"{{"alg":"{alg}","kid":"{}"}}"#, key.public_key());
+        // 2026-01-01T03:40:00Z.
+        let signed = format!("{}.{}", encode(&header), encode(r#"{"sub":"ann","exp":1767238800}"#));
+        let signature = signer.sign(signed.as_bytes()).as_str().replacen("0I", "AA", 1);
+        let signature = Base64UrlUnpadded::decode_vec(&signature).expect("base64url");
+        format!("{signed}.{}\n", Base64UrlUnpadded::encode_string(&signature[2..]))
+    };
+    let verify = |token: &str, jwks: &str, time: &str| {
+        let token = write(files.folder.path(), "token", token);
+        files.verify(&["--jwt", &token, "--jwks", jwks, "--at", time, "--format", "json"])
+    };
+    let (kid, now) = (key.public_key().to_string(), "2026-01-01T03:30:00.000Z");
+    let good = jwks("good", &kid, &endorse(3, "jwt"));
+    let done = verify(&token("ES256", &key), &good, now);
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let report: Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!(report["token"]["claims"]["sub"], "ann");
+    assert_eq!(report["token"]["sequenceNumber"], 3);
+
+    for (token, jwks, time, hint) in [
+        (token("ES256", &other), &good, now, "does not verify"),
+        (token("RS256", &key), &good, now, "no JWT"),
+        ("nonsense".to_owned(), &good, now, "no JWT"),
+        (token("ES256", &key), &good, "2026-01-01T03:40:00.000Z", "expired"),
+        (token("ES256", &key), &jwks("other", "x", &endorse(3, "jwt")), now, "not in the JWKS"),
+        (token("ES256", &key), &jwks("access", &kid, &endorse(3, "access")), now, "endorsement"),
+        // Generation 2 is tainted.
+        (token("ES256", &key), &jwks("tainted", &kid, &endorse(2, "jwt")), now, "endorsement"),
+    ] {
+        let done = verify(&token, jwks, time);
+        assert_eq!(done.code, 2, "{hint}: {}", done.out);
+        assert!(done.out.contains(hint), "{hint}: {}", done.out);
+    }
+    assert_eq!(files.verify(&["--jwt", "token"]).code, 64, "a JWKS is needed");
 }

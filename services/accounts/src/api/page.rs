@@ -1,0 +1,196 @@
+//! `/account`: the page where people sign up and in, see their sessions and change their password. HTML
+//! from the server, without a script. Its forms go through the endpoints' own functions, so the same
+//! rules hold; what they answer becomes a page.
+
+mod html;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{
+        HeaderValue, StatusCode,
+        header::{
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+            SET_COOKIE,
+        },
+    },
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+
+use super::{
+    Caller,
+    answers::cleared,
+    body::{Empty, Fields, Form, Posted},
+    password::{self, Change},
+    sessions::{self, Revoke},
+    sign_in::{self, SignIn},
+    sign_up::{self, SignUp},
+};
+use crate::{Accounts, error::ApiError, sessions::NoSession};
+
+/// Where it is.
+pub(super) const PAGE: &str = "/account";
+
+/// No script, and nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'";
+
+const STYLE: &str = include_str!("../../assets/account.css");
+
+/// A body as a form of HTML posts it, from this very site.
+struct Html<F>(F);
+
+impl<F: Form> Form for Html<F> {
+    const LOGIN: bool = true;
+    const OPTIONAL: bool = F::OPTIONAL;
+
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self(F::read(fields))
+    }
+}
+
+/// A posted form, or why it was refused.
+type Submitted<F> = Result<Posted<Html<F>>, ApiError>;
+
+pub(super) fn router() -> Router<Accounts> {
+    Router::new()
+        .route("/account", get(show))
+        .route("/account/style.css", get(style))
+        .route("/account/sign-up", post(sign_up))
+        .route("/account/sign-in", post(sign_in))
+        .route("/account/sign-out", post(sign_out))
+        .route("/account/revoke", post(revoke))
+        .route("/account/revoke-others", post(revoke_others))
+        .route("/account/change-password", post(change_password))
+}
+
+async fn style() -> Response {
+    let headers = [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "max-age=3600")];
+    (headers, STYLE).into_response()
+}
+
+async fn show(State(accounts): State<Accounts>, caller: Caller) -> Response {
+    view(&accounts, &caller, StatusCode::OK, None).await
+}
+
+async fn sign_up(state: State<Accounts>, caller: Caller, form: Submitted<SignUp>) -> Response {
+    let answer = match form {
+        Ok(Posted(Html(form))) => {
+            sign_up::sign_up(state.clone(), caller.clone(), Posted(form)).await
+        }
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+async fn sign_in(state: State<Accounts>, caller: Caller, form: Submitted<SignIn>) -> Response {
+    let answer = match form {
+        Ok(Posted(Html(form))) => {
+            sign_in::sign_in(state.clone(), caller.clone(), Posted(form)).await
+        }
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+async fn sign_out(state: State<Accounts>, caller: Caller, form: Submitted<Empty>) -> Response {
+    let answer = match form {
+        Ok(_) => sessions::sign_out(state.clone(), caller.clone(), Posted(Empty)).await,
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+async fn revoke(state: State<Accounts>, caller: Caller, form: Submitted<Revoke>) -> Response {
+    let answer = match form {
+        Ok(Posted(Html(form))) => {
+            sessions::revoke(state.clone(), caller.clone(), Posted(form)).await
+        }
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+async fn revoke_others(state: State<Accounts>, caller: Caller, form: Submitted<Empty>) -> Response {
+    let answer = match form {
+        Ok(_) => sessions::revoke_others(state.clone(), caller.clone(), Posted(Empty)).await,
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+async fn change_password(
+    state: State<Accounts>,
+    caller: Caller,
+    form: Submitted<Change>,
+) -> Response {
+    let answer = match form {
+        Ok(Posted(Html(form))) => {
+            password::change(state.clone(), caller.clone(), Posted(form)).await
+        }
+        Err(error) => Err(error),
+    };
+    done(&state, &caller, answer).await
+}
+
+/// Back to the page after what was done, with the cookies that it set; or the page with what is wrong.
+async fn done(
+    accounts: &Accounts,
+    caller: &Caller,
+    answer: Result<Response, ApiError>,
+) -> Response {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let (status, message) = (error.status(), error.message());
+            let mut response = view(accounts, caller, status, Some(&message)).await;
+            // What the outermost layer does with an error: Retry-After, the log, the cookies.
+            let (parts, _) = error.into_response().into_parts();
+            for (name, value) in parts.headers.iter().filter(|(name, _)| *name != CONTENT_TYPE) {
+                if *name != axum::http::header::CONTENT_LENGTH {
+                    response.headers_mut().insert(name, value.clone());
+                }
+            }
+            response.extensions_mut().extend(parts.extensions);
+            return response;
+        }
+    };
+    let (parts, _) = answer.into_parts();
+    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, PAGE)]).into_response();
+    for cookie in parts.headers.get_all(SET_COOKIE) {
+        response.headers_mut().append(SET_COOKIE, cookie.clone());
+    }
+    response.extensions_mut().extend(parts.extensions);
+    response
+}
+
+/// The page as it is for who asks.
+async fn view(
+    accounts: &Accounts,
+    caller: &Caller,
+    status: StatusCode,
+    message: Option<&str>,
+) -> Response {
+    let found = match caller.session(accounts).await {
+        Ok(found) => found,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
+    let (page, reason) = match found {
+        Ok(found) => {
+            let (id, database) = (&found.user.id, accounts.database());
+            match crate::sessions::list(id, accounts.now(), database).await {
+                Ok(list) => (html::account(&found, &list, message), None),
+                Err(error) => return ApiError::from(error).into_response(),
+            }
+        }
+        Err(reason) => (html::visitor(accounts.config().users.sign_up, message), Some(reason)),
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ];
+    let response = (status, headers, page).into_response();
+    if reason.is_some_and(NoSession::clears) { cleared(response) } else { response }
+}

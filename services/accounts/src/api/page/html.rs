@@ -1,0 +1,153 @@
+//! The page's markup.
+
+use crate::sessions::{Authenticated, Session};
+
+/// For who is not signed in.
+pub(super) fn visitor(sign_up: bool, message: Option<&str>) -> String {
+    let mut page = Page::begin("Sign in", message);
+    page.raw("<section><h2>Sign in</h2><form method=\"post\" action=\"/account/sign-in\">");
+    page.field("in-email", "E-mail address", "email", "email", "username");
+    page.field("in-password", "Password", "password", "password", "current-password");
+    page.raw("<button>Sign in</button></form></section>");
+    if sign_up {
+        page.raw("<section><h2>Sign up</h2><form method=\"post\" action=\"/account/sign-up\">");
+        page.field("up-name", "Name", "name", "text", "name");
+        page.field("up-email", "E-mail address", "email", "email", "email");
+        page.field(
+            "up-password",
+            "Password, 8 characters or more",
+            "password",
+            "password",
+            "new-password",
+        );
+        page.raw("<button>Sign up</button></form></section>");
+    }
+    page.finish()
+}
+
+/// For who is signed in.
+pub(super) fn account(
+    found: &Authenticated,
+    sessions: &[Session],
+    message: Option<&str>,
+) -> String {
+    let mut page = Page::begin("Your account", message);
+    page.raw("<section><h2>Signed in</h2><p><strong>");
+    page.text(&found.user.name);
+    page.raw("</strong> ");
+    page.text(&found.user.email);
+    page.raw(
+        "</p><form method=\"post\" action=\"/account/sign-out\"><button>Sign out</button></form>",
+    );
+    page.raw("</section><section><h2>Your sessions</h2><ul class=\"sessions\">");
+    for session in sessions {
+        page.session(session, session.id == found.session.id);
+    }
+    page.raw("</ul>");
+    if sessions.len() > 1 {
+        page.raw(
+            "<form method=\"post\" action=\"/account/revoke-others\">\
+             <button>End all other sessions</button></form>",
+        );
+    }
+    page.raw(
+        "</section><section><h2>Change the password</h2><p>Your other sessions end.</p>\
+         <form method=\"post\" action=\"/account/change-password\">",
+    );
+    page.raw("<input type=\"hidden\" name=\"username\" autocomplete=\"username\" value=\"");
+    page.text(&found.user.email);
+    page.raw("\">");
+    page.field("current", "Present password", "currentPassword", "password", "current-password");
+    page.field(
+        "new",
+        "New password, 8 characters or more",
+        "newPassword",
+        "password",
+        "new-password",
+    );
+    page.raw("<button>Change it</button></form></section>");
+    page.finish()
+}
+
+/// A growing page: what is markup is said to be, everything else is escaped.
+struct Page(String);
+
+impl Page {
+    fn begin(title: &str, message: Option<&str>) -> Self {
+        let mut page = Self(String::new());
+        page.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
+        page.text(title);
+        page.raw(
+            "</title><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\">\
+             <link rel=\"stylesheet\" href=\"/account/style.css\"><link rel=\"icon\" href=\"data:,\">\
+             </head><body><main><h1>",
+        );
+        page.text(title);
+        page.raw("</h1>");
+        if let Some(message) = message {
+            page.raw("<p class=\"problem\" role=\"alert\">");
+            page.text(message);
+            page.raw("</p>");
+        }
+        page
+    }
+
+    fn raw(&mut self, markup: &str) {
+        self.0.push_str(markup);
+    }
+
+    /// Text, escaped for content and for quoted attributes.
+    fn text(&mut self, text: &str) {
+        for character in text.chars() {
+            match character {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\'' => self.0.push_str("&#39;"),
+                other => self.0.push(other),
+            }
+        }
+    }
+
+    /// A labelled field; the arguments are markup of ours.
+    fn field(&mut self, id: &str, label: &str, name: &str, kind: &str, complete: &str) {
+        self.raw(&format!(
+            "<label for=\"{id}\">{label}</label><input id=\"{id}\" name=\"{name}\" type=\"{kind}\" \
+             autocomplete=\"{complete}\" required>"
+        ));
+    }
+
+    fn session(&mut self, session: &Session, this: bool) {
+        self.raw("<li><p>");
+        let device =
+            if session.user_agent.is_empty() { "Unknown device" } else { &session.user_agent };
+        self.text(device);
+        if this {
+            self.raw(" <strong>(this one)</strong>");
+        }
+        self.raw("</p><p class=\"quiet\">");
+        self.text(&session.ip_address);
+        self.raw(", since ");
+        let time = session.created_at.0.to_string();
+        self.raw("<time datetime=\"");
+        self.text(&time);
+        self.raw("\">");
+        self.text(&time[..16].replace('T', " "));
+        self.raw(" UTC</time></p>");
+        if !this {
+            self.raw("<form method=\"post\" action=\"/account/revoke\"><input type=\"hidden\" name=\"token\" value=\"");
+            self.text(&session.token);
+            self.raw("\"><button aria-label=\"End the session of ");
+            self.text(device);
+            self.raw("\">End it</button></form>");
+        }
+        self.raw("</li>");
+    }
+
+    fn finish(mut self) -> String {
+        self.raw("</main></body></html>\n");
+        self.0
+    }
+}

@@ -1,0 +1,115 @@
+//! What the command does besides serving. Each returns what it prints.
+
+use std::{path::Path, time::Duration};
+
+use hsmd_chain::PublicKey;
+use hsmd_runtime::{ConfigError, StartError};
+use hsmd_service::Hsm;
+use tokio::time::timeout;
+
+use crate::{Config, Database, DatabaseError, import, internal::Internal, keys};
+
+/// How long a check waits for hsmd.
+const CHECK: Duration = Duration::from_secs(10);
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("the database at {address} can't be used")]
+    Database {
+        address: String,
+        #[source]
+        source: DatabaseError,
+    },
+    #[error("hsmd at {0} has shown no key log within {CHECK:?}")]
+    Hsm(String),
+    #[error("the key log can't be trusted: {0}")]
+    Halted(String),
+    #[error("{0:?} is no key")]
+    Kid(String, #[source] hsmd_chain::cesr::CesrError),
+    #[error("there is no key {0}, or it was withdrawn before")]
+    Unknown(PublicKey),
+}
+
+/// Tries everything that serving needs, and prints what two sides can compare.
+///
+/// # Errors
+/// Something of it can't be used.
+pub async fn check(config: &Config) -> Result<String, StartError> {
+    let mut text = format!("configuration: {} is valid\n", config.site.public_url.as_str());
+    if let Some(internal) = &config.internal {
+        for (header, fingerprint) in Internal::open(internal)?.fingerprints() {
+            text.push_str(&format!("{header}: {fingerprint}\n"));
+        }
+    }
+    let database = open(config)?;
+    let address = database.address();
+    database.ping().await.map_err(|error| failed(&database, error))?;
+    text.push_str(&format!("database: {address} answers\n"));
+    let hsm = Hsm::connect(&config.hsm)?;
+    let endpoint = config.hsm.endpoint.as_deref().unwrap_or_default();
+    let log = timeout(CHECK, hsm.log.ready())
+        .await
+        .map_err(|_| StartError::failed(CommandError::Hsm(endpoint.to_owned())))?
+        .map_err(|halt| StartError::failed(CommandError::Halted(halt.to_string())))?;
+    let head = log.position().sequence_number;
+    text.push_str(&format!("hsmd: {endpoint} shows the key log up to {head}\n"));
+    Ok(text)
+}
+
+/// Makes the tables or brings them up to date.
+///
+/// # Errors
+/// The database can't be used.
+pub async fn migrate(config: &Config) -> Result<String, StartError> {
+    let database = open(config)?;
+    database.migrate().await.map_err(|error| failed(&database, error))?;
+    Ok(format!("the tables at {} are up to date\n", database.address()))
+}
+
+/// Withdraws one signing key, or all.
+///
+/// # Errors
+/// There is no such key, or the database can't be used.
+pub async fn withdraw(config: &Config, kid: Option<&str>) -> Result<String, StartError> {
+    let database = open(config)?;
+    let withdrawn = match kid {
+        Some(kid) => {
+            let parsed: PublicKey = kid
+                .parse()
+                .map_err(|error| StartError::failed(CommandError::Kid(kid.to_owned(), error)))?;
+            let known = keys::withdraw(&parsed, database.pool()).await;
+            if !known.map_err(|error| failed(&database, error.into()))? {
+                return Err(StartError::failed(CommandError::Unknown(parsed)));
+            }
+            vec![kid.to_owned()]
+        }
+        None => {
+            let all = keys::withdraw_all(database.pool()).await;
+            all.map_err(|error| failed(&database, error.into()))?
+        }
+    };
+    Ok(withdrawn.iter().map(|kid| format!("withdrawn {kid}\n")).collect())
+}
+
+/// Copies users and their passwords from the tables of the library's server; a dry run unless `write`.
+///
+/// # Errors
+/// One of the databases can't be used, or holds something else.
+pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String, StartError> {
+    let database = open(config)?;
+    database.migrate().await.map_err(|error| failed(&database, error))?;
+    let report = import::import(from, write, database.pool()).await?;
+    Ok(report.text(write))
+}
+
+fn open(config: &Config) -> Result<Database, StartError> {
+    Database::open(&config.database).map_err(|error| match error {
+        DatabaseError::Secret(error) => ConfigError::from(error).into(),
+        other => StartError::failed(other),
+    })
+}
+
+fn failed(database: &Database, source: DatabaseError) -> StartError {
+    StartError::failed(CommandError::Database { address: database.address(), source })
+}

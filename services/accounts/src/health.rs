@@ -1,0 +1,49 @@
+//! `/`, `/live`, `/ready`, `/health` and `/metrics`: what people, balancers and monitors ask.
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CACHE_CONTROL},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use crate::Accounts;
+
+/// The routes outside of the API.
+pub(crate) fn routes(accounts: &Accounts) -> Router {
+    Router::new()
+        .route("/", get(async || "hsmd-accounts: see /api/auth\n"))
+        .route("/live", get(async || uncached(StatusCode::OK, json!({"status": "live"}))))
+        .route("/ready", get(ready))
+        .route("/health", get(health))
+        .route("/api/health", get(health))
+        .with_state(accounts.clone())
+        .merge(accounts.metrics().routes())
+}
+
+/// Whether requests should be sent here.
+async fn ready(State(accounts): State<Accounts>) -> Response {
+    let problems = accounts.problems();
+    accounts.counters().set_ready(problems.is_empty());
+    match problems.is_empty() {
+        true => uncached(StatusCode::OK, json!({"status": "ready"})),
+        false => uncached(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({"status": "not ready", "problems": problems}),
+        ),
+    }
+}
+
+/// 200 as long as the process answers.
+async fn health(State(accounts): State<Accounts>) -> Response {
+    let status = if accounts.problems().is_empty() { "ok" } else { "degraded" };
+    let timestamp = accounts.now();
+    let body = json!({"status": status, "service": "accounts", "timestamp": timestamp});
+    uncached(StatusCode::OK, body)
+}
+
+fn uncached(status: StatusCode, body: Value) -> Response {
+    (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}

@@ -1,0 +1,141 @@
+//! Mail: what it says, and the queue in front of what sends it. No request waits for a mail.
+
+mod outbox;
+mod smtp;
+
+use hsmd_runtime::ConfigError;
+use hsmd_support::chain;
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::MailConfig;
+use outbox::Outbox;
+use smtp::Smtp;
+
+/// How many mails wait at the most.
+const WAITING: usize = 1000;
+
+/// What a mail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    ResetPassword,
+    Verification,
+    ChangeEmail,
+    DeleteAccount,
+}
+
+/// One mail. The link in it is as good as a password.
+#[derive(Clone, Serialize)]
+pub(crate) struct Mail {
+    pub(crate) kind: Kind,
+    pub(crate) to: String,
+    pub(crate) url: String,
+    pub(crate) token: String,
+}
+
+/// How mails went.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MailCounts {
+    pub(crate) sent: Counter,
+    pub(crate) lost: Counter,
+}
+
+/// Sends mails in the background, one after the other.
+pub(crate) struct Mailer {
+    queue: mpsc::Sender<Mail>,
+    counts: MailCounts,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Why a mail was not sent.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("the outbox can't be written")]
+    Outbox(#[source] std::io::Error),
+    #[error("the address is none that mail can be sent to")]
+    Address(#[source] lettre::address::AddressError),
+    #[error("the mail can't be put together")]
+    Message(#[source] lettre::error::Error),
+    #[error("the mail server did not take the mail")]
+    Smtp(#[source] lettre::transport::smtp::Error),
+}
+
+enum Target {
+    Outbox(Outbox),
+    Smtp(Box<Smtp>),
+}
+
+impl Kind {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::ResetPassword => "Reset your password",
+            Self::Verification => "Verify your e-mail address",
+            Self::ChangeEmail => "Confirm your new e-mail address",
+            Self::DeleteAccount => "Delete your account",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::ResetPassword => "To choose a new password, open this link within an hour:",
+            Self::Verification => {
+                "To verify that this address is yours, open this link within an hour:"
+            }
+            Self::ChangeEmail => {
+                "Your account is to get another e-mail address. If you want that, open this link within \
+                 an hour:"
+            }
+            Self::DeleteAccount => "To delete your account, open this link within a day:",
+        }
+    }
+}
+
+impl Mailer {
+    /// Opens the target and begins; must be called within a tokio runtime.
+    pub(crate) fn start(config: &MailConfig) -> Result<Self, ConfigError> {
+        let target = match (&config.outbox, &config.smtp) {
+            (Some(path), _) => Target::Outbox(Outbox::new(path.clone())),
+            (None, Some(smtp)) => Target::Smtp(Box::new(Smtp::new(smtp)?)),
+            (None, None) => {
+                let missing = crate::config::SettingError::MailTarget;
+                return Err(ConfigError::section("mail", missing));
+            }
+        };
+        let counts = MailCounts::default();
+        let (queue, mails) = mpsc::channel(WAITING);
+        let task = tokio::spawn(work(target, mails, counts.clone()));
+        Ok(Self { queue, counts, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Sends a mail later. One that finds the queue full is lost, which is logged and counted.
+    pub(crate) fn send(&self, mail: Mail) {
+        if let Err(error) = self.queue.try_send(mail) {
+            self.counts.lost.inc();
+            tracing::error!(%error, "mail lost: too many are waiting");
+        }
+    }
+
+    pub(crate) fn counts(&self) -> MailCounts {
+        self.counts.clone()
+    }
+}
+
+async fn work(target: Target, mut mails: mpsc::Receiver<Mail>, counts: MailCounts) {
+    while let Some(mail) = mails.recv().await {
+        let kind = mail.kind;
+        let sent = match &target {
+            Target::Outbox(outbox) => outbox.append(mail).await,
+            Target::Smtp(smtp) => smtp.send(&mail).await,
+        };
+        match sent {
+            Ok(()) => drop(counts.sent.inc()),
+            Err(error) => {
+                counts.lost.inc();
+                tracing::error!(?kind, error = %chain(&error), "mail lost");
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Users of the library's server move here with their passwords.
+
+use hsmd_tests::Database;
+
+use crate::{client::Browser, stack::Stack};
+
+/// What the library stores for the password `password1234`.
+const LIBRARY: &str = include_str!("../../src/passwords/library.hash");
+
+/// The tables of 1.7, as its migrations make them.
+const TABLES: &str = r#"
+CREATE TABLE "user" ("id" text PRIMARY KEY, "name" text NOT NULL, "email" text NOT NULL UNIQUE,
+  "emailVerified" boolean NOT NULL, "image" text, "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL);
+CREATE TABLE "account" ("id" text PRIMARY KEY, "accountId" text NOT NULL, "providerId" text NOT NULL,
+  "userId" text NOT NULL REFERENCES "user" ("id"), "password" text, "createdAt" timestamptz NOT NULL, "updatedAt" timestamptz NOT NULL);
+"#;
+
+#[test]
+fn users_and_passwords_of_the_librarys_tables() {
+    let stack = Stack::start();
+    let library = stack.runtime.block_on(Database::create());
+    stack.secret("library.url", &library.owner_url());
+    let hash = LIBRARY.trim();
+    let mut rows = TABLES.to_owned();
+    for (id, email, password) in [
+        ("first", "Ann@example.com", Some(hash)),
+        ("social", "social@example.com", None),
+        ("bcrypt", "bcrypt@example.com", Some("$2b$10$abc")),
+        ("bad", "nope", Some(hash)),
+        ("known", "known@example.com", Some(hash)),
+    ] {
+        rows.push_str(&format!(
+            "INSERT INTO \"user\" VALUES ('{id}', 'Name', '{email}', true, NULL, '2025-01-02T03:04:05.678Z', now());"
+        ));
+        if let Some(password) = password {
+            rows.push_str(&format!(
+                "INSERT INTO \"account\" VALUES ('a-{id}', '{id}', 'credential', '{id}', '{password}', now(), now());"
+            ));
+        }
+    }
+    let made = stack.runtime.block_on(library.execute(true, &rows));
+    made.expect("the library's tables");
+    let accounts = stack.accounts();
+    let http = &accounts.http;
+    Browser::sign_up(http, "known@example.com");
+
+    let path = stack.path("library.url").display().to_string();
+    let import = |more: &[&str]| {
+        let output = stack.command(&accounts, &[&["import", "--from", &path], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let counts = "2 users, 1 of them with a password; 1 are here already, 2 refused";
+    let dry = import(&[]);
+    assert!(dry.contains(&format!("would import {counts}")), "{dry}");
+    assert!(dry.contains("refused: bcrypt: ") && dry.contains("refused: bad: "), "{dry}");
+    assert_eq!(stack.value("SELECT count(*) FROM users"), "1");
+    let done = import(&["--write"]);
+    assert!(done.contains(&format!("imported {counts}")), "{done}");
+    let again = import(&["--write"]);
+    assert!(again.contains("imported 0 users, 0 of them with a password; 3 are here"), "{again}");
+
+    let ann = Browser::sign_in(http, "ann@example.com", "password1234").expect("signed in");
+    let user = ann.get("/get-session");
+    assert_eq!(
+        (user.at("/user/id"), user.at("/user/createdAt")),
+        ("first".to_owned(), "2025-01-02T03:04:05.678Z".to_owned())
+    );
+    let stored = "SELECT password_hash LIKE '$argon2id$%' FROM credentials WHERE user_id = 'first'";
+    assert_eq!(stack.value(stored), "true", "replaced");
+    assert!(Browser::sign_in(http, "social@example.com", "password1234").is_none());
+}
