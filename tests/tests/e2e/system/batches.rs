@@ -68,7 +68,7 @@ async fn all_that_waits_is_one_signature_and_others_get_bodies() {
     faults.hang("C_Sign".parse().unwrap(), Times::next(1)).unwrap();
     let rpc = hsmd.rpc();
     let first = tokio::spawn(async move { rpc.sign(DOCUMENT).await });
-    let begun = || faults.calls("C_Sign").unwrap() == 1;
+    let begun = || faults.calls("C_SignInit").unwrap() == 1;
     until("the token is busy", async || begun().then_some(())).await;
     let mut endorsing = JoinSet::new();
     for number in 0..WAITING {
