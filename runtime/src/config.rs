@@ -66,7 +66,9 @@ pub fn place(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("line {line}, column {column}: {}", without_values(error.message()))
+    let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
+    let key = key.map(|(key, _)| format!(", at {}", key.trim())).unwrap_or_default();
+    format!("line {line}, column {column}{key}: {}", without_values(error.message()))
 }
 
 /// Serde quotes the value that it refuses, as `…` or "…", before what it expected.
@@ -108,11 +110,17 @@ mod tests {
     fn no_message_repeats_a_value() {
         let _text = Format::Text;
         for (text, expected) in [
-            ("pin = \"hunter2\"", "line 1, column 1: unknown field `pin`, expected"),
-            ("\npin_file = 271828", "line 2, column 12: invalid type: integer …, expected"),
-            ("keep = \"hunter2, expected\"", "line 1, column 8: invalid type: string …, expected"),
-            ("format = \"hunter2\"", "line 1, column 10: unknown variant …, expected"),
-            ("pin = hunter2", "line 1, column 7: "),
+            ("pin = \"hunter2\"", "line 1, column 1, at pin: unknown field `pin`, expected"),
+            (
+                "\npin_file = 271828",
+                "line 2, column 12, at pin_file: invalid type: integer …, expected",
+            ),
+            (
+                "keep = \"hunter2, expected\"",
+                "line 1, column 8, at keep: invalid type: string …, expected",
+            ),
+            ("format = \"hunter2\"", "line 1, column 10, at format: unknown variant …, expected"),
+            ("pin = hunter2", "line 1, column 7"),
             ("pin = \"hunter2", "line 1, column "),
         ] {
             let error = toml::from_str::<Section>(text).unwrap_err();

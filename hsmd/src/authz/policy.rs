@@ -8,15 +8,12 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, InsufficientCapacity, Quota};
 use hsmd_chain::Timestamp;
 
-use super::unix::person;
-use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit, UnixPeer};
+use super::unix::{OVERFLOW_UID, find_unix, person};
+use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit};
 use crate::config::{
     AdminAction, AdminConfig, CallerConfig, Config, Purposes, RateConfig, Who, is_reserved,
     well_formed,
 };
-
-/// The user that a file system or a user namespace shows for users it can't name: it could be any user.
-const OVERFLOW_UID: u32 = 65534;
 
 /// Who may do what.
 #[derive(Debug)]
@@ -124,10 +121,7 @@ impl Policy {
         entry.permit(count).map_err(|denied| (0, denied))
     }
 
-    /// Whether a peer may have documents of any purpose signed at `now`.
-    ///
-    /// # Errors
-    /// The [`Denied`] that says why not.
+    /// Whether a peer may have documents of any purpose signed at `now`; if not, why.
     pub fn signs_at_all(&self, peer: &Peer, now: Timestamp) -> Result<(), Denied> {
         let caller = &self.entry(peer, now)?.config;
         if caller.sign.is_empty() {
@@ -277,21 +271,11 @@ fn unknown(peer: &Peer, role: &'static str) -> Denied {
     }
 }
 
-/// The entry of a process: the one with its uid, else the first with one of its groups.
-fn find_unix<'a, T>(entries: &'a [T], peer: &UnixPeer, who: impl Fn(&T) -> &Who) -> Option<&'a T> {
-    if peer.uid == OVERFLOW_UID {
-        return None;
-    }
-    let by_uid = entries.iter().find(|entry| *who(entry) == Who::Uid(peer.uid));
-    by_uid.or_else(|| {
-        entries.iter().find(|entry| matches!(who(entry), Who::Gid(gid) if peer.gids.contains(gid)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::super::UnixPeer;
     use super::*;
 
     fn policy() -> Policy {

@@ -9,6 +9,10 @@ use nix::sys::socket::getsockopt;
 use tokio::net::UnixStream;
 
 use super::UnixPeer;
+use crate::config::Who;
+
+/// The user that a file system or a user namespace shows for users it can't name: it could be any user.
+pub const OVERFLOW_UID: u32 = 65534;
 
 /// Asks the kernel who connected.
 ///
@@ -19,6 +23,21 @@ pub fn unix_peer(stream: &UnixStream) -> io::Result<UnixPeer> {
     let mut gids = vec![credentials.gid()];
     gids.extend(groups(stream)?);
     Ok(UnixPeer { uid: credentials.uid(), gids, pid: credentials.pid() })
+}
+
+/// The entry of a process: the one with its uid, else the first with one of its groups.
+pub fn find_unix<'a, T>(
+    entries: &'a [T],
+    peer: &UnixPeer,
+    who: impl Fn(&T) -> &Who,
+) -> Option<&'a T> {
+    if peer.uid == OVERFLOW_UID {
+        return None;
+    }
+    let by_uid = entries.iter().find(|entry| *who(entry) == Who::Uid(peer.uid));
+    by_uid.or_else(|| {
+        entries.iter().find(|entry| matches!(who(entry), Who::Gid(gid) if peer.gids.contains(gid)))
+    })
 }
 
 /// A user by number, and by name where /etc/passwd has one. No name service is asked: that can take long,

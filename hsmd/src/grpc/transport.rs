@@ -3,6 +3,7 @@
 pub mod accept;
 mod connection;
 mod limit;
+mod origin;
 mod pool;
 mod socket;
 mod tls;

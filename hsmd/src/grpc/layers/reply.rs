@@ -215,8 +215,8 @@ mod tests {
         let connection = ConnectionInfo {
             peer: Arc::new(Peer::Unix(peer)),
             known: true,
-            budget: budget.clone(),
             old_at: std::time::Instant::now(),
+            budget: budget.clone(),
         };
         let request = http::Request::post("/hsmd.v1.Signer/Endorse")
             .header("x-request-id", "mine")

@@ -21,6 +21,9 @@ const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// signature, identity and generation again, numbers and lengths.
 const SIGNED_ITEM: usize = 384;
 
+/// What a leaf has beside its document: a path of at most 14 digests of 44 characters.
+const LEAF_ITEM: usize = 768;
+
 /// The most documents in a batch.
 const MAX_BATCH: usize = 256;
 
@@ -77,8 +80,8 @@ impl Signer for SignerService {
         let signed =
             self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let recorded = self.shared.audit.records_signatures();
-        let Encoded { body, leaf, batch } = encode(&context, signed, recorded);
+        let Encoded { body, leaf, batch } =
+            encode(&context, signed, self.shared.audit.records_signatures());
         Ok(Response::new(v1::SignResponse { signed: body, leaf, batch }))
     }
 
@@ -105,7 +108,7 @@ impl Signer for SignerService {
             documents.push(Document::Payload(payload));
             purposes.push(purpose);
         }
-        fits(&documents)?;
+        fits(&documents, accept_batch)?;
         context.note_purpose(&purposes[0]);
         self.check_serving()?;
         let purposes = purposes.iter().map(String::as_str);
@@ -180,7 +183,7 @@ fn encode_all(
     response
 }
 
-/// Of a leaf the record names the document: the batch's body says nothing of it.
+/// For the record: the digest of a body, or of the document that is a leaf.
 fn note(context: &CallContext, signed: &SignedDocument, recorded: bool) {
     if recorded {
         context.note_body(match signed {
@@ -192,12 +195,13 @@ fn note(context: &CallContext, signed: &SignedDocument, recorded: bool) {
 }
 
 /// Refuses a batch whose reply would be larger than what clients accept: nothing is signed then.
-fn fits(documents: &[Document]) -> Result<(), Status> {
+fn fits(documents: &[Document], as_leaves: bool) -> Result<(), Status> {
+    let beside = if as_leaves { LEAF_ITEM } else { SIGNED_ITEM };
     let payloads = documents.iter().map(|document| match document {
         Document::Payload(payload) => payload.text().len(),
         Document::Endorsement(_) => 0,
     });
-    let reply = payloads.sum::<usize>() + documents.len() * SIGNED_ITEM;
+    let reply = payloads.sum::<usize>() + documents.len() * beside;
     if reply <= MAX_REPLY {
         return Ok(());
     }

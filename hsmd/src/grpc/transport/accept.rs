@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Connection, Stream};
-use super::limit::{Closing, Limit, Origin};
+use super::limit::{Closing, Limit};
+use super::origin::Origin;
 use super::tls::Tls;
 use crate::authz::{Peer, certificate_peer, unix_peer};
 

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::origin::Origin;
 use super::pool::{Place, Pool};
 use crate::authz::Peer;
 use crate::config::LimitsConfig;
@@ -18,15 +18,6 @@ use crate::observe::metrics::LimitCounters;
 
 /// How long calls on a connection at its age limit may go on: as long again, a minute at the most.
 const AGE_GRACE: Duration = Duration::from_secs(60);
-
-/// Whose connections are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// A user of this machine.
-    Uid(u32),
-    /// An address, of IPv6 its /64: that much of it a single host can choose.
-    Address(IpAddr),
-}
 
 /// Done when a connection must close.
 pub type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -85,15 +76,6 @@ enum Count {
 struct Counted {
     origin: Origin,
     open: Arc<Mutex<Open>>,
-}
-
-impl Origin {
-    pub fn of(address: IpAddr) -> Self {
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            v4 => v4,
-        })
-    }
 }
 
 impl Limit {
@@ -267,14 +249,5 @@ mod tests {
         let caller = admit(&limit, 1).unwrap();
         caller.budget.reserve().unwrap().add(60_000).unwrap();
         assert_eq!(limit.open.lock().all, 1);
-    }
-
-    #[test]
-    fn a_host_is_one_origin_whatever_it_chooses_of_its_ipv6_network() {
-        let of = |text: &str| Origin::of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

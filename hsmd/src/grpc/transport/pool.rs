@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::limit::Origin;
+use super::origin::Origin;
 
 /// The places.
 #[derive(Clone, Debug)]
