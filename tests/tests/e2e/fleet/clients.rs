@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Anchor, PublicKey, testing::SoftwareKey};
+use hsmd_chain::{Anchor, Digest, PublicKey, testing::SoftwareKey};
 use hsmd_client::{
     Client, ConnectOptions, Endorsement, Endorser, LogOptions, LogSource, VerifiedLog,
 };
-use hsmd_tests::{Hsmd, Rpc};
+use hsmd_tests::{Hsmd, soon};
 use tokio::task::JoinSet;
 
 use crate::WINDOW;
@@ -24,6 +24,8 @@ struct Service {
 struct Healed {
     dead: Instant,
     endorsed: Instant,
+    /// The generation that made it.
+    by: Digest,
 }
 
 impl Service {
@@ -64,34 +66,19 @@ impl Service {
         let endorsed = Instant::now();
         let signed = fresh.verified().body().signed();
         self.log.check_endorsement(signed, "access", &self.key, Duration::ZERO).unwrap();
-        Healed { dead, endorsed }
+        Healed { dead, endorsed, by: fresh.generation_id() }
     }
 }
 
+/// How long it takes is printed, and asserted by nobody: `scripts/bench` shows it of a release build.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_taint_fifty_clients_hold_fresh_endorsements_within_a_second() {
+async fn after_a_taint_fifty_clients_hold_fresh_endorsements() {
     let hsmd = Hsmd::initialised().await;
     let daemon = hsmd.serve().await;
     let anchor = Anchor::new(daemon.head().await.event().prefix());
-    // The machine may be slow, or busy with something else: of several taints the best one counts, and
-    // where as many endorsements alone take their time, healing may take its own.
-    let mut seen = Vec::new();
-    for _ in 0..5 {
-        let (alone, healed) = heal_all(&hsmd, &daemon, anchor).await;
-        if healed < Duration::from_secs(1).max(10 * alone) {
-            return;
-        }
-        seen.push((alone, healed));
-    }
-    panic!("{CLIENTS} endorsements alone, and the last one anew after a taint: {seen:?}");
-}
-
-/// Taints the key while all clients hold endorsements. Returns how long it takes to have as many keys
-/// endorsed when nothing happens, and how long after Taint's answer the last client held a new one.
-async fn heal_all(hsmd: &Hsmd, daemon: &Rpc, anchor: Anchor) -> (Duration, Duration) {
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
-        let service = Service::start(hsmd, anchor, number);
+        let service = Service::start(&hsmd, anchor, number);
         service.endorser.ready().await;
         clients.spawn(service.heal());
     }
@@ -102,9 +89,10 @@ async fn heal_all(hsmd: &Hsmd, daemon: &Rpc, anchor: Anchor) -> (Duration, Durat
     }
     let alone = begun.elapsed();
     let asked = Instant::now();
-    daemon.taint_head().await;
+    let head = daemon.taint_head().await.event().id();
     let answered = Instant::now();
-    let healed = clients.join_all().await;
+    let healed = soon(clients.join_all()).await;
+    assert!(healed.iter().all(|it| it.by == head), "each by the one that replaced the tainted");
     let since = |instant: Instant| instant.saturating_duration_since(answered);
     let dead = healed.iter().map(|it| since(it.dead)).max().unwrap();
     let endorsed = healed.iter().map(|it| since(it.endorsed)).max().unwrap();
@@ -114,5 +102,4 @@ async fn heal_all(hsmd: &Hsmd, daemon: &Rpc, anchor: Anchor) -> (Duration, Durat
          one after the other take {alone:.1?}",
         answered - asked
     );
-    (alone, endorsed)
 }

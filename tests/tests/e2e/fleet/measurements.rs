@@ -80,7 +80,6 @@ async fn accesses_through_one_app_and_the_cost_of_a_verification() {
     })
     .await;
     println!("verifying an endorsement: {first:.1?}, once verified: {again:.1?}");
-    assert!(again < first, "a recheck verifies no signature");
 }
 
 /// Makes and sends requests one after the other, over one connection, and verifies each reply.

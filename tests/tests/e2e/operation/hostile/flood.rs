@@ -220,7 +220,7 @@ fn make_room() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
 }
 
-/// Opens all of them, a hundred handshakes at a time, while others are served, and hands over those that
+/// Opens all of them, some handshakes at a time, while others are served, and hands over those that
 /// were let in: how many.
 async fn open_many(arena: &Arena, mut hold: impl FnMut(Wire)) -> usize {
     let hostile = arena.hostile();
@@ -228,7 +228,7 @@ async fn open_many(arena: &Arena, mut hold: impl FnMut(Wire)) -> usize {
     for number in 0..many() {
         let hostile = hostile.clone();
         opening.spawn(async move { hostile.greeted().await.ok() });
-        while opening.len() >= 100 || (number + 1 == many() && !opening.is_empty()) {
+        while opening.len() >= 32 || (number + 1 == many() && !opening.is_empty()) {
             match opening.join_next().await.unwrap().unwrap() {
                 Some(wire) => {
                     hold(wire);
