@@ -22,6 +22,8 @@ has() {
     libnss3) test -n "$(library libsoftokn3.so)" ;;
     libnss3-tools) command -v certutil ;;
     libtpm2-pkcs11-1) test -n "$(library pkcs11/libtpm2_pkcs11.so)" ;;
+    dbus) command -v dbus-daemon ;;
+    libtss2-tcti-tabrmd0) test -n "$(library libtss2-tcti-tabrmd.so.0)" ;;
     libtss2-tcti-swtpm0) test -n "$(library libtss2-tcti-swtpm.so.0)" ;;
     opensc) command -v pkcs11-tool ;;
     p11-kit-modules) test -n "$(library pkcs11/p11-kit-client.so)" ;;

@@ -62,7 +62,10 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
         _ => None,
     };
     let verdict = match &tokens {
-        Some(found) => check_keys(config, found, &rows, &journal, &mut report),
+        Some(found) => {
+            let is_trial = try_with.is_some();
+            check_keys(config, found, &rows, &journal, is_trial, &mut report)
+        }
         None => None,
     };
     check_copies(&signer, &mut report);
@@ -318,6 +321,7 @@ fn check_keys(
     found: &[Inventory],
     rows: &Rows,
     journal: &Option<Result<JournalFound, CoreError>>,
+    is_trial: bool,
     report: &mut Report,
 ) -> Option<Verdict> {
     let (known, log) = match (rows, journal) {
@@ -338,6 +342,8 @@ fn check_keys(
     let verdict = decide(log.map(|log| log.head().event()), found, known);
     match &verdict {
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
+        // The trial comes before the first ceremony.
+        verdict @ Verdict::Blank if is_trial => report.note("log and token", verdict.advice()),
         verdict => report.bad("log and token", verdict.advice()),
     }
     if let Verdict::Serve(Plan { leftovers, .. }) = &verdict {

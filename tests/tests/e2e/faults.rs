@@ -11,6 +11,7 @@ mod history;
 mod overload;
 mod page;
 mod process;
+mod quirks;
 mod recovery;
 mod seen;
 mod soak;

@@ -19,6 +19,7 @@ mod fleet;
 mod operation;
 mod replay;
 mod system;
+mod tokens;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::task::LocalSet;
 
 use crate::faults::{
-    Section, Seen, clock, commit, database, history, overload, process, recovery, token,
+    Section, Seen, clock, commit, database, history, overload, process, quirks, recovery, token,
 };
 use crate::told;
 
@@ -23,17 +23,18 @@ fails when its row says anything else.
 *What callers see*: the answers while the fault lasts, in the order in which they were asked for; a
 quotation is what a command, the daemon's last line or Status said. *Heals within*: from the moment at
 which the fault is over, or has happened if it is over at once, until the daemon does again what it did
-not; the test waits no longer. Most take less than a second; a PKCS#11 module is reinitialised at most
-once in 30 s. *at once* means that no caller noticed, *by the operator* that it does not heal by itself.
+not; the test waits no longer. Most take less than a second; a PKCS#11 module is reinitialised after
+1, 2, 4, … and at most 30 s. *at once* means that no caller noticed, *by the operator* that it does not heal by itself.
 *Nothing lost*: at the end all events that anybody ever saw, by any way of reading, are one verified
 history of so many, and all signatures that were handed out verify by it.
 ";
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     database::SECTION,
     commit::SECTION,
     history::SECTION,
     token::SECTION,
+    quirks::SECTION,
     process::SECTION,
     clock::SECTION,
     recovery::SECTION,

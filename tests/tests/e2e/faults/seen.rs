@@ -10,7 +10,7 @@ use crate::{DOCUMENT, WINDOW};
 /// What a daemon needs whose database has come back: connecting, looking, and a loaded machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// What a daemon needs whose token has come back: a module is reinitialised once in 30 s at the most.
+/// What a daemon needs whose token has come back: a module is reinitialised after 1, 2, 4, … 30 s.
 pub(crate) const TOKEN_HEALS: Duration = Duration::from_secs(40);
 
 /// What a standby pair needs: `lock_grace` and a second more, after the loss has been noticed.

@@ -1,0 +1,183 @@
+//! Tokens of other makers, as people have them: a TPM (swtpm behind tpm2-abrmd and tpm2-pkcs11), NSS's
+//! own token, and a SoftHSM token of another process through p11-kit's remoting.
+//!
+//! They are Debian packages (scripts/test installs them); a test fails when one is missing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::token::PIN;
+use crate::{Hsmd, TestToken, program, wait_for};
+
+/// A device and the processes that it needs. They end, and its folder goes, when it is dropped.
+#[derive(Debug)]
+pub struct Device {
+    module: PathBuf,
+    label: String,
+    settings: Vec<(&'static str, toml::Value)>,
+    environment: Vec<(&'static str, OsString)>,
+    running: Vec<Child>,
+    _token: Option<TestToken>,
+    _folder: TempDir,
+}
+
+const LABEL: &str = "hsmd";
+
+impl Device {
+    /// A TPM 2.0: swtpm, with a resource manager of its own, because hsmd has more than three objects.
+    pub fn swtpm() -> Self {
+        let mut device = Self::new("pkcs11/libtpm2_pkcs11.so", LABEL);
+        let [state, store, socket, bus] =
+            ["state", "store", "sock", "bus"].map(|name| device.path(name));
+        for folder in [&state, &store] {
+            std::fs::create_dir(folder).expect("a folder");
+        }
+        let mut swtpm = Command::new("swtpm");
+        swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+        swtpm.arg("--tpmstate").arg(format!("dir={}", state.display()));
+        swtpm.arg("--server").arg(format!("type=unixio,path={}", socket.display()));
+        swtpm.arg("--ctrl").arg(format!("type=unixio,path={}.ctrl", socket.display()));
+        device.start(swtpm, &socket);
+        let address = format!("unix:path={}", bus.display());
+        let mut dbus = Command::new("dbus-daemon");
+        dbus.args(["--session", "--nofork", "--address", &address]);
+        device.start(dbus, &bus);
+        device.environment = vec![
+            ("DBUS_SESSION_BUS_ADDRESS", address.into()),
+            ("TPM2_PKCS11_STORE", store.into()),
+            ("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session".into()),
+        ];
+        let mut broker = Command::new("tpm2-abrmd");
+        broker.args(["--session", "--allow-root", "--flush-all"]);
+        broker.arg(format!("--tcti=swtpm:path={}", socket.display()));
+        broker.envs(device.environment.clone());
+        device.running.push(spawn(broker));
+        wait_for("the TPM's module initialises its token", || {
+            let arguments =
+                ["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", PIN];
+            device.tool(&arguments).then_some(())
+        });
+        let arguments = ["--init-pin", "--token-label", LABEL, "--so-pin", PIN, "--pin", PIN];
+        assert!(device.tool(&arguments), "tpm2-pkcs11 takes a user PIN");
+        device
+    }
+
+    /// NSS's softoken with a database of its own; its keys are reported as ones that were not made there.
+    pub fn nss() -> Self {
+        let mut device = Self::new("libsoftokn3.so", "NSS Certificate DB");
+        let (pin, database) = (device.path("pin"), device.path("db"));
+        std::fs::create_dir(&database).expect("a folder");
+        std::fs::write(&pin, format!("{PIN}\n")).expect("a PIN file");
+        let mut certutil = Command::new("certutil");
+        certutil.arg("-N").arg("-d").arg(format!("sql:{}", database.display()));
+        certutil.arg("-f").arg(pin);
+        assert!(certutil.status().expect("run certutil (libnss3-tools)").success());
+        let arguments = format!(
+            "configdir='sql:{}' certPrefix='' keyPrefix='' secmod='secmod.db'",
+            database.display()
+        );
+        device.settings = vec![
+            ("token.0.initialize_args", arguments.into()),
+            ("token.0.accept_extractable", true.into()),
+        ];
+        device
+    }
+
+    /// A SoftHSM token that another process serves through p11-kit.
+    pub fn p11_kit() -> Self {
+        let mut device = Self::new("pkcs11/p11-kit-client.so", crate::token::LABEL);
+        let token = TestToken::provision();
+        let socket = device.path("sock");
+        let mut server = Command::new("p11-kit");
+        server.args(["server", "--foreground", "--provider", hsmd_softhsm::MODULE, "--name"]);
+        server.arg(&socket).arg("pkcs11:").env("SOFTHSM2_CONF", token.conf());
+        device.start(server, &socket);
+        let address = format!("unix:path={}", socket.display());
+        device.environment = vec![("P11_KIT_SERVER_ADDRESS", address.into())];
+        device._token = Some(token);
+        device
+    }
+
+    fn new(module: &str, label: &str) -> Self {
+        // Short: the path of a Unix socket has 108 bytes at the most.
+        let folder = tempfile::Builder::new().prefix("hsmd-d.").tempdir_in("/tmp");
+        Self {
+            module: library(module),
+            label: label.into(),
+            settings: Vec::new(),
+            environment: Vec::new(),
+            running: Vec::new(),
+            _token: None,
+            _folder: folder.expect("a folder for a device"),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self._folder.path().join(name)
+    }
+
+    /// Starts a server and waits for its socket.
+    fn start(&mut self, command: Command, socket: &Path) {
+        let what = format!("{command:?} listens");
+        self.running.push(spawn(command));
+        wait_for(&what, || socket.exists().then_some(()));
+    }
+
+    fn tool(&self, arguments: &[&str]) -> bool {
+        let mut tool = Command::new("pkcs11-tool");
+        tool.arg("--module").arg(&self.module).args(arguments);
+        tool.envs(self.environment.clone()).stdout(Stdio::null()).stderr(Stdio::null());
+        tool.status().expect("run pkcs11-tool (opensc)").success()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        for mut child in self.running.drain(..).rev() {
+            // One that has ended already is as good.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Hsmd {
+    /// The same hsmd on another device, with the fault module before it.
+    pub fn on(self, device: &Device) -> (Self, hsmd_fault::Control) {
+        let control = self.path("fault");
+        let faults = hsmd_fault::Control::open(&control).expect("a control file");
+        let module = program("libhsmd_fault.so").display().to_string();
+        let mut hsmd = self
+            .set("token.0.module", module)
+            .set("token.0.label", device.label.clone())
+            .env("HSMD_FAULT_MODULE", device.module.clone())
+            .env("HSMD_FAULT_CONTROL", control);
+        for (path, value) in device.settings.clone() {
+            hsmd = hsmd.set(path, value);
+        }
+        for (name, value) in device.environment.clone() {
+            hsmd = hsmd.env(name, value);
+        }
+        (hsmd, faults)
+    }
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// A library in the folder of this machine's kind.
+fn library(name: &str) -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib");
+    let found = folders
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|folder| folder.to_string_lossy().ends_with("-linux-gnu"))
+        .map(|folder| folder.join(name))
+        .find(|path| path.exists());
+    found
+        .unwrap_or_else(|| panic!("{name} is missing: scripts/test says which packages to install"))
+}

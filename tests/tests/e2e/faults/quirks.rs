@@ -1,0 +1,157 @@
+//! Modules that behave as some real ones do, played by the fault module before a SoftHSM token.
+
+use hsmd_fault::{Control, Quirk, Refusal, Times};
+use hsmd_tests::{Hsmd, within};
+
+use crate::faults::seen::SOON;
+use crate::faults::{Seen, faults};
+
+faults! {
+    "Quirks of modules":
+    handle_reuse: "the module gives a handle that is in use (tpm2-pkcs11)", "nothing";
+    hidden_objects: "other processes' objects show only after C_Initialize (tpm2-pkcs11)", "nothing";
+    overwritten_ids: "a new pair overwrites keys with its CKA_ID (NSS)", "nothing";
+    short_ids: "the module cuts CKA_ID to two bytes (yubihsm_pkcs11 before 2.4)", "takes a newer module";
+    template_refused: "the module refuses an attribute of a new key", "nothing";
+    kept_lock: "the module refuses the journal's copy and keeps its lock", "nothing: the watchdog ends the process, the supervisor starts it";
+    undestroyable: "the token does not destroy keys: CKR_ACTION_PROHIBITED", "allows it, or destroys them with the vendor's tool";
+    foreign_slot: "another slot's token can't be described", "nothing";
+}
+
+async fn with_quirk(quirk: Quirk) -> (Hsmd, Control) {
+    let (hsmd, control) = Hsmd::initialised().await.with_faults();
+    control.quirk(quirk, true).unwrap();
+    (hsmd, control)
+}
+
+/// Nothing is seen of it, through rotations, a taint and a restart.
+async fn unnoticed(quirk: Quirk) -> Seen {
+    let ((hsmd, _control), mut seen) = (with_quirk(quirk).await, Seen::default());
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    for _ in 0..3 {
+        daemon.rotate_head().await;
+        seen.signs(&daemon).await;
+    }
+    daemon.kill().await;
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    let tainted = daemon.head().await;
+    daemon.taint_head().await;
+    seen.forget_signatures_of(&tainted);
+    seen.signs(&daemon).await;
+    daemon.rotate_head().await;
+    seen.signs(&daemon).await;
+    assert_eq!(hsmd.token.private_keys(), [5, 6], "no other key went, and none stayed");
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 6).await
+}
+
+async fn handle_reuse() -> Seen {
+    unnoticed(Quirk::HandleReuse).await
+}
+
+async fn hidden_objects() -> Seen {
+    unnoticed(Quirk::HiddenObjects).await
+}
+
+async fn overwritten_ids() -> Seen {
+    unnoticed(Quirk::OverwrittenIds).await
+}
+
+async fn short_ids() -> Seen {
+    let (hsmd, control) = Hsmd::fresh().await.with_faults();
+    hsmd.migrate().await;
+    control.quirk(Quirk::ShortIds, true).unwrap();
+    let mut seen = Seen::default();
+    let words = "the token changed the CKA_ID";
+    hsmd.run(&["init"]).await.refused(words);
+    seen.said("init", words);
+    assert!(hsmd.token.private_keys().is_empty(), "nothing is left behind");
+    control.quirk(Quirk::ShortIds, false).unwrap();
+    hsmd.init().await;
+    seen.goes_on_by_a_person(&hsmd, 2).await
+}
+
+fn refusal(attribute: &str, code: &str, keeps_lock: bool) -> Refusal {
+    Refusal { condition: attribute.parse().unwrap(), code: code.parse().unwrap(), keeps_lock }
+}
+
+async fn template_refused() -> Seen {
+    let ((hsmd, control), mut seen) = (Hsmd::initialised().await.with_faults(), Seen::default());
+    let refusal = refusal("CKA_MODIFIABLE", "CKR_TEMPLATE_INCONSISTENT", false);
+    control.refuse("C_GenerateKeyPair".parse().unwrap(), refusal, Times::always()).unwrap();
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    seen.signs(&daemon).await;
+    assert_eq!(control.status().function("C_GenerateKeyPair").refused, 1);
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 2).await
+}
+
+async fn kept_lock() -> Seen {
+    let ((hsmd, control), mut seen) = (Hsmd::initialised().await.with_faults(), Seen::default());
+    let hsmd = hsmd.set("token.0.hang_limit", "5s");
+    let refusal = refusal("CKA_LABEL", "CKR_ATTRIBUTE_VALUE_INVALID", true);
+    control.refuse("C_CreateObject".parse().unwrap(), refusal, Times::always()).unwrap();
+    let daemon = hsmd.serve().await;
+    let head = daemon.head().await.event().id();
+    daemon.rotate(head.as_str()).await.expect_err("the daemon ends");
+    let (status, log) = daemon.ended().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    seen.said("the last line", "a call to the token hangs: ending the process");
+    let daemon = hsmd.launch(&[]);
+    seen.signs_within(SOON, &daemon).await;
+    control.reset_counters();
+    daemon.rotate_head().await;
+    assert_eq!(control.calls("C_CreateObject").unwrap(), 0, "never tried twice");
+    let said = daemon.status().await.unwrap().tokens[0].no_journal_copy.clone();
+    assert!(said.contains("CKR_ATTRIBUTE_VALUE_INVALID"), "{said}");
+    assert!(hsmd.run(&["check"]).await.good().contains("the token gets none"));
+    seen.said("Status, check", "the token gets none");
+    seen.nothing_lost(&hsmd, 2).await
+}
+
+async fn undestroyable() -> Seen {
+    let ((hsmd, control), mut seen) = (with_quirk(Quirk::UndestroyableKeys).await, Seen::default());
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    seen.signs(&daemon).await;
+    let tainted = daemon.head().await;
+    daemon.taint_head().await;
+    seen.forget_signatures_of(&tainted);
+    seen.signs(&daemon).await;
+    let words = "which does not destroy it";
+    daemon.problem(words).await;
+    seen.said("Status", words);
+    daemon.kill().await;
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    assert_eq!(hsmd.token.private_keys(), [0, 1, 2, 3], "nothing waits for the old keys");
+    control.quirk(Quirk::UndestroyableKeys, false).unwrap();
+    within(std::time::Duration::from_secs(40), "the old keys go", async || {
+        (hsmd.token.private_keys() == [2, 3]).then_some(())
+    })
+    .await;
+    within(SOON, "nothing is wrong any more", async || {
+        daemon.status().await.ok()?.problems.is_empty().then_some(())
+    })
+    .await;
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 3).await
+}
+
+async fn foreign_slot() -> Seen {
+    let ((hsmd, control), mut seen) =
+        (with_quirk(Quirk::ForeignSlotGarbled).await, Seen::default());
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    daemon.stop().await;
+    control.quirk(Quirk::ForeignSlotFails, true).unwrap();
+    let other = hsmd.twin().set("token.0.label", "another");
+    other.run(&["check"]).await.refused("wrong");
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 1).await
+}

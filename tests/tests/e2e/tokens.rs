@@ -1,0 +1,103 @@
+//! Tokens of other makers: each runs one sequence, with the fault module before it, which counts.
+
+use hsmd_chain::{KeyLog, SignedBody};
+use hsmd_tests::{Daemon, Device, Hsmd, now, until};
+
+use crate::{DOCUMENT, WINDOW, told};
+
+#[tokio::test]
+async fn softhsm() {
+    let (hsmd, faults) = Hsmd::fresh().await.with_faults();
+    sequence(hsmd, faults, 3).await;
+}
+
+#[tokio::test]
+async fn swtpm() {
+    let device = tokio::task::spawn_blocking(Device::swtpm).await.unwrap();
+    let (hsmd, faults) = Hsmd::fresh().await.on(&device);
+    // Its identity was lost at the third rotation once.
+    let rotations = if told("HSMD_LONG").is_some() { 100 } else { 4 };
+    sequence(hsmd, faults, rotations).await;
+}
+
+#[tokio::test]
+async fn nss() {
+    let device = tokio::task::spawn_blocking(Device::nss).await.unwrap();
+    let (hsmd, faults) = Hsmd::fresh().await.on(&device);
+    sequence(hsmd, faults, 3).await;
+}
+
+#[tokio::test]
+async fn p11_kit() {
+    let device = tokio::task::spawn_blocking(Device::p11_kit).await.unwrap();
+    let (hsmd, faults) = Hsmd::fresh().await.on(&device);
+    sequence(hsmd, faults, 3).await;
+}
+
+async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
+    hsmd.migrate().await;
+    let tried = hsmd.run(&["check", "--try"]).await.good();
+    assert!(tried.contains("nothing of the trial is left on the token"), "{tried}");
+    assert!(!tried.contains("BAD"), "{tried}");
+
+    hsmd.init().await;
+    let daemon = hsmd.serve().await;
+    let mut signed = vec![daemon.sign(DOCUMENT).await.unwrap()];
+    for _ in 0..rotations {
+        daemon.rotate_head().await;
+        signed.push(daemon.sign(DOCUMENT).await.unwrap());
+    }
+    daemon.kill().await;
+    let mut daemon = hsmd.serve().await;
+    signed.push(daemon.sign(DOCUMENT).await.unwrap());
+    let tainted = daemon.head().await.event().id();
+    daemon.taint_head().await;
+    signed.retain(|signed| signed.generation_id() != tainted);
+    signed.push(daemon.sign(DOCUMENT).await.unwrap());
+
+    faults.drop_token().unwrap();
+    until("it says that the token is away", async || (!daemon.is_serving("").await).then_some(()))
+        .await;
+    faults.restore_token().unwrap();
+    daemon.ready().await;
+    signed.push(daemon.sign(DOCUMENT).await.unwrap());
+    daemon.rotate_head().await;
+    daemon.stop().await;
+
+    a_wrong_pin_is_one_login(&hsmd, &faults).await;
+    hsmd.serve().await.sign(DOCUMENT).await.unwrap();
+    let log = hsmd.history().await;
+    assert_eq!(log.events().len(), rotations + 3);
+    verify(&signed, &log);
+}
+
+async fn a_wrong_pin_is_one_login(hsmd: &Hsmd, faults: &hsmd_fault::Control) {
+    hsmd.write_pin("13579-wrong");
+    faults.reset_counters();
+    let refused: Daemon = hsmd.launch(&[]);
+    refused.problem("refused the PIN").await;
+    refused.kill().await;
+    hsmd.run(&["check"]).await.refused("refused the PIN");
+    assert_eq!(faults.calls("C_Login").unwrap(), 1, "tried once, also across restarts");
+    hsmd.correct_pin();
+}
+
+/// Offline: by the log alone.
+fn verify(signed: &[SignedBody], log: &KeyLog) {
+    for signed in signed {
+        signed.verify(log, now(), WINDOW).expect("a signature that verifies");
+    }
+}
+
+#[tokio::test]
+async fn a_pair_that_does_not_sign_is_not_committed() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let daemon = hsmd.serve().await;
+    let head = daemon.head().await.event().id();
+    faults.corrupt("C_Sign".parse().unwrap(), hsmd_fault::Times::next(1)).unwrap();
+    let refusal = daemon.rotate(head.as_str()).await.unwrap_err();
+    assert!(refusal.message.contains("does not sign for its public key"), "{refusal:?}");
+    assert_eq!(hsmd.token.private_keys(), [0, 1], "the pair is gone");
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
