@@ -64,7 +64,7 @@ class Documents(unittest.TestCase):
             self.assertIn(f'"{folder}"', ASSETS)
 
     def test_messages_and_reasons_are_the_daemons(self):
-        source = "".join(path.read_text() for path in (ROOT / "hsmd/src").rglob("*.rs"))
+        source = "".join(path.read_text() for name in ("hsmd", "support", "runtime") for path in (ROOT / name / "src").rglob("*.rs"))
         source = re.sub(r"\\\n\s*", "", source)
         rows = OPERATIONS.partition("## 10.")[2]
         symptoms = [row.split("|")[1] for row in re.findall(r"^\| .* \|$", rows, re.M)][2:]
@@ -72,7 +72,9 @@ class Documents(unittest.TestCase):
         for symptom in symptoms:
             for text in re.findall(r"`([^`]+)`", symptom) + re.findall(r"\b[A-Z]+_[A-Z_]+\b", symptom):
                 if not text.startswith("CKR_") and text not in ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"):
-                    self.assertTrue(text in source, f"{text!r} is said nowhere in hsmd/src")
+                    # What differs from case to case is written as an ellipsis.
+                    said = all(part.strip() in source for part in text.split("…"))
+                    self.assertTrue(said, f"{text!r} is said nowhere in hsmd/src")
 
     def test_scripts_know_their_options(self):
         found = re.findall(r"`(?:/usr/lib/hsmd|scripts)/([a-z-]+)( --[^`]*)?`", OPERATIONS)

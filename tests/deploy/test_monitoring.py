@@ -15,7 +15,7 @@ from test_supervision import Supervisor
 
 MONITORING = ROOT / "k8s/monitoring"
 # What Prometheus adds to a scrape's own labels, and what a histogram has.
-LABELS = {"namespace", "pod", "le", "method", "caller", "code", "ckr"}
+LABELS = {"namespace", "pod", "le", "method", "caller", "code", "ckr", "limit"}
 
 
 def exported():
@@ -37,7 +37,7 @@ def exported():
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     types = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
     # No token has failed here, so its errors are only known from where they are registered.
-    registered = (ROOT / "hsmd/src/metrics.rs").read_text()
+    registered = "".join(path.read_text() for path in (ROOT / "hsmd/src/observe").rglob("*.rs"))
     for name, kind in [("token_errors", "counter"), ("token_last_error_timestamp_seconds", "gauge")]:
         if f'"{name}"' in registered:
             types.append((f"hsmd_{name}", kind))

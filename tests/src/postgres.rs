@@ -288,7 +288,8 @@ impl Database {
             .socket(self.folder)
             .username(role)
             .database(database)
-            .options([("search_path", "hsmd,public")]);
+            // The schemas of the daemon and of accounts: a database has one of them.
+            .options([("search_path", "hsmd,accounts,public")]);
         PgConnection::connect_with(&options).await
     }
 }

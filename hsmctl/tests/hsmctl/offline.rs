@@ -248,7 +248,7 @@ fn a_token_leads_back_to_the_hsm() {
     };
     let verify = |token: &str, jwks: &str, time: &str| {
         let token = write(files.folder.path(), "token", token);
-        files.verify(&["--jwt", &token, "--jwks", jwks, "--at", time, "--format", "json"])
+        files.verify(&["--jwt", &token, "--jwks", jwks, "--at", time, "--output", "json"])
     };
     let (kid, now) = (key.public_key().to_string(), "2026-01-01T03:30:00.000Z");
     let good = jwks("good", &kid, &endorse(3, "jwt"));

@@ -80,8 +80,6 @@ impl Stack {
             runtime.block_on(async { tokio::join!(RunningHsm::start(), database) });
         let folder = tempfile::tempdir().expect("a folder");
         let stack = Self { hsm, database, folder, runtime };
-        // For the statements of tests.
-        stack.sql("ALTER ROLE CURRENT_USER SET search_path = accounts, public");
         stack.secret("database.url", &stack.database.owner_url());
         stack.secret("gateway.secrets", &format!("{}\n{}\n", secret('g'), secret('h')));
         stack.secret("service.secrets", &format!("{}\n", secret('s')));
