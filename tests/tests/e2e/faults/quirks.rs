@@ -1,7 +1,7 @@
 //! Modules that behave as some real ones do, played by the fault module before a SoftHSM token.
 
 use hsmd_fault::{Control, Quirk, Refusal, Times};
-use hsmd_tests::{Hsmd, within};
+use hsmd_tests::{Daemon, Hsmd, until, within};
 
 use crate::faults::seen::SOON;
 use crate::faults::{Seen, faults};
@@ -30,7 +30,7 @@ async fn unnoticed(quirk: Quirk) -> Seen {
     let daemon = hsmd.serve().await;
     seen.signs(&daemon).await;
     for _ in 0..3 {
-        daemon.rotate_head().await;
+        rotate(&daemon).await;
         seen.signs(&daemon).await;
     }
     daemon.kill().await;
@@ -40,11 +40,27 @@ async fn unnoticed(quirk: Quirk) -> Seen {
     daemon.taint_head().await;
     seen.forget_signatures_of(&tainted);
     seen.signs(&daemon).await;
-    daemon.rotate_head().await;
+    rotate(&daemon).await;
     seen.signs(&daemon).await;
     assert_eq!(hsmd.token.private_keys(), [5, 6], "no other key went, and none stayed");
     seen.never_ill();
     seen.nothing_lost(&hsmd, 6).await
+}
+
+/// A handle that turns out to mean another object refuses a rotation, with nothing changed: the next one
+/// finds the module initialised anew.
+async fn rotate(daemon: &Daemon) {
+    until("a rotation that goes on", async || {
+        let head = daemon.head().await.event().id();
+        match daemon.rotate(head.as_str()).await {
+            Ok((_, performed)) => performed.then_some(()),
+            Err(refusal) => {
+                assert!(refusal.message.starts_with("nothing has changed"), "{refusal:?}");
+                None
+            }
+        }
+    })
+    .await;
 }
 
 async fn handle_reuse() -> Seen {

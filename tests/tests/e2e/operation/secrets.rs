@@ -131,9 +131,12 @@ async fn errors_tell_no_secret() {
         assert_silent_output(command, &output);
     }
     // Secrets in the wrong place: where the file's name should be, and the file in the file's place.
-    for (path, value) in [("token.0.pin", PIN), ("database.url", PASSWORD)] {
+    for (path, value, said) in [
+        ("token.0.pin", PIN, "put the PIN in pin_file"),
+        ("database.url", PASSWORD, "unknown field"),
+    ] {
         let hsmd = Hsmd::fresh().await.set(path, value);
-        hsmd.run(&["check"]).await.ended(64, "unknown field");
+        hsmd.run(&["check"]).await.ended(64, said);
     }
 }
 
