@@ -53,7 +53,7 @@ device laptop access
 step "14. Everything published proves itself, offline too: the log, and each key in it now"
 run curl -sS "$HSMD_KEYS_URL/hsm/keys" >"$out/log.json"
 curl -sS "$HSMD_KEYS_URL/keys" >"$out/keys.json"
-mapfile -t keys < <(grep -o '"1AAI[^"]*":{"body"' "$out/keys.json" | cut -d '"' -f 2)
+mapfile -t keys < <(grep -oE '"1AAI[^"]*":[{]"(body|payload)"' "$out/keys.json" | cut -d '"' -f 2)
 [ ${#keys[@]} -ge 3 ] || die "three services have a key to reply with, published are ${#keys[@]}"
 for number in "${!keys[@]}"; do
     curl -sS "$HSMD_KEYS_URL/keys/${keys[number]}" >"$out/key-$number.json"

@@ -116,13 +116,12 @@ pub(crate) fn router(accounts: &Accounts) -> Router {
 async fn validate(State(accounts): State<Accounts>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let open = accounts.internal().is_some_and(|it| it.gateway.open(&parts.headers, &GATEWAY));
+    // Read in any case: a connection that is closed over an unread body loses its answer.
+    let in_body = in_body(body).await;
     if !open {
         return forbidden();
     }
-    let token = match bearer(&parts.headers) {
-        Some(token) => Some(token),
-        None => in_body(body).await,
-    };
+    let token = bearer(&parts.headers).or(in_body);
     let Some(token) = token else { return invalid() };
     match accounts.tokens().verify(&token, accounts.keys(), accounts.now()) {
         Err(error) => uncached(ApiError::from(error).into_response()),
