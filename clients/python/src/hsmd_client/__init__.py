@@ -1,0 +1,19 @@
+"""Verifies hsmd's key log and what its HSM endorsed, and keeps a service's key endorsed.
+
+Offline: `KeyLog.parse`, `verify_endorsement`, `verify_signed`, `verify_head`. In a service:
+`FollowedLog` follows the daemon's log and says when it is stale, `Endorser` keeps a key endorsed through
+rotations and taints.
+"""
+
+from .encoding import digest, public_key, public_key_text, sign, verify
+from .endorser import Endorsement, Endorser
+from .errors import Fork, Refused, Rollback, Stale, Unavailable
+from .followed import FollowedLog
+from .keylog import HOUR, Anchor, Event, KeyLog, read_events
+from .signed import BatchMemory, Verified, verify_endorsement, verify_head, verify_signed
+
+__all__ = [
+    "Anchor", "BatchMemory", "Endorsement", "Endorser", "Event", "FollowedLog", "Fork", "HOUR", "KeyLog",
+    "Refused", "Rollback", "Stale", "Unavailable", "Verified", "digest", "public_key", "public_key_text",
+    "read_events", "sign", "verify", "verify_endorsement", "verify_head", "verify_signed",
+]  # fmt: skip

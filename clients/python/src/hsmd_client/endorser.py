@@ -1,0 +1,154 @@
+"""Keeps a service's key endorsed: before the endorsement expires, and at once when the log moves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.duration_pb2 import Duration
+
+from ._proto.hsmd.v1 import signer_pb2, signer_pb2_grpc
+from .encoding import milliseconds, public_key_text, sign
+from .errors import Refused, Stale, Unavailable
+from .followed import FollowedLog
+
+_LOG = logging.getLogger("hsmd_client")
+_RETRY_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Endorsement:
+    """An endorsement as it is published, whole and verified."""
+
+    text: str
+    public_key: str
+    generation_id: str
+    expiration: int
+
+
+class Endorser:
+    """Makes a key, has it endorsed, and keeps it so on a thread of its own, from `start` to `close`.
+
+    `publish` is called with each new endorsement, before `current` gives it. An endorsement whose
+    generation is no longer the head is renewed at once, so a taint needs no restart.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        log: FollowedLog,
+        *,
+        purpose: str,
+        ttl: float,
+        publish: Callable[[Endorsement], None] | None = None,
+        private_key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> None:
+        self._stub = signer_pb2_grpc.SignerStub(channel)
+        self._log = log
+        self._purpose = purpose
+        self._ttl = ttl
+        self._publish = publish
+        self._key = private_key or ec.generate_private_key(ec.SECP256R1())
+        self.public_key = public_key_text(self._key.public_key())
+        self._current: Endorsement | None = None
+        self._renew_at = 0.0
+        self._changed = threading.Condition()
+        self._problem = "not endorsed yet"
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hsmd-endorser", daemon=True)
+
+    def start(self) -> Endorser:
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ends the thread. The key is forgotten with this object."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Endorser:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def current(self) -> Endorsement:
+        """An endorsement that verifies now, or `Unavailable` with the reason."""
+        with self._changed:
+            current, problem = self._current, self._problem
+        if current is None:
+            raise Unavailable(f"the key is not endorsed: {problem}")
+        try:
+            self._log.verify_endorsement(current.text, purpose=self._purpose, key=self.public_key)
+        except (Refused, Stale) as error:
+            raise Unavailable(f"the key is not endorsed: {error}") from error
+        return current
+
+    def wait(self, timeout: float) -> Endorsement:
+        """The first endorsement that verifies within `timeout` seconds, or `Unavailable`."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return self.current()
+            except Unavailable:
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise
+                with self._changed:
+                    self._changed.wait(min(left, 0.1))
+
+    def sign(self, message: str) -> str:
+        """Signs with the endorsed key. Raises `Unavailable` while it is not endorsed."""
+        self.current()
+        return sign(self._key, message)
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            if not self._due():
+                self._log.wait_for_change(self._current and self._current.generation_id, 0.25)
+                continue
+            try:
+                self._endorse()
+                attempt = 0
+            except (grpc.RpcError, Refused, Stale) as error:
+                text = error.details() if isinstance(error, grpc.RpcError) else str(error)
+                with self._changed:
+                    self._problem = text
+                _LOG.warning("key not endorsed: %s", text)
+                self._stopping.wait(_RETRY_DELAYS[min(attempt, len(_RETRY_DELAYS) - 1)])
+                attempt += 1
+
+    def _due(self) -> bool:
+        if self._current is None or time.monotonic() >= self._renew_at:
+            return True
+        try:
+            return self._log.head().id != self._current.generation_id
+        except Stale:
+            return False
+
+    def _endorse(self) -> None:
+        ttl = Duration(seconds=int(self._ttl), nanos=int(self._ttl % 1 * 1_000_000) * 1000)
+        request = signer_pb2.EndorseRequest(purpose=self._purpose, public_key=self.public_key, ttl=ttl)
+        asked = time.monotonic()
+        reply = self._stub.Endorse(request, timeout=10)
+        signed = reply.endorsement
+        text = f'{{"body":{signed.body.decode()},"signature":"{signed.signature}"}}'
+        # The reply may name a generation whose event the log is about to bring.
+        self._log.wait(lambda log: any(e.id == signed.generation_id for e in log.events[-4:]), 5)
+        self._log.verify_endorsement(text, purpose=self._purpose, key=self.public_key)
+        endorsement = Endorsement(
+            text, self.public_key, signed.generation_id, milliseconds(reply.expiration)
+        )
+        if self._publish:
+            self._publish(endorsement)
+        with self._changed:
+            self._current = endorsement
+            self._renew_at = asked + self._ttl * 2 / 3
+            self._changed.notify_all()

@@ -1,0 +1,167 @@
+"""A key log that follows the daemon's: verified event by event, and stale when nothing is heard."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import grpc
+
+from ._proto.hsmd.v1 import keylog_pb2, keylog_pb2_grpc
+from .connection import now as wall_clock
+from .errors import Refused, Stale
+from .keylog import HOUR, Anchor, Event, FutureEvent, KeyLog
+from .signed import BatchMemory, Verified, verify_endorsement, verify_signed
+
+_LOG = logging.getLogger("hsmd_client")
+_RECONNECT_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class FollowedLog:
+    """Follows the log over gRPC on a thread of its own, from `start` to `close`.
+
+    Answers only while it has heard from the daemon within `max_staleness` seconds: a frozen feed must not
+    hide a taint. The channel's other end is believed to be the daemon because of the socket's owner or of
+    TLS; what it says of events is verified all the same, and a head, once seen, is never given up.
+    """
+
+    def __init__(
+        self, channel: grpc.Channel, anchor: Anchor | str, *, max_staleness: float = 60.0, skew: int = 5000
+    ) -> None:
+        self._stub = keylog_pb2_grpc.KeyLogStub(channel)
+        self._log = KeyLog(anchor, skew)
+        self._max_staleness = max_staleness
+        self._memory = BatchMemory()
+        self._changed = threading.Condition()
+        self._heard_at: float | None = None
+        self._problem = "nothing was heard yet"
+        self._stopping = threading.Event()
+        self._stream: grpc.Call | None = None
+        self._thread = threading.Thread(target=self._run, name="hsmd-log", daemon=True)
+
+    def start(self) -> FollowedLog:
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._stopping.set()
+        with self._changed:
+            if self._stream is not None:
+                self._stream.cancel()
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> FollowedLog:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def identity(self) -> str:
+        return self._log.identity
+
+    def head(self) -> Event:
+        """The newest verified event. Raises `Stale`."""
+        return self.fresh().head
+
+    def fresh(self) -> KeyLog:
+        """The verified log, or `Stale`. It grows while one looks at it, and never changes otherwise."""
+        with self._changed:
+            heard = self._heard_at
+            if heard is None or time.monotonic() - heard > self._max_staleness or not self._log.events:
+                raise Stale(f"the key log is stale: {self._problem}")
+            return self._log
+
+    def wait(self, until: Callable[[KeyLog], bool], timeout: float) -> bool:
+        """Waits until the fresh log fulfils a condition; says whether it did."""
+        def met() -> bool:
+            try:
+                return until(self.fresh())
+            except Stale:
+                return False
+
+        with self._changed:
+            return self._changed.wait_for(met, timeout)
+
+    def wait_for_change(self, head_id: str | None, timeout: float) -> None:
+        """Waits until the head is another than this one, at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopping.is_set() or (bool(self._log.events) and self._log.head.id != head_id),
+                timeout,
+            )
+
+    def verify_endorsement(
+        self, text: str, *, purpose: str, key: str, window: int = 12 * HOUR
+    ) -> Verified:
+        """Whether a published endorsement is valid now. Raises `Refused` or `Stale`."""
+        return verify_endorsement(
+            text, self.fresh(), wall_clock(), purpose=purpose, key=key, window=window, memory=self._memory
+        )
+
+    def verify_signed(self, text: str, *, purpose: str | None = None, window: int = 12 * HOUR) -> Verified:
+        """Whether a published signed payload is valid now. Raises `Refused` or `Stale`."""
+        return verify_signed(
+            text, self.fresh(), wall_clock(), window, purpose=purpose, memory=self._memory
+        )
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                self._watch()
+                attempt = 0
+            except grpc.RpcError as error:
+                self._note(f"{error.code().name}: {error.details()}")
+            except Refused as error:
+                # A rollback, a fork, a forgery: nothing of it was taken, and nothing later will be until
+                # the source tells the truth again.
+                self._note(f"the daemon's log is refused: {error}")
+                _LOG.error("the daemon's key log is refused: %s", error)
+            self._stopping.wait(_RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)])
+            attempt += 1
+
+    def _note(self, problem: str) -> None:
+        with self._changed:
+            self._problem = problem
+
+    def _watch(self) -> None:
+        request = keylog_pb2.WatchEventsRequest(from_sequence=len(self._log.events))
+        stream = self._stub.WatchEvents(request)
+        with self._changed:
+            if self._stopping.is_set():
+                return
+            self._stream = stream
+        for message in stream:
+            if message.HasField("event"):
+                self._take(Event.parse(message.event.text, message.event.signature))
+            else:
+                self._heartbeat(message.heartbeat)
+
+    def _take(self, event: Event) -> None:
+        with self._changed:
+            try:
+                self._log.extend(event, wall_clock())
+                if event.sequence_number == self._log.anchor.sequence_number:
+                    self._log.check_anchor()
+            except FutureEvent as error:
+                # The head stays; the stream is asked again for this event.
+                self._problem = str(error)
+                raise
+            finally:
+                self._changed.notify_all()
+
+    def _heartbeat(self, heartbeat: keylog_pb2.Heartbeat) -> None:
+        with self._changed:
+            if self._log.events and heartbeat.head_sequence_number == self._log.head.sequence_number:
+                if heartbeat.head_id != self._log.head.id:
+                    raise Refused("the daemon names another head than the one that was verified")
+                self._log.check_anchor()
+                self._heard_at = time.monotonic()
+                self._problem = f"nothing was heard for {self._max_staleness:g} s"
+                self._changed.notify_all()

@@ -1,0 +1,107 @@
+"""A Python service beside the development installation in HSMD_DEV: endorsed through rotation and taint."""
+
+import os
+import signal
+import subprocess
+import unittest
+from pathlib import Path
+
+import hsmd_client as hsmd
+from hsmd_client.connection import connect, now
+
+
+def change(what):
+    subprocess.run(["hsmctl", what, "--reason", "the Python client's test"], check=True, capture_output=True)
+
+
+class Service(unittest.TestCase):
+    def setUp(self):
+        self.channel = connect(os.environ["HSMD_ENDPOINT"])
+        self.addCleanup(self.channel.close)
+        self.log = hsmd.FollowedLog(self.channel, os.environ["HSMD_IDENTITY"], max_staleness=20).start()
+        self.addCleanup(self.log.close)
+        self.assertTrue(self.log.wait(lambda log: bool(log.events), 30))
+
+    def endorser(self):
+        self.published = []
+        endorser = hsmd.Endorser(
+            self.channel, self.log, purpose="response", ttl=3600, publish=self.published.append
+        ).start()
+        self.addCleanup(endorser.close)
+        endorser.wait(30)
+        return endorser
+
+    def follow(self, endorser, generation):
+        """Waits until the key is endorsed by another generation than this one."""
+        self.assertTrue(self.log.wait(lambda log: log.head.id != generation, 30))
+        for _ in range(300):
+            try:
+                current = endorser.current()
+                if current.generation_id != generation:
+                    return current
+            except hsmd.Unavailable:
+                pass
+            with endorser._changed:
+                endorser._changed.wait(0.1)
+        self.fail("not endorsed anew")
+
+    def test_a_key_stays_endorsed_through_rotation_and_taint(self):
+        endorser = self.endorser()
+        first = endorser.current()
+        signature = endorser.sign("a reply")
+        hsmd.verify(endorser.public_key, "a reply", signature)
+        change("rotate")
+        second = self.follow(endorser, first.generation_id)
+        # A rotation leaves what was endorsed before valid; a taint does not.
+        self.log.verify_endorsement(first.text, purpose="response", key=endorser.public_key)
+        change("taint")
+        third = self.follow(endorser, second.generation_id)
+        with self.assertRaisesRegex(hsmd.Refused, "tainted"):
+            self.log.verify_endorsement(second.text, purpose="response", key=endorser.public_key)
+        self.log.verify_endorsement(third.text, purpose="response", key=endorser.public_key)
+        self.assertEqual([e.generation_id for e in self.published][-1], third.generation_id)
+        # The daemon's own tools believe it, offline.
+        folder = Path(os.environ["HSMD_DEV"])
+        (folder / "python.json").write_text(third.text)
+        log = subprocess.check_output(["hsmctl", "log", "--json"], text=True)
+        (folder / "python-log.json").write_text(log)
+        arguments = ["--log", folder / "python-log.json", "--signed", folder / "python.json"]
+        subprocess.run(["hsmctl", "verify", *arguments], check=True, capture_output=True)
+
+    def test_what_rust_services_published_verifies_here(self):
+        listed = subprocess.check_output(
+            ["redis-cli", "-s", os.environ["HSMD_REDIS_SOCKET"], "-n", "1", "--scan", "--pattern", "1AAI*"], text=True
+        ).split()
+        self.assertGreater(len(listed), 0)
+        for key in listed:
+            text = subprocess.check_output(
+                ["redis-cli", "-s", os.environ["HSMD_REDIS_SOCKET"], "-n", "1", "get", key], text=True
+            ).removesuffix("\n")
+            self.log.verify_endorsement(text, purpose="response", key=key)
+
+    def test_a_silent_daemon_makes_the_log_stale(self):
+        quick = hsmd.FollowedLog(self.channel, os.environ["HSMD_IDENTITY"], max_staleness=6).start()
+        self.addCleanup(quick.close)
+        self.assertTrue(quick.wait(lambda log: bool(log.events), 30))
+        daemon = int((Path(os.environ["HSMD_DEV"]) / "hsmd.pid").read_text())
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            # Nothing notifies of silence: the log is asked until it says so.
+            end = now() + 30_000
+            with self.assertRaises(hsmd.Stale):
+                while now() < end:
+                    quick.head()
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+        self.assertTrue(quick.wait(lambda log: bool(log.events), 30))
+
+    def test_another_identity_is_never_believed(self):
+        stranger = hsmd.FollowedLog(self.channel, "E" + "A" * 43).start()
+        self.addCleanup(stranger.close)
+        self.assertFalse(stranger.wait(lambda log: True, 2))
+        with self.assertRaisesRegex(hsmd.Stale, "another identity"):
+            stranger.head()
+
+
+if __name__ == "__main__":
+    unittest.main()
