@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hsmd/v1/keylog.proto\x12\x07hsmd.v1\"(\n\x05\x45vent\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\"\x10\n\x0eGetHeadRequest\"/\n\x0fGetHeadResponse\x12\x1c\n\x04head\x18\x01 \x01(\x0b\x32\x0e.hsmd.v1.Event\"=\n\x11ListEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\r\x12\x11\n\tpage_size\x18\x02 \x01(\r\"i\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.hsmd.v1.Event\x12\x15\n\rnext_sequence\x18\x02 \x01(\r\x12\x1c\n\x14head_sequence_number\x18\x03 \x01(\r\"+\n\x12WatchEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\r\"j\n\x13WatchEventsResponse\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0e.hsmd.v1.EventH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.hsmd.v1.HeartbeatH\x00\x42\t\n\x07message\":\n\tHeartbeat\x12\x0f\n\x07head_id\x18\x01 \x01(\t\x12\x1c\n\x14head_sequence_number\x18\x02 \x01(\r2\xd9\x01\n\x06KeyLog\x12<\n\x07GetHead\x12\x17.hsmd.v1.GetHeadRequest\x1a\x18.hsmd.v1.GetHeadResponse\x12\x45\n\nListEvents\x12\x1a.hsmd.v1.ListEventsRequest\x1a\x1b.hsmd.v1.ListEventsResponse\x12J\n\x0bWatchEvents\x12\x1b.hsmd.v1.WatchEventsRequest\x1a\x1c.hsmd.v1.WatchEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hsmd/v1/keylog.proto\x12\x07hsmd.v1\"(\n\x05\x45vent\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\"0\n\rHeadStatement\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\t\"\x10\n\x0eGetHeadRequest\"Z\n\x0fGetHeadResponse\x12\x1c\n\x04head\x18\x01 \x01(\x0b\x32\x0e.hsmd.v1.Event\x12)\n\tstatement\x18\x02 \x01(\x0b\x32\x16.hsmd.v1.HeadStatement\"=\n\x11ListEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\r\x12\x11\n\tpage_size\x18\x02 \x01(\r\"i\n\x12ListEventsResponse\x12\x1e\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x0e.hsmd.v1.Event\x12\x15\n\rnext_sequence\x18\x02 \x01(\r\x12\x1c\n\x14head_sequence_number\x18\x03 \x01(\r\"+\n\x12WatchEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\r\"j\n\x13WatchEventsResponse\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0e.hsmd.v1.EventH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.hsmd.v1.HeartbeatH\x00\x42\t\n\x07message\"e\n\tHeartbeat\x12\x0f\n\x07head_id\x18\x01 \x01(\t\x12\x1c\n\x14head_sequence_number\x18\x02 \x01(\r\x12)\n\tstatement\x18\x03 \x01(\x0b\x32\x16.hsmd.v1.HeadStatement2\xd9\x01\n\x06KeyLog\x12<\n\x07GetHead\x12\x17.hsmd.v1.GetHeadRequest\x1a\x18.hsmd.v1.GetHeadResponse\x12\x45\n\nListEvents\x12\x1a.hsmd.v1.ListEventsRequest\x1a\x1b.hsmd.v1.ListEventsResponse\x12J\n\x0bWatchEvents\x12\x1b.hsmd.v1.WatchEventsRequest\x1a\x1c.hsmd.v1.WatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +33,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=33
   _globals['_EVENT']._serialized_end=73
-  _globals['_GETHEADREQUEST']._serialized_start=75
-  _globals['_GETHEADREQUEST']._serialized_end=91
-  _globals['_GETHEADRESPONSE']._serialized_start=93
-  _globals['_GETHEADRESPONSE']._serialized_end=140
-  _globals['_LISTEVENTSREQUEST']._serialized_start=142
-  _globals['_LISTEVENTSREQUEST']._serialized_end=203
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=205
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=310
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=312
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=355
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=357
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=463
-  _globals['_HEARTBEAT']._serialized_start=465
-  _globals['_HEARTBEAT']._serialized_end=523
-  _globals['_KEYLOG']._serialized_start=526
-  _globals['_KEYLOG']._serialized_end=743
+  _globals['_HEADSTATEMENT']._serialized_start=75
+  _globals['_HEADSTATEMENT']._serialized_end=123
+  _globals['_GETHEADREQUEST']._serialized_start=125
+  _globals['_GETHEADREQUEST']._serialized_end=141
+  _globals['_GETHEADRESPONSE']._serialized_start=143
+  _globals['_GETHEADRESPONSE']._serialized_end=233
+  _globals['_LISTEVENTSREQUEST']._serialized_start=235
+  _globals['_LISTEVENTSREQUEST']._serialized_end=296
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=298
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=403
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=405
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=448
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=450
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=556
+  _globals['_HEARTBEAT']._serialized_start=558
+  _globals['_HEARTBEAT']._serialized_end=659
+  _globals['_KEYLOG']._serialized_start=662
+  _globals['_KEYLOG']._serialized_end=879
 # @@protoc_insertion_point(module_scope)

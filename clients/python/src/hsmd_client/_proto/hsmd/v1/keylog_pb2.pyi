@@ -14,15 +14,25 @@ class Event(_message.Message):
     signature: str
     def __init__(self, text: _Optional[str] = ..., signature: _Optional[str] = ...) -> None: ...
 
+class HeadStatement(_message.Message):
+    __slots__ = ("body", "signature")
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    body: bytes
+    signature: str
+    def __init__(self, body: _Optional[bytes] = ..., signature: _Optional[str] = ...) -> None: ...
+
 class GetHeadRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetHeadResponse(_message.Message):
-    __slots__ = ("head",)
+    __slots__ = ("head", "statement")
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
     head: Event
-    def __init__(self, head: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    statement: HeadStatement
+    def __init__(self, head: _Optional[_Union[Event, _Mapping]] = ..., statement: _Optional[_Union[HeadStatement, _Mapping]] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
     __slots__ = ("from_sequence", "page_size")
@@ -57,9 +67,11 @@ class WatchEventsResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[Event, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("head_id", "head_sequence_number")
+    __slots__ = ("head_id", "head_sequence_number", "statement")
     HEAD_ID_FIELD_NUMBER: _ClassVar[int]
     HEAD_SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
     head_id: str
     head_sequence_number: int
-    def __init__(self, head_id: _Optional[str] = ..., head_sequence_number: _Optional[int] = ...) -> None: ...
+    statement: HeadStatement
+    def __init__(self, head_id: _Optional[str] = ..., head_sequence_number: _Optional[int] = ..., statement: _Optional[_Union[HeadStatement, _Mapping]] = ...) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hsmd/v1/signer.proto\x12\x07hsmd.v1\x1a\x1egoogle/protobuf/duration.proto\"o\n\nSignedBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x15\n\rgeneration_id\x18\x04 \x01(\t\x12\x17\n\x0fsequence_number\x18\x05 \x01(\r\"]\n\x0e\x45ndorseRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x0f\x45ndorseResponse\x12(\n\x0b\x65ndorsement\x18\x01 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\x12\x12\n\nexpiration\x18\x02 \x01(\t\"\x1e\n\x0bSignRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\"3\n\x0cSignResponse\x12#\n\x06signed\x18\x01 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\"$\n\x10SignBatchRequest\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\"8\n\x11SignBatchResponse\x12#\n\x06signed\x18\x01 \x03(\x0b\x32\x13.hsmd.v1.SignedBody2\xbf\x01\n\x06Signer\x12<\n\x07\x45ndorse\x12\x17.hsmd.v1.EndorseRequest\x1a\x18.hsmd.v1.EndorseResponse\x12\x33\n\x04Sign\x12\x14.hsmd.v1.SignRequest\x1a\x15.hsmd.v1.SignResponse\x12\x42\n\tSignBatch\x12\x19.hsmd.v1.SignBatchRequest\x1a\x1a.hsmd.v1.SignBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hsmd/v1/signer.proto\x12\x07hsmd.v1\x1a\x1egoogle/protobuf/duration.proto\"o\n\nSignedBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x15\n\rgeneration_id\x18\x04 \x01(\t\x12\x17\n\x0fsequence_number\x18\x05 \x01(\r\"C\n\x04Leaf\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04path\x18\x03 \x03(\t\x12\r\n\x05\x62\x61tch\x18\x04 \x01(\r\"s\n\x0e\x45ndorseRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x61\x63\x63\x65pt_batch\x18\x04 \x01(\x08\"\x90\x01\n\x0f\x45ndorseResponse\x12(\n\x0b\x65ndorsement\x18\x01 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\x12\x12\n\nexpiration\x18\x02 \x01(\t\x12\x1b\n\x04leaf\x18\x03 \x01(\x0b\x32\r.hsmd.v1.Leaf\x12\"\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\"4\n\x0bSignRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0c\x61\x63\x63\x65pt_batch\x18\x02 \x01(\x08\"t\n\x0cSignResponse\x12#\n\x06signed\x18\x01 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\x12\x1b\n\x04leaf\x18\x02 \x01(\x0b\x32\r.hsmd.v1.Leaf\x12\"\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x13.hsmd.v1.SignedBody\":\n\x10SignBatchRequest\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\x12\x14\n\x0c\x61\x63\x63\x65pt_batch\x18\x02 \x01(\x08\"}\n\x11SignBatchResponse\x12#\n\x06signed\x18\x01 \x03(\x0b\x32\x13.hsmd.v1.SignedBody\x12\x1d\n\x06leaves\x18\x02 \x03(\x0b\x32\r.hsmd.v1.Leaf\x12$\n\x07\x62\x61tches\x18\x03 \x03(\x0b\x32\x13.hsmd.v1.SignedBody2\xbf\x01\n\x06Signer\x12<\n\x07\x45ndorse\x12\x17.hsmd.v1.EndorseRequest\x1a\x18.hsmd.v1.EndorseResponse\x12\x33\n\x04Sign\x12\x14.hsmd.v1.SignRequest\x1a\x15.hsmd.v1.SignResponse\x12\x42\n\tSignBatch\x12\x19.hsmd.v1.SignBatchRequest\x1a\x1a.hsmd.v1.SignBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIGNEDBODY']._serialized_start=65
   _globals['_SIGNEDBODY']._serialized_end=176
-  _globals['_ENDORSEREQUEST']._serialized_start=178
-  _globals['_ENDORSEREQUEST']._serialized_end=271
-  _globals['_ENDORSERESPONSE']._serialized_start=273
-  _globals['_ENDORSERESPONSE']._serialized_end=352
-  _globals['_SIGNREQUEST']._serialized_start=354
-  _globals['_SIGNREQUEST']._serialized_end=384
-  _globals['_SIGNRESPONSE']._serialized_start=386
-  _globals['_SIGNRESPONSE']._serialized_end=437
-  _globals['_SIGNBATCHREQUEST']._serialized_start=439
-  _globals['_SIGNBATCHREQUEST']._serialized_end=475
-  _globals['_SIGNBATCHRESPONSE']._serialized_start=477
-  _globals['_SIGNBATCHRESPONSE']._serialized_end=533
-  _globals['_SIGNER']._serialized_start=536
-  _globals['_SIGNER']._serialized_end=727
+  _globals['_LEAF']._serialized_start=178
+  _globals['_LEAF']._serialized_end=245
+  _globals['_ENDORSEREQUEST']._serialized_start=247
+  _globals['_ENDORSEREQUEST']._serialized_end=362
+  _globals['_ENDORSERESPONSE']._serialized_start=365
+  _globals['_ENDORSERESPONSE']._serialized_end=509
+  _globals['_SIGNREQUEST']._serialized_start=511
+  _globals['_SIGNREQUEST']._serialized_end=563
+  _globals['_SIGNRESPONSE']._serialized_start=565
+  _globals['_SIGNRESPONSE']._serialized_end=681
+  _globals['_SIGNBATCHREQUEST']._serialized_start=683
+  _globals['_SIGNBATCHREQUEST']._serialized_end=741
+  _globals['_SIGNBATCHRESPONSE']._serialized_start=743
+  _globals['_SIGNBATCHRESPONSE']._serialized_end=868
+  _globals['_SIGNER']._serialized_start=871
+  _globals['_SIGNER']._serialized_end=1062
 # @@protoc_insertion_point(module_scope)
