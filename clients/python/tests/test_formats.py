@@ -52,6 +52,13 @@ class Log(unittest.TestCase):
         with self.assertRaisesRegex(hsmd.Refused, "empty"):
             hsmd.KeyLog.parse("[]", IDENTITY, NOW)
 
+    def test_an_event_twice_in_one_array_is_malformed(self):
+        event = VECTORS["events"][0]
+        entry = f'{{"payload":{event["payload"]},"signature":"{event["signature"]}"}}'
+        hsmd.KeyLog.parse(f"[{entry}]", IDENTITY, NOW)
+        with self.assertRaisesRegex(hsmd.Refused, "order of sequence numbers"):
+            hsmd.KeyLog.parse(f"[{entry},{entry}]", IDENTITY, NOW)
+
     def test_a_known_head_is_never_given_up(self):
         events = VECTORS["events"]
         log(anchor=f"{IDENTITY}@3:{events[3]['id']}")

@@ -1,10 +1,15 @@
 """A Python service beside the development installation in HSMD_DEV: endorsed through rotation and taint."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import hsmd_client as hsmd
 from hsmd_client.connection import connect, now
@@ -78,6 +83,43 @@ class Service(unittest.TestCase):
                 ["redis-cli", "-s", os.environ["HSMD_REDIS_SOCKET"], "-n", "1", "get", key], text=True
             ).removesuffix("\n")
             self.log.verify_endorsement(text, purpose="response", key=key)
+
+    def test_a_log_over_http_is_followed(self):
+        source = hsmd.HttpSource(os.environ["HSMD_KEYS_URL"], log_path="/hsm/keys", interval=0.1)
+        polled = hsmd.FollowedLog(source, os.environ["HSMD_IDENTITY"]).start()
+        self.addCleanup(polled.close)
+        self.assertTrue(polled.wait(lambda log: log.head.id == self.log.head().id, 30))
+        before = polled.head().sequence_number
+        change("rotate")
+        self.assertTrue(polled.wait(lambda log: log.head.sequence_number > before, 30))
+
+    def test_tls_files_are_read_again_when_they_change(self):
+        dev = Path(os.environ["HSMD_DEV"])
+        folder = Path(tempfile.mkdtemp(prefix="hsmd-python."))
+        self.addCleanup(shutil.rmtree, folder)
+
+        def certify(name):
+            for kind in ("pem", "key"):
+                shutil.copy(dev / f"tls/{name}.{kind}", folder / f"own.{kind}")
+
+        certify("keys")
+        endpoint = re.search('endpoint = "(https:[^"]*)"', (dev / "app.toml").read_text()).group(1)
+        channel = connect(
+            endpoint,
+            ca_file=str(dev / "tls/ca.pem"),
+            certificate_file=str(folder / "own.pem"),
+            key_file=str(folder / "own.key"),
+            server_name="localhost",
+        )
+        self.addCleanup(channel.close)
+        with hsmd.FollowedLog(channel, os.environ["HSMD_IDENTITY"]) as log:
+            self.assertTrue(log.wait(lambda log: bool(log.events), 30))
+            key = hsmd.public_key_text(ec.generate_private_key(ec.SECP256R1()).public_key())
+            # The keys service may read the log and endorse nothing; app may.
+            with self.assertRaisesRegex(hsmd.Unavailable, "PERMISSION_DENIED"):
+                channel.endorse("response", key, 3600)
+            certify("app")
+            log.verify_endorsement(channel.endorse("response", key, 3600), purpose="response", key=key)
 
     def test_a_silent_daemon_makes_the_log_stale(self):
         quick = hsmd.FollowedLog(self.channel, os.environ["HSMD_IDENTITY"], max_staleness=6).start()

@@ -9,11 +9,12 @@ from .encoding import digest, public_key, public_key_text, sign, verify
 from .endorser import Endorsement, Endorser
 from .errors import Fork, Refused, Rollback, Stale, Unavailable
 from .followed import FollowedLog
+from .http import HttpSource
 from .keylog import HOUR, Anchor, Event, KeyLog, read_events
 from .signed import BatchMemory, Verified, verify_endorsement, verify_head, verify_signed
 
 __all__ = [
-    "Anchor", "BatchMemory", "Endorsement", "Endorser", "Event", "FollowedLog", "Fork", "HOUR", "KeyLog",
-    "Refused", "Rollback", "Stale", "Unavailable", "Verified", "digest", "public_key", "public_key_text",
+    "Anchor", "BatchMemory", "Endorsement", "Endorser", "Event", "FollowedLog", "Fork", "HOUR", "HttpSource",
+    "KeyLog", "Refused", "Rollback", "Stale", "Unavailable", "Verified", "digest", "public_key", "public_key_text",
     "read_events", "sign", "verify", "verify_endorsement", "verify_head", "verify_signed",
 ]  # fmt: skip

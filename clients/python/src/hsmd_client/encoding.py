@@ -83,8 +83,13 @@ def verify(key: str, message: str, signature: object) -> None:
 
 def sign(key: ec.EllipticCurvePrivateKey, message: str) -> str:
     """A signature's text: code `0I`, 88 characters."""
+    return _encode(raw_signature(key, message), "0I", 2)
+
+
+def raw_signature(key: ec.EllipticCurvePrivateKey, message: str) -> bytes:
+    """r and s, 32 bytes each."""
     r, s = decode_dss_signature(key.sign(message.encode(), ec.ECDSA(hashes.SHA256())))
-    return _encode(r.to_bytes(32, "big") + s.to_bytes(32, "big"), "0I", 2)
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def milliseconds(text: object) -> int:

@@ -7,30 +7,28 @@ import threading
 import time
 from collections.abc import Callable
 
-import grpc
-
-from ._proto.hsmd.v1 import keylog_pb2, keylog_pb2_grpc
 from .connection import now as wall_clock
-from .errors import Refused, Stale
+from .errors import Refused, Rollback, Stale, Unavailable
 from .keylog import HOUR, Anchor, Event, FutureEvent, KeyLog
 from .signed import BatchMemory, Verified, verify_endorsement, verify_signed
+from .source import Head, LogSource, Received, Watch
 
 _LOG = logging.getLogger("hsmd_client")
 _RECONNECT_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class FollowedLog:
-    """Follows the log over gRPC on a thread of its own, from `start` to `close`.
+    """Follows a source's log on a thread of its own, from `start` to `close`.
 
-    Answers only while it has heard from the daemon within `max_staleness` seconds: a frozen feed must not
-    hide a taint. The channel's other end is believed to be the daemon because of the socket's owner or of
-    TLS; what it says of events is verified all the same, and a head, once seen, is never given up.
+    Answers only while it has heard from the source within `max_staleness` seconds: a frozen feed must not
+    hide a taint. The source is believed to be alive because of its socket's owner or of TLS; what it says
+    of events is verified all the same, and a head, once seen, is never given up.
     """
 
     def __init__(
-        self, channel: grpc.Channel, anchor: Anchor | str, *, max_staleness: float = 60.0, skew: int = 5000
+        self, source: LogSource, anchor: Anchor | str, *, max_staleness: float = 60.0, skew: int = 5000
     ) -> None:
-        self._stub = keylog_pb2_grpc.KeyLogStub(channel)
+        self._source = source
         self._log = KeyLog(anchor, skew)
         self._max_staleness = max_staleness
         self._memory = BatchMemory()
@@ -38,7 +36,7 @@ class FollowedLog:
         self._heard_at: float | None = None
         self._problem = "nothing was heard yet"
         self._stopping = threading.Event()
-        self._stream: grpc.Call | None = None
+        self._stream: Watch | None = None
         self._thread = threading.Thread(target=self._run, name="hsmd-log", daemon=True)
 
     def start(self) -> FollowedLog:
@@ -116,13 +114,13 @@ class FollowedLog:
             try:
                 self._watch()
                 attempt = 0
-            except grpc.RpcError as error:
-                self._note(f"{error.code().name}: {error.details()}")
+            except (Unavailable, OSError) as error:
+                self._note(str(error))
             except Refused as error:
                 # A rollback, a fork, a forgery: nothing of it was taken, and nothing later will be until
-                # the source tells the truth again.
-                self._note(f"the daemon's log is refused: {error}")
-                _LOG.error("the daemon's key log is refused: %s", error)
+                # the source is right again.
+                self._note(f"the source's log is refused: {error}")
+                _LOG.error("the source's key log is refused: %s", error)
             self._stopping.wait(_RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)])
             attempt += 1
 
@@ -131,17 +129,16 @@ class FollowedLog:
             self._problem = problem
 
     def _watch(self) -> None:
-        request = keylog_pb2.WatchEventsRequest(from_sequence=len(self._log.events))
-        stream = self._stub.WatchEvents(request)
+        stream = self._source.watch(max(0, len(self._log.events) - 1))
         with self._changed:
-            if self._stopping.is_set():
-                return
             self._stream = stream
+            if self._stopping.is_set():
+                stream.cancel()
         for message in stream:
-            if message.HasField("event"):
-                self._take(Event.parse(message.event.text, message.event.signature))
+            if isinstance(message, Received):
+                self._take(Event.parse(message.text, message.signature))
             else:
-                self._heartbeat(message.heartbeat)
+                self._heartbeat(message)
 
     def _take(self, event: Event) -> None:
         with self._changed:
@@ -156,12 +153,16 @@ class FollowedLog:
             finally:
                 self._changed.notify_all()
 
-    def _heartbeat(self, heartbeat: keylog_pb2.Heartbeat) -> None:
+    def _heartbeat(self, head: Head) -> None:
         with self._changed:
-            if self._log.events and heartbeat.head_sequence_number == self._log.head.sequence_number:
-                if heartbeat.head_id != self._log.head.id:
-                    raise Refused("the daemon names another head than the one that was verified")
-                self._log.check_anchor()
-                self._heard_at = time.monotonic()
-                self._problem = f"nothing was heard for {self._max_staleness:g} s"
-                self._changed.notify_all()
+            if not self._log.events or head.sequence_number > self._log.head.sequence_number:
+                return  # events are on their way
+            if head.sequence_number < self._log.head.sequence_number:
+                ours = self._log.head.sequence_number
+                raise Rollback(f"the source ends before event {ours}, which was verified")
+            if head.id != self._log.head.id:
+                raise Refused("the source names another head than the one that was verified")
+            self._log.check_anchor()
+            self._heard_at = time.monotonic()
+            self._problem = f"nothing was heard for {self._max_staleness:g} s"
+            self._changed.notify_all()

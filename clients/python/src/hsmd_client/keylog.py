@@ -101,7 +101,9 @@ class Anchor:
             return cls(identity)
         number, _, event_id = known.partition(":")
         digest_bytes(event_id)
-        return cls(identity, integer(number, "anchor: sequence number"), event_id)
+        sequence_number = integer(number, "anchor: sequence number")
+        require(sequence_number > 0 or event_id == identity, "anchor: event 0 has the identity as its id")
+        return cls(identity, sequence_number, event_id)
 
 
 class FutureEvent(Refused):
@@ -120,14 +122,15 @@ class KeyLog:
         self.events: list[Event] = []
         self._number_of_id: dict[str, int] = {}
         self._number_of_key: dict[str, int] = {}
-        self._tainted_ahead: str | None = None
+        # Generations tainted by a valid event that still lay in the future when it came.
+        self._tainted_ahead: set[str | None] = set()
 
     @classmethod
     def parse(cls, text: str, anchor: Anchor | str, now: int, skew: int = 5000) -> KeyLog:
         """Verifies a published log, a JSON array of events, whole."""
         log = cls(anchor, skew)
         for event in read_events(text):
-            log.extend(event, now)
+            log.append(event, now)
         require(log.events, "log: empty")
         log.check_anchor()
         return log
@@ -152,22 +155,22 @@ class KeyLog:
         if self.events[number].id != known:
             raise Fork(f"log: event {number} is not the known one")
 
+    def append(self, event: Event, now: int) -> None:
+        """Appends the next event; an event that the log has already is refused, too."""
+        require(event.sequence_number == len(self.events), "log: order of sequence numbers")
+        self.extend(event, now)
+
     def extend(self, event: Event, now: int) -> bool:
         """Appends the next event; says whether it was new. A known event again is no fault."""
         number = event.sequence_number
         if number < len(self.events):
-            if self.events[number].text != event.text:
-                raise Fork(f"log: another event {number} than the known one")
-            return False
+            if self.events[number].text == event.text:
+                return False
+            # Only what the committed key signed is a fork; anything else is a bad event.
+            self._check_follows(event, self.events[number - 1] if number else None)
+            raise Fork(f"log: another event {number} than the known one")
         require(number == len(self.events), "log: order of sequence numbers")
-        if self.events:
-            head = self.events[-1]
-            require(event.prefix == head.prefix, "log: prefix changes")
-            require(event.previous == head.id, "log: previous is not the event before")
-            require(event.created_at > head.created_at, "log: time does not grow")
-            committed = digest(event.public_key.encode()) == head.rotation_hash
-            require(committed, "log: the key is not the committed one")
-        require(event.prefix == self.identity, "log: another identity")
+        self._check_follows(event, self.events[-1] if self.events else None)
         earlier = self._number_of_key.get(event.public_key)
         require(earlier is None, f"log: the key was revealed before, by event {earlier}")
         known = self.anchor
@@ -176,19 +179,28 @@ class KeyLog:
         if event.created_at > now + self.skew:
             # Its mark counts at once: who is wrong about the time may be right about the theft.
             if event.taint_previous:
-                self._tainted_ahead = event.previous
+                self._tainted_ahead.add(event.previous)
             raise FutureEvent("log: an event from the future")
         self.events.append(event)
         self._number_of_id[event.id] = number
         self._number_of_key[event.public_key] = number
         return True
 
+    def _check_follows(self, event: Event, before: Event | None) -> None:
+        require(event.prefix == self.identity, "log: another identity")
+        if before is None:
+            return
+        require(event.previous == before.id, "log: previous is not the event before")
+        committed = digest(event.public_key.encode()) == before.rotation_hash
+        require(committed, "log: the key is not the committed one")
+        require(event.created_at > before.created_at, "log: time does not grow")
+
     def live(self, generation_id: str, now: int, window: int) -> Event:
         """The event that revealed a generation, if that generation is live in a look-back window."""
         number = self._number_of_id.get(generation_id)
         if number is None:
             raise Refused("generation: not in the log")
-        require(self._tainted_ahead != generation_id, "generation: tainted")
+        require(generation_id not in self._tainted_ahead, "generation: tainted")
         if number + 1 < len(self.events):
             successor = self.events[number + 1]
             require(not successor.taint_previous, "generation: tainted")

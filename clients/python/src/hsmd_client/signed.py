@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from blake3 import blake3
 from .encoding import digest_bytes, digest_text, milliseconds, public_key, verify
 from .errors import Refused, require
 from .keylog import HOUR, PURPOSE, Event, KeyLog, integer
-from .text import elements, members, read_object, read_payload, string
+from .text import Numeral, elements, members, read_object, read_payload, string
 
 RESERVED = ("batch", "head", "health", PURPOSE)
 MAX_BATCH = 16384
@@ -62,7 +63,7 @@ def verify_signed(
     """
     verified = _signed(text, log, now, window, memory)
     values = verified.values
-    require(purpose is None or values.get("purpose") == purpose, "body: another purpose")
+    require(purpose is None or _purpose(values) == purpose, "body: another purpose")
     if "publicKey" in values or "expiration" in values:
         _check_endorsement(verified, now)
     return verified
@@ -80,16 +81,22 @@ def verify_endorsement(
 ) -> Verified:
     """An endorsement of the key that was looked for, for the purpose that was looked for."""
     verified = _signed(text, log, now, window, memory)
-    require(verified.values.get("purpose") == purpose, "body: another purpose")
+    require(_purpose(verified.values) == purpose, "body: another purpose")
     _check_endorsement(verified, now)
     require(verified.values["publicKey"] == key, "endorsement: of another key")
     return verified
+
+
+def _purpose(values: dict[str, Any]) -> str | None:
+    found = values.get("purpose")
+    return None if isinstance(found, Numeral) else found
 
 
 def _check_endorsement(verified: Verified, now: int) -> None:
     values = verified.values
     require(list(values) == ["purpose", "publicKey", "expiration"], "endorsement: members")
     require(all(isinstance(value, str) for value in values.values()), "endorsement: members")
+    require(re.fullmatch("[!-~]{1,64}", values["purpose"]), "endorsement: purpose")
     rebuilt = "{" + ",".join(f'"{name}":"{value}"' for name, value in values.items()) + "}"
     require(rebuilt == verified.payload, "endorsement: not in canonical form")
     public_key(values["publicKey"])

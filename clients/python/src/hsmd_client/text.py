@@ -36,8 +36,12 @@ def _constant(name: str) -> None:
     raise Refused(f"JSON: {name}")
 
 
+class Numeral(str):
+    """A number as it was written."""
+
+
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_int=str, parse_float=str, parse_constant=_constant
+    object_pairs_hook=_pairs, parse_int=Numeral, parse_float=Numeral, parse_constant=_constant
 )
 
 

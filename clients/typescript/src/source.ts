@@ -1,0 +1,33 @@
+// Where a followed log and endorsements come from. `grpc.ts` and `http.ts` are the two kinds.
+
+/** An event as it was received, or which event the source calls its newest. */
+export type Message =
+  | { event: { text: string; signature: string } }
+  | { head: { id: string; sequenceNumber: number } };
+
+export interface LogSource {
+  /**
+   * The events from number `from` on, each new one as it comes, and signs of life, until `signal` or a
+   * failure. `from` is 0 or the number of the newest event that the reader has.
+   */
+  watch(from: number, signal: AbortSignal): AsyncIterable<Message>;
+}
+
+export interface EndorsementSource {
+  /** The published text of a new endorsement; `ttl` in milliseconds. */
+  endorse(purpose: string, publicKey: string, ttl: number): Promise<string>;
+}
+
+/** Resolves after `ms` or when the signal comes. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}

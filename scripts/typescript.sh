@@ -1,0 +1,36 @@
+# The TypeScript client as others get it: built, packed, installed. Sourced by test.
+# shellcheck shell=bash
+# shellcheck disable=SC2153 # ROOT and TARGET come from lib.sh
+
+TYPESCRIPT=$TARGET/typescript
+
+# Debian 12 has Node 18, which the client does not run on: npm's package `node` carries a newer one.
+node_for_typescript() {
+    local major
+    major=$(node --print 'process.versions.node.split(".")[0]') || return
+    [ "$major" -lt 20 ] || return 0
+    [ -x "$TARGET/node/node_modules/.bin/node" ] ||
+        npm install --silent --no-audit --no-fund --prefix "$TARGET/node" node@20 || return
+    PATH=$TARGET/node/node_modules/.bin:$PATH
+}
+
+# Builds a copy, so that the tree stays clean; installs what `npm pack` made of it.
+typescript_build() {
+    local source=$TYPESCRIPT/source installed=$TYPESCRIPT/installed
+    local npm=(npm --no-audit --no-fund --loglevel=error)
+    node_for_typescript &&
+        rm -rf "$TYPESCRIPT" && mkdir -p "$installed" &&
+        (cd "$ROOT" && git ls-files -z clients/typescript | xargs -0 cp --parents -t "$TYPESCRIPT") &&
+        mv "$TYPESCRIPT/clients/typescript" "$source" &&
+        (cd "$source" && "${npm[@]}" ci && "${npm[@]}" run --silent build && "${npm[@]}" pack --silent) &&
+        echo '{"private":true,"type":"module"}' >"$installed/package.json" &&
+        (cd "$installed" && "${npm[@]}" install --silent "$source"/*.tgz) &&
+        cp "$source"/tests/*.mjs "$installed"
+}
+
+# typescript_test FILE…: against the installed package.
+typescript_test() {
+    node_for_typescript && (cd "$TYPESCRIPT/installed" && HSMD_VECTORS=$ROOT/chain/tests node --test "$@")
+}
+
+typescript_client() { typescript_build && typescript_test test-formats.mjs; }
