@@ -28,9 +28,15 @@ typescript_build() {
         cp "$source"/tests/*.mjs "$installed"
 }
 
+# The script of the keys service's page is what is checked in.
+typescript_page() {
+    (cd "$TYPESCRIPT/source" && npm run --silent page) | diff "$ROOT/services/keys/assets/keylog.js" - ||
+        die "services/keys/assets/keylog.js is not what clients/typescript makes: see its README"
+}
+
 # typescript_test FILE…: against the installed package.
 typescript_test() {
     node_for_typescript && (cd "$TYPESCRIPT/installed" && HSMD_VECTORS=$ROOT/chain/tests node --test "$@")
 }
 
-typescript_client() { typescript_build && typescript_test test-formats.mjs; }
+typescript_client() { typescript_build && typescript_page && typescript_test test-formats.mjs; }

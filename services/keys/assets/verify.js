@@ -1,7 +1,6 @@
 // The page's one button: fetches the log and the endorsed response keys again and verifies them here.
 
-import { verifyEndorsements } from "./endorsements.js";
-import { Refused, verifyLog } from "./keylog.js";
+import { Refused, verifyEndorsements, verifyLog } from "./keylog.js";
 
 const section = document.getElementById("verify");
 const button = section.querySelector("button");
@@ -36,23 +35,23 @@ async function verify() {
       if (done % 25 === 0) say("running", `${done} of ${all} events verified …`);
     });
     // A log that proves itself can still be an older one.
-    if (!seen.has(section.dataset.head)) throw new Refused(null, "it lacks the head of this page");
+    if (!seen.has(section.dataset.head)) throw new Refused("it lacks the head of this page");
     const endorsed = await verifyKeys(keys, log);
     const seconds = ((performance.now() - began) / 1000).toFixed(2);
     say(
       "valid",
-      `Valid. ${log.length === 1 ? "The one event was" : `All ${log.length} events were`} verified ` +
+      `Valid. ${log.events.length === 1 ? "The one event was" : `All ${log.events.length} events were`} verified ` +
         `in this browser in ${seconds} s, and so were the endorsements of ${endorsed} response ` +
-        `${endorsed === 1 ? "key" : "keys"}; the head is ${log.at(-1).id}.`,
+        `${endorsed === 1 ? "key" : "keys"}; the head is ${log.head.id}.`,
     );
   } catch (error) {
     if (!(error instanceof Refused)) {
       say("unable", `The log could not be verified: ${error.message}.`);
       return;
     }
-    const where = error.key ?? (error.number === null ? "The log" : `Event ${error.number}`);
+    const where = error.what ?? (error.number === undefined ? "The log" : `Event ${error.number}`);
     document.querySelector(`[data-number="${error.number}"]`)?.classList.add("refused");
-    say("invalid", `Not valid. ${where} is refused: ${error.message}.`);
+    say("invalid", `Not valid. ${where} is refused (${error.message}).`);
   }
 }
 
@@ -70,7 +69,7 @@ async function verifyKeys(text, log) {
     const row = document.getElementById(key);
     row?.classList.add(refused === null ? "verified" : "refused");
     if (row && refused !== null) {
-      throw Object.assign(new Refused(null, refused), { key: `The endorsement of ${key}` });
+      throw Object.assign(new Refused(refused), { what: `The endorsement of ${key}` });
     }
   }
   return verdicts.filter(({ refused }) => refused === null).length;

@@ -30,11 +30,10 @@ macro_rules! vendored {
 }
 
 /// Name, content type, content.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("page.css", CSS, include_str!("../assets/page.css")),
     ("icon.svg", SVG, include_str!("../assets/icon.svg")),
     ("verify.js", JS, include_str!("../assets/verify.js")),
-    ("endorsements.js", JS, include_str!("../assets/endorsements.js")),
     ("keylog.js", JS, include_str!("../assets/keylog.js")),
     vendored!("LICENSE", TEXT),
     vendored!("blake3.js", JS),

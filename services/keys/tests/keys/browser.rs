@@ -104,7 +104,7 @@ async fn a_true_log_is_found_valid() {
     browser.evaluate("document.getElementById('identity').value = 'E'.padEnd(44, 'A')").await;
     let (kind, sentence) = verdict(&browser).await;
     assert_eq!(kind, "invalid");
-    assert!(sentence.contains("Event 0 is refused: it belongs to another identity"), "{sentence}");
+    assert!(sentence.contains("Event 0 is refused (log: another identity)"), "{sentence}");
     assert_eq!(browser.complaints().await, Vec::<Value>::new());
     browser.quit().await;
 }
@@ -129,32 +129,44 @@ async fn a_tampered_log_is_found_out() {
         (
             "signature",
             json.replace(signature, other_signature),
-            "Event 2 is refused: its signature",
+            "Event 2 is refused (signature: not made by",
         ),
         (
             "untainted",
             json.replacen("\"taintPrevious\":true,", "", 1),
-            "Event 3 is refused: its id",
+            "Event 3 is refused (event: id is not",
         ),
-        ("gap", without(4), "Event 4 is refused: its number is out of order"),
-        ("shortened", without(6), "The log is refused: it lacks the head of this page"),
+        ("gap", without(4), "Event 4 is refused (log: order of sequence numbers)"),
+        ("shortened", without(6), "The log is refused (it lacks the head of this page)"),
         ("stolen", log.stolen_at(5, "thief").append(now, false).to_json(), "it lacks the head"),
-        ("blank", json.replacen("\":1,", "\": 1,", 1), "Event 1 is refused: its text is not"),
-        ("exponent", json.replacen("\":1,", "\":1e0,", 1), "Event 1 is refused: its text is not"),
+        (
+            "blank",
+            json.replacen("\":1,", "\": 1,", 1),
+            "Event 1 is refused (event: not in canonical form)",
+        ),
+        (
+            "exponent",
+            json.replacen("\":1,", "\":1e0,", 1),
+            "Event 1 is refused (event: sequenceNumber: no integer",
+        ),
         (
             "double",
             json.replacen("{\"id\"", "{\"id\":\"\",\"id\"", 1),
-            "Event 0 is refused: its text",
+            "The log is refused (JSON: duplicate name)",
         ),
         (
             "future",
             log.clone().append(future, false).to_json(),
-            "Event 7 is refused: it lies in the",
+            "Event 7 is refused (log: an event from the future)",
         ),
-        ("other", LogBuilder::of_length("other", 7).to_json(), "Event 0 is refused: it belongs to"),
-        ("empty", "[]".to_owned(), "The log is refused: it is not a log"),
-        ("garbage", "[{".to_owned(), "The log is refused: it is not JSON"),
-        ("tail", format!("{json} "), "The log is refused: something follows"),
+        (
+            "other",
+            LogBuilder::of_length("other", 7).to_json(),
+            "Event 0 is refused (log: another identity)",
+        ),
+        ("empty", "[]".to_owned(), "The log is refused (log: empty)"),
+        ("garbage", "[{".to_owned(), "The log is refused (JSON: "),
+        ("tail", format!("{json}x"), "The log is refused (JSON: something follows"),
     ] {
         let (address, _running) = start(tampered(&service, answer)).await;
         browser.open(&format!("http://{address}/")).await;
@@ -188,14 +200,14 @@ async fn a_key_is_revealed_once() {
         browser.evaluate(&field).await;
         let (kind, sentence) = verdict(&browser).await;
         let expected = if case["accept"] == true {
-            "The log is refused: it lacks the head of this page".to_owned()
+            "The log is refused (it lacks the head of this page)".to_owned()
         } else if let Some(earlier) = case["revealedBy"].as_u64() {
             format!(
-                "Event {} is refused: its key was revealed before, by event {earlier}",
+                "Event {} is refused (log: the key was revealed before, by event {earlier})",
                 case["position"]
             )
         } else {
-            format!("Event {} is refused: it commits to its own key", case["position"])
+            format!("Event {} is refused (event: commits to its own key)", case["position"])
         };
         assert_eq!(kind, "invalid", "{}: {sentence}", text("name"));
         assert!(sentence.contains(&expected), "{}: {sentence}", text("name"));
@@ -236,15 +248,15 @@ async fn batched_endorsements_are_verified() {
     let longer = format!(r#""path":["{first_hash}","{other}"]"#);
     let path = format!(r#""path":["{first_hash}"]"#);
     for (name, text, expected) in [
-        ("signature", last.replace(signature(&last), signature(&stolen)), "its signature does not"),
-        ("tainted", tainted, "its generation is not live"),
-        ("path", last.replace(first_hash, other), "leads to another root"),
-        ("too short", last.replace(&path, r#""path":[]"#), "path is too short"),
-        ("too long", last.replace(&path, &longer), "path is too long"),
-        ("index", last.replace(r#""index":4"#, r#""index":5"#), "outside the batch"),
-        ("float", last.replace(r#""index":4"#, r#""index":4.0"#), "not in canonical form"),
+        ("signature", last.replace(signature(&last), signature(&stolen)), "signature: not made by"),
+        ("tainted", tainted, "generation: tainted"),
+        ("path", last.replace(first_hash, other), "the path leads to another root"),
+        ("too short", last.replace(&path, r#""path":[]"#), "the path is too short"),
+        ("too long", last.replace(&path, &longer), "the path is too long"),
+        ("index", last.replace(r#""index":4"#, r#""index":5"#), "index outside the tree"),
+        ("float", last.replace(r#""index":4"#, r#""index":4.0"#), "batched: index: no integer"),
         ("blank", last.replace(r#""index":4"#, r#""index": 4"#), "not in canonical form"),
-        ("another key", items[3].to_json(), "it endorses another key"),
+        ("another key", items[3].to_json(), "endorsement: of another key"),
     ] {
         let (address, _running) = start(answering(&service, "/keys", listing(&text))).await;
         browser.open(&format!("http://{address}/")).await;
