@@ -1,0 +1,53 @@
+//! A small generator of pseudo-random numbers (SplitMix64): a seed gives the same cases everywhere.
+
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap_or_default()
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// A text with one to three characters replaced, put in, taken away or doubled.
+    pub fn damage(&mut self, text: &str) -> String {
+        const ODD: [&str; 22] = [
+            "\"", "\\", "{", "}", "[", "]", ",", ":", " ", "\n", "0", "1", "-", "e", ".", "A", "_",
+            "é", "\u{feff}", "\\u0061", "null", "\u{0}",
+        ];
+        let mut characters: Vec<String> = text.chars().map(String::from).collect();
+        for _ in 0..=self.below(3) {
+            if characters.is_empty() {
+                break;
+            }
+            let at = self.below(characters.len());
+            match self.below(4) {
+                0 => self.pick(&ODD).clone_into(&mut characters[at]),
+                1 => characters.insert(at, self.pick(&ODD).to_owned()),
+                2 => drop(characters.remove(at)),
+                _ => characters.insert(at, characters[at].clone()),
+            }
+        }
+        characters.concat()
+    }
+}
