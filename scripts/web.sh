@@ -1,4 +1,4 @@
-# The examples for web applications, in Chromium. Sourced by test.
+# The accounts page and the examples for web applications, in Chromium. Sourced by test.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # ROOT and TARGET come from lib.sh
 
@@ -20,5 +20,5 @@ web_install() {
 # web_test: against the development installation whose `env` was sourced.
 web_test() {
     web_install && cd "$WEB/tests/web" &&
-        EXAMPLES=$WEB/examples PYTHON=$WEB/venv/bin/python node --test test-examples.mjs
+        EXAMPLES=$WEB/examples PYTHON=$WEB/venv/bin/python node --test test-account.mjs test-examples.mjs
 }
