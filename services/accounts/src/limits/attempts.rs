@@ -37,19 +37,20 @@ impl Attempts {
     }
 
     /// Counts one more, before anything is done for it: requests that come together can't all be the
-    /// first. A refused one counts for nothing.
+    /// first. A refused one counts for nothing. What is not blocked is so since the epoch: now() is when
+    /// a transaction began, and one that began earlier and waited for the row must not find it blocked.
     pub(crate) async fn begin(&self, kind: Kind, email: &str) -> Result<(), ApiError> {
         let key = key(kind, email);
         let accepted = match kind {
             Kind::Password => sqlx::query(
                 "INSERT INTO attempts AS a (key, count, last_at, blocked_until) \
-                 VALUES ($1, 1, now(), now()) ON CONFLICT (key) DO UPDATE SET \
+                 VALUES ($1, 1, now(), 'epoch') ON CONFLICT (key) DO UPDATE SET \
                    count = CASE WHEN a.last_at > now() - interval '15 min' THEN a.count ELSE 0 END + 1, \
                    last_at = now(), \
                    blocked_until = CASE \
                      WHEN a.last_at > now() - interval '15 min' AND a.count + 1 >= $2 \
                      THEN now() + make_interval(secs => least($3, power(2, least(a.count + 1 - $2, 20)))) \
-                     ELSE now() END \
+                     ELSE 'epoch' END \
                  WHERE a.blocked_until <= now()",
             )
             .bind(&key[..])
@@ -57,12 +58,12 @@ impl Attempts {
             .bind(self.longest_wait),
             Kind::Mail => sqlx::query(
                 "INSERT INTO attempts AS a (key, count, last_at, blocked_until) \
-                 VALUES ($1, 1, now(), now()) ON CONFLICT (key) DO UPDATE SET \
+                 VALUES ($1, 1, now(), 'epoch') ON CONFLICT (key) DO UPDATE SET \
                    count = CASE WHEN a.last_at > now() - interval '1 hour' THEN a.count ELSE 0 END + 1, \
                    last_at = now(), \
                    blocked_until = CASE \
                      WHEN a.last_at > now() - interval '1 hour' AND a.count + 1 >= $2 \
-                     THEN now() + interval '1 hour' ELSE now() END \
+                     THEN now() + interval '1 hour' ELSE 'epoch' END \
                  WHERE a.blocked_until <= now()",
             )
             .bind(&key[..])
