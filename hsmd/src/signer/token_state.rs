@@ -150,7 +150,7 @@ impl TokenState {
     /// All our keys on the token.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError`]: as the token answered.
     pub fn inventory(&mut self) -> Result<Inventory, TokenError> {
         self.with_session(OpenToken::inventory)
     }
@@ -159,7 +159,7 @@ impl TokenState {
     /// returned.
     ///
     /// # Errors
-    /// The token, or the key is not on it.
+    /// [`TokenError::KeyMissing`], or as the token answered.
     pub fn sign_event(&mut self, event: Event, id: &[u8]) -> Result<SignedEvent, TokenError> {
         let (text, input) = (event.text(), event.signing_input());
         let signed = self.timed(false, |token_state| {
@@ -174,7 +174,7 @@ impl TokenState {
     /// bound to its public key by a signature that was verified.
     ///
     /// # Errors
-    /// The token; then the previous generation goes on signing.
+    /// [`TokenError`]; then the previous generation goes on signing.
     pub fn activate(&mut self, generation: Arc<Generation>, id: Vec<u8>) -> Result<(), TokenError> {
         let clock = self.clock.clone();
         let key = self.timed(true, |token_state| {

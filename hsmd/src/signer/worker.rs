@@ -120,7 +120,7 @@ impl TokenWorker {
     /// next piece of admin work.
     ///
     /// # Errors
-    /// The thread has stopped.
+    /// [`WorkerGone`]: the thread has stopped.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut TokenState) -> T + Send + 'static,
@@ -142,7 +142,7 @@ impl TokenWorker {
     /// Does something with the token, ahead of all signing requests, and nothing after it.
     ///
     /// # Errors
-    /// The thread has stopped.
+    /// [`WorkerGone`]: the thread has stopped.
     pub async fn run_once<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut TokenState) -> T + Send + 'static,

@@ -16,7 +16,6 @@ pub enum TokenError {
     Load {
         /// The module's path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Error,
     },
@@ -62,7 +61,6 @@ pub enum TokenError {
     PinMarker {
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -173,12 +171,11 @@ pub enum TokenError {
     CopyNote {
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// In a standby pair: the other daemon may be the one that writes. The token is as it was.
-    #[error("the newest proof that this daemon holds the writer lock has run out")]
+    #[error("the lease on the writer lock has expired")]
     LeaseExpired,
     /// The module was finalised on another token's behalf.
     #[error("the session ended when the PKCS#11 module was reinitialised for another token")]
@@ -253,7 +250,7 @@ impl TokenError {
             Self::IdTaken { .. } | Self::IdChanged { .. } => "key_id".into(),
             Self::Unguarded(_) => "key_unguarded".into(),
             Self::Unproven { .. } => "key_unproven".into(),
-            Self::LeaseExpired => "lock_ran_out".into(),
+            Self::LeaseExpired => "lease_expired".into(),
             Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),
         }

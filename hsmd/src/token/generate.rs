@@ -21,12 +21,11 @@ pub(super) struct Making {
     pub(super) accept_extractable: bool,
 }
 
-/// A pair that was just made. The handles die with the session.
+/// The handles of a pair that was just made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
-    pub(super) public: ObjectHandle,
-    pub(super) private: ObjectHandle,
-    pub(super) key: PublicKey,
+struct Made {
+    public: ObjectHandle,
+    private: ObjectHandle,
 }
 
 /// The attributes that a pair is asked for. Some modules refuse what others need: tpm2-pkcs11 refuses
@@ -77,13 +76,13 @@ fn ours(label: &str, id: &[u8]) -> [Attribute; 3] {
     ]
 }
 
-/// Makes a pair and looks at what came of it.
+/// Makes a pair, looks at what came of it, and returns its public key.
 pub(super) fn generate(
     session: &Session,
     label: &str,
     id: &[u8],
     making: Making,
-) -> Result<Made, TokenError> {
+) -> Result<PublicKey, TokenError> {
     refuse_taken_id(session, id)?;
     let full = Templates::full(label, id);
     let (public, private) = match full.generate(session) {
@@ -95,15 +94,11 @@ pub(super) fn generate(
         made => made,
     }
     .map_err(TokenError::call("making a key pair"))?;
-    let key = keys::public_key(session, public)?;
-    let made = Made { public, private, key };
-    match look(session, label, id, making, &made) {
-        Ok(()) => Ok(made),
-        Err(error) => {
-            discard(session, label, &made);
-            Err(error)
-        }
-    }
+    let made = Made { public, private };
+    let looked = look(session, label, id, making, made);
+    looked.and_then(|()| keys::public_key(session, public)).inspect_err(|_| {
+        discard(session, label, id, made);
+    })
 }
 
 /// Refuses a CKA_ID that any key has, whatever its label: NSS overwrites the old pair with the new one.
@@ -138,12 +133,12 @@ fn look(
     label: &str,
     id: &[u8],
     making: Making,
-    made: &Made,
+    made: Made,
 ) -> Result<(), TokenError> {
     for (handle, class) in
         [(made.private, ObjectClass::PRIVATE_KEY), (made.public, ObjectClass::PUBLIC_KEY)]
     {
-        let found = Object::read(session, handle)?;
+        let found = Object::key(class, label, id).found_at(session, handle)?;
         let same = found.class == class && found.label == label.as_bytes();
         match found.id {
             Some(found_id) if same && found_id == id => {}
@@ -182,15 +177,19 @@ fn look(
 
 /// Destroys a pair that was just made and can't be used. Its handles came from the call that made it;
 /// they are used only if the private one still signs for the public key, which nothing else does.
-fn discard(session: &Session, label: &str, made: &Made) {
-    let shown = keys::proves(session, made.private, &made.key, None);
+fn discard(session: &Session, label: &str, id: &[u8], made: Made) {
+    let shown = keys::public_key(session, made.public)
+        .and_then(|key| keys::proves(session, made.private, &key, None));
     if !matches!(shown, Ok(true)) {
         tracing::warn!(?shown, "left a refused key pair on the token: its handles are not certain");
         return;
     }
     for handle in [made.private, made.public] {
         let destroyed = Object::read(session, handle).and_then(|object| {
-            if object.label == label.as_bytes() { object.destroy(session, handle) } else { Ok(()) }
+            // Its id may have been cut, but no other key's id begins like it.
+            let cut = object.id.as_deref().is_some_and(|found| id.starts_with(found));
+            let ours = cut && object.label == label.as_bytes();
+            if ours { object.destroy(session, handle) } else { Ok(()) }
         });
         if let Err(error) = destroyed {
             tracing::warn!(%error, "left a refused key on the token");

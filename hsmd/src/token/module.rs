@@ -30,7 +30,7 @@ const GIVES_HANDLES_TWICE: &str = "tpm2-software.github.io";
 
 /// How long to wait for other tokens' calls to return before a module is finalised. Longer calls are
 /// waited for by trying again.
-const QUIET_WITHIN: Duration = Duration::from_millis(500);
+const FINALISE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The modules that this process has loaded.
 #[derive(Debug, Default)]
@@ -165,7 +165,9 @@ impl Module {
 
     /// Whether no call runs in it any more and it is finalised.
     fn finalise(&mut self) -> bool {
-        let Some(mut finalised) = self.finalised.try_write_for(QUIET_WITHIN) else { return false };
+        let Some(mut finalised) = self.finalised.try_write_for(FINALISE_TIMEOUT) else {
+            return false;
+        };
         *finalised += 1;
         if std::mem::take(&mut self.initialised)
             && let Err(error) = self.context.clone().finalize()

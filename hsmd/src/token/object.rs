@@ -4,6 +4,7 @@
 //! use once the lowest object was destroyed, and it then means the older one. So class, label and id are
 //! read back from the handle immediately before each `C_DestroyObject`.
 
+use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
@@ -56,13 +57,27 @@ impl Object {
         Ok(object)
     }
 
+    /// What a handle means that the token gave for this object a moment ago. One that means nothing is a
+    /// mix-up of the module's, not a lost session.
+    pub(super) fn found_at(
+        &self,
+        session: &Session,
+        handle: ObjectHandle,
+    ) -> Result<Self, TokenError> {
+        Self::read(session, handle).map_err(|error| match error.rv() {
+            Some(RvError::ObjectHandleInvalid) => self.mixed_up("no object".into()),
+            _ => error,
+        })
+    }
+
     /// Refuses a handle that means something else.
     pub(super) fn expect(&self, session: &Session, handle: ObjectHandle) -> Result<(), TokenError> {
-        let found = Self::read(session, handle)?;
-        if found == *self {
-            return Ok(());
-        }
-        Err(TokenError::AnotherObject { meant: self.to_string(), found: found.to_string() })
+        let found = self.found_at(session, handle)?;
+        if found == *self { Ok(()) } else { Err(self.mixed_up(found.to_string())) }
+    }
+
+    fn mixed_up(&self, found: String) -> TokenError {
+        TokenError::AnotherObject { meant: self.to_string(), found }
     }
 
     /// Destroys the object behind a handle if it is this one.

@@ -76,7 +76,7 @@ impl OpenToken {
     /// All our keys.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn inventory(&self) -> Result<Inventory, TokenError> {
         self.call(|session| Inventory::read(session, &self.key_label))
     }
@@ -87,7 +87,7 @@ impl OpenToken {
     /// A PKCS#11 call fails, the CKA_ID is taken, or the key is not guarded as it has to be.
     pub fn generate(&self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         let id = keys::id(sequence_number);
-        self.call(|session| Ok(generate::generate(session, &self.key_label, &id, self.making)?.key))
+        self.call(|session| generate::generate(session, &self.key_label, &id, self.making))
     }
 
     /// Shows that the one private key with this CKA_ID signs for a public key that no event commits to
@@ -158,7 +158,7 @@ impl OpenToken {
     /// The public keys with this CKA_ID.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn public_keys(&self, id: &[u8]) -> Result<Vec<PublicKey>, TokenError> {
         self.call(|session| {
             keys::with_id(session, &self.key_label, id, ObjectClass::PUBLIC_KEY)?
@@ -172,7 +172,7 @@ impl OpenToken {
     /// part of it, or several.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn complete_pair(&self, id: &[u8]) -> Result<Option<PublicKey>, TokenError> {
         self.call(|session| {
             let label = self.key_label.as_str();
@@ -192,7 +192,7 @@ impl OpenToken {
     /// The data objects of ours with this label, newest knowledge not implied by their order.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn read_data(&self, label: &str) -> Result<Vec<Vec<u8>>, TokenError> {
         self.call(|session| data::read(session, label))
     }

@@ -15,13 +15,13 @@ impl OpenToken {
     /// # Errors
     /// As [`generate`](Self::generate).
     pub fn generate_with_id(&self, id: &[u8]) -> Result<PublicKey, TokenError> {
-        self.call(|session| Ok(generate::generate(session, &self.key_label, id, self.making)?.key))
+        self.call(|session| generate::generate(session, &self.key_label, id, self.making))
     }
 
     /// The mechanisms that hsmd needs and the token lacks, by their names.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn missing_mechanisms(&self) -> Result<Vec<&'static str>, TokenError> {
         let _calling = self.module.enter()?;
         let found = self.module.context().get_mechanism_list(self.slot);
@@ -37,7 +37,7 @@ impl OpenToken {
     /// The private key with this CKA_ID, if there is one.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn private_key(&self, id: &[u8]) -> Result<Option<KeyHandle>, TokenError> {
         self.call(|session| {
             let found = keys::with_id(session, &self.key_label, id, ObjectClass::PRIVATE_KEY)?;
@@ -58,7 +58,7 @@ impl OpenToken {
     /// Destroys the data objects with this label.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn destroy_data(&self, label: &str) -> Result<(), TokenError> {
         let destroyed = || self.module.note_destroyed();
         self.call(|session| data::destroy(session, label, destroyed))

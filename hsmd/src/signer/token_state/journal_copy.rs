@@ -29,7 +29,7 @@ impl TokenState {
     /// The journal's copies on the token.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError`]: as the token answered.
     pub fn read_journal(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
         let label = self.journal_label();
         let copies = self.with_session(|session| session.read_data(&label));
@@ -40,7 +40,7 @@ impl TokenState {
     /// Replaces the journal's copy on the token.
     ///
     /// # Errors
-    /// The token; or it gets no copy, for a reason that Status and `check` say.
+    /// [`TokenError::NoCopy`] with a reason that Status and `check` say, or as the token answered.
     pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
         self.with_session(|_| Ok(()))?;
         if let Some(reason) = self.without_copy()? {

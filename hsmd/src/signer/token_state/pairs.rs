@@ -11,7 +11,7 @@ impl TokenState {
     /// event commits to it yet.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError`]: as the token answered.
     pub fn find_or_generate(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         match self.try_find_or_generate(sequence_number) {
             // The pair may be there although we were not told: the next look finds it.
@@ -71,7 +71,7 @@ impl TokenState {
     /// The public keys with this CKA_ID.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError`]: as the token answered.
     pub fn public_keys(&mut self, id: &[u8]) -> Result<Vec<PublicKey>, TokenError> {
         self.with_session(|session| session.public_keys(id))
     }
@@ -79,7 +79,7 @@ impl TokenState {
     /// Destroys what has this CKA_ID, confirmed by a find.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError`]: as the token answered.
     pub fn destroy(&mut self, id: &[u8]) -> Result<(), TokenError> {
         self.with_session_if_ours(|session| session.destroy(id))
     }

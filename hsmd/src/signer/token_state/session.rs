@@ -86,6 +86,7 @@ impl TokenState {
             tracing::warn!(token = self.config.name(), problem, ?class, "the session is lost");
         }
         self.was_lost |= had_session;
+        let stale_handles = self.session.as_ref().is_some_and(OpenToken::handles_are_stale);
         self.session = None;
         if let Some(active) = &mut self.active {
             active.key = None;
@@ -95,7 +96,13 @@ impl TokenState {
             Class::Session | Class::Caller => !had_session,
             Class::Fatal => false,
         };
-        if broken && self.modules.reset(&self.config.module) {
+        let path = &self.config.module;
+        let finalised = match class {
+            // Another session would have the same handles. Each destruction allows this once.
+            Class::Session | Class::Device if stale_handles => self.modules.renumber(path),
+            _ => broken && self.modules.reset(path),
+        };
+        if finalised {
             tracing::warn!(token = self.config.name(), "PKCS#11 module finalised, to begin anew");
         }
         let mut report = self.report.lock();

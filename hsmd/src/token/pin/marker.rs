@@ -26,7 +26,7 @@ pub(super) struct Marker {
     salt: [u8; 16],
     /// Refused by the token.
     refused: Vec<PinHash>,
-    /// About to be tried, or tried with an outcome that nobody heard.
+    /// About to be tried, or tried with an outcome that was not heard.
     trying: Option<PinHash>,
     /// The state of the token in which it took no PIN, and the PIN that was tried then. The file's time
     /// says when.
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_tells_nobody_anything() {
+    fn the_file_shows_no_pin() {
         let folder = tempfile::tempdir().unwrap();
         let [one, two] = ["1", "2"].map(|serial| at(folder.path(), serial));
         for path in [&one, &two] {
