@@ -1,8 +1,8 @@
 //! The key log in Postgres: everything that names sqlx.
 //!
 //! A [`Writer`] is the one dedicated connection that holds the advisory lock and makes every write; a
-//! [`Reader`] only looks. Both return texts and signatures as they stand in the table: whoever reads
-//! them verifies them. See `migrations/` for what the database itself refuses.
+//! [`Reader`] only looks. Both return texts and signatures as they stand in the table: their
+//! readers verify them. See `migrations/` for what the database itself refuses.
 
 mod append;
 mod connect;
@@ -25,17 +25,8 @@ pub use writer::{Backend, Writer};
 #[derive(Debug, thiserror::Error)]
 pub enum KeylogError {
     /// A URL file can't be used.
-    #[error("cannot read the database URL")]
-    UrlFile(#[from] hsmd_support::SecretError),
-    /// A URL is not one.
-    #[error("the database URL in {path} is not valid")]
-    Url {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: UrlError,
-    },
+    #[error(transparent)]
+    Url(#[from] UrlError),
     /// The configuration names no owner.
     #[error("database.owner_url_file is not configured: `hsmd migrate` needs it")]
     NoOwner,
@@ -50,7 +41,6 @@ pub enum KeylogError {
     Statement {
         /// What we were doing.
         doing: &'static str,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },

@@ -1,6 +1,6 @@
 //! Errors with their causes, for logs and for people.
 
-use std::error::Error;
+use std::{error::Error, io::Write as _};
 
 /// An error with all its causes in one line, separated by colons. A cause whose text the line ends with
 /// already is left out: transport errors often repeat the words of their cause.
@@ -15,6 +15,11 @@ pub fn chain(error: &dyn Error) -> String {
         }
     }
     text
+}
+
+/// Tells a person on standard error why a program ends. A closed standard error is no reason to fail.
+pub fn report(program: &str, error: &dyn Error) {
+    let _written = writeln!(std::io::stderr(), "{program}: {}", chain(error));
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What every program here needs and none should write again. Nothing in it knows HTTP, gRPC, a
 //! database or an async runtime: `hsmd-runtime` builds on it for programs that serve.
 //!
-//! - [`chain`]: an error with its causes in one line.
+//! - [`chain`]: an error with its causes in one line, for logs and, by [`report`], for people.
 //! - [`secret`]: files that hold secrets, refused when others may read them.
 //! - [`durable`]: small files that survive a power cut.
 //! - [`Watched`]: a value made from files, made again when they change; [`tls`] reads PEM files.
 //! - [`duration`] and [`size`]: settings like `"12h"` and `"64KiB"`.
-//! - [`postgres`]: database URLs. [`proxy`]: clients' addresses behind proxies. [`RateLimit`].
+//! - [`postgres`]: database URLs, as text. [`proxy`]: clients' addresses behind proxies. [`RateLimit`].
 //! - [`cli`]: arguments, manual pages, completions.
 //! - [`unix_millis`]: the machine's clock.
 
@@ -24,7 +24,7 @@ mod setting;
 pub mod tls;
 mod watched;
 
-pub use chain::chain;
+pub use chain::{chain, report};
 pub use clock::unix_millis;
 pub use rate_limit::RateLimit;
 pub use secret::SecretError;

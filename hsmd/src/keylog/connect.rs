@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use hsmd_support::secret;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
@@ -31,16 +30,11 @@ impl Owner {
     /// The URL files or the server.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
         let file = config.owner_url_file.as_deref().ok_or(KeylogError::NoOwner)?;
-        let writer = target(&config.writer_url_file)?;
+        let writer = url::read(&config.writer_url_file)?;
         let writer_role = writer.hosts[0].get_username().to_owned();
         let connection = connect(file, config).await?;
         Ok(Self { connection, schema: config.schema.clone(), writer_role })
     }
-}
-
-fn target(file: &Path) -> Result<Target, KeylogError> {
-    let url = secret::line(file)?;
-    url::parse(&url).map_err(|source| KeylogError::Url { path: file.into(), source })
 }
 
 /// Connects to the first host of a URL file that answers, and is writable where that is asked for.
@@ -48,7 +42,7 @@ pub(super) async fn connect(
     file: &Path,
     config: &DatabaseConfig,
 ) -> Result<PgConnection, KeylogError> {
-    let Target { hosts, writable } = target(file)?;
+    let Target { hosts, writable } = url::read(file)?;
     let mut failed = None;
     for options in hosts {
         let options = options.application_name("hsmd").disable_statement_logging();

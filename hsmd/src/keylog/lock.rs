@@ -7,11 +7,11 @@ use super::connect::timed;
 use super::writer::{Backend, DECODING, Writer};
 
 impl Writer {
-    /// Takes the writer lock if nobody has it; false when another session of the writer's role does.
+    /// Takes the writer lock if it is free; false when another session of the writer's role has it.
     ///
     /// # Errors
     /// The server, one that is read-only or a hot standby (advisory locks work there, and exclude
-    /// nobody), a role that is not the writer's, or a transaction pooler in between.
+    /// no writer elsewhere), a role that is not the writer's, or a transaction pooler in between.
     pub async fn try_lock(&mut self) -> Result<bool, KeylogError> {
         let schema = self.schema.clone();
         let locked = timed("taking the writer lock", async {

@@ -28,7 +28,6 @@ pub struct ActionRow {
     pub action: String,
     /// By whom.
     pub caller: String,
-    /// Why.
     pub reason: String,
     /// The request's id.
     pub request_id: String,
@@ -51,7 +50,7 @@ impl Reader {
     /// Connects as the writer role, without taking the lock.
     ///
     /// # Errors
-    /// The URL file or the server.
+    /// [`KeylogError::Url`] or [`KeylogError::Connect`].
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
         let mut connection = connect(&config.writer_url_file, config).await?;
         check_schema(&mut connection, &config.schema).await?;
@@ -63,7 +62,7 @@ impl Reader {
     /// has just used, the first meets another one.
     ///
     /// # Errors
-    /// The URL file or the server.
+    /// [`KeylogError::Url`] or [`KeylogError::Connect`].
     pub async fn is_pooled(&mut self, config: &DatabaseConfig) -> Result<bool, KeylogError> {
         let mut other = connect(&config.writer_url_file, config).await?;
         let first = process(&mut self.connection, "SELECT pg_backend_pid()").await?;
@@ -82,7 +81,7 @@ impl Reader {
     /// could take the writer lock.
     ///
     /// # Errors
-    /// The server.
+    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
     pub async fn others_who_may_connect(&mut self) -> Result<Vec<String>, KeylogError> {
         timed("reading who may connect", async {
             sqlx::query_scalar(
@@ -112,7 +111,7 @@ impl Reader {
     /// The events from a sequence number on, in order.
     ///
     /// # Errors
-    /// The server, or the tables are not there.
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`], or [`KeylogError::NotMigrated`].
     pub async fn read(&mut self, from: u32) -> Result<Vec<Row>, KeylogError> {
         read(&mut self.connection, &self.schema, from).await
     }
@@ -120,7 +119,7 @@ impl Reader {
     /// Records of admin actions, oldest first: `count` of them from a number on, or the newest.
     ///
     /// # Errors
-    /// The server, or the tables are not there.
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`], or [`KeylogError::NotMigrated`].
     pub async fn read_actions(
         &mut self,
         from: Option<u64>,
@@ -148,7 +147,7 @@ impl Reader {
     /// What the role may do to the table beyond SELECT and INSERT; should be nothing.
     ///
     /// # Errors
-    /// The server.
+    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
     pub async fn excess_privileges(&mut self) -> Result<Vec<String>, KeylogError> {
         timed("reading privileges", async {
             sqlx::query_scalar(

@@ -15,7 +15,7 @@ pub enum AdminAction {
     Taint,
     /// Imported a copy of the log.
     Import,
-    /// Nobody asked: the daemon appended again what the database had lost.
+    /// No administrator asked: the daemon appended again what the database had lost.
     Recovered,
 }
 

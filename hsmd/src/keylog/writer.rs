@@ -59,10 +59,10 @@ impl Writer {
     }
 
     /// Ends this session when it has been idle for so long. A proxy may keep the connection of a dead
-    /// client; the lock must not wait for its patience.
+    /// client; the lock must not wait for its timeout.
     ///
     /// # Errors
-    /// The server.
+    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
     pub async fn end_when_idle(&mut self, after: Duration) -> Result<(), KeylogError> {
         timed("configuring the connection", async {
             sqlx::query(
@@ -81,7 +81,7 @@ impl Writer {
     /// The events from a sequence number on, in order.
     ///
     /// # Errors
-    /// The server, or the tables are not there.
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`], or [`KeylogError::NotMigrated`].
     pub async fn read(&mut self, from: u32) -> Result<Vec<Row>, KeylogError> {
         read(&mut self.connection, &self.schema, from).await
     }
@@ -90,7 +90,7 @@ impl Writer {
     /// by a line feed. So the server reads them all and sends next to nothing.
     ///
     /// # Errors
-    /// The server.
+    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
     pub async fn digest(&mut self) -> Result<Vec<u8>, KeylogError> {
         timed("comparing the key log", async {
             sqlx::query_scalar(
@@ -108,7 +108,7 @@ impl Writer {
     /// The server's clock.
     ///
     /// # Errors
-    /// The server.
+    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
     pub async fn clock(&mut self) -> Result<DatabaseClock, KeylogError> {
         let asked = Instant::now();
         let millis = timed("reading the database's clock", async {

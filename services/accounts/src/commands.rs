@@ -24,7 +24,7 @@ enum CommandError {
     #[error("hsmd at {0} has shown no key log within {CHECK:?}")]
     Hsm(String),
     #[error("the key log can't be trusted: {0}")]
-    Halted(String),
+    Terminal(String),
     #[error("{0:?} is no key")]
     Kid(String, #[source] hsmd_chain::cesr::CesrError),
     #[error("there is no key {0}, or it was withdrawn before")]
@@ -51,7 +51,7 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
     let log = timeout(CHECK, hsm.log.ready())
         .await
         .map_err(|_| StartError::failed(CommandError::Hsm(endpoint.to_owned())))?
-        .map_err(|halt| StartError::failed(CommandError::Halted(halt.to_string())))?;
+        .map_err(|error| StartError::failed(CommandError::Terminal(error.to_string())))?;
     let head = log.position().sequence_number;
     text.push_str(&format!("hsmd: {endpoint} shows the key log up to {head}\n"));
     Ok(text)
@@ -105,7 +105,7 @@ pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String,
 
 fn open(config: &Config) -> Result<Database, StartError> {
     Database::open(&config.database).map_err(|error| match error {
-        DatabaseError::Secret(error) => ConfigError::from(error).into(),
+        DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
         other => StartError::failed(other),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use hsmd_support::{SecretError, postgres::read_url};
+use hsmd_support::postgres::{UrlFileError, read_url};
 use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -19,10 +19,10 @@ const SCHEMA_LOCK: i64 = 0x6873_6d64_6163_6374;
 /// Why the database can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file with the URL can't be read.
+    /// The file with the URL can't be read, or what is in it can't be used.
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// What is in it is no Postgres URL. The reason is left out: it could quote the URL.
+    UrlFile(#[from] UrlFileError),
+    /// sqlx refuses the URL. The reason is left out: it could quote the URL.
     #[error("the database URL is malformed")]
     Url,
     /// The tables can't be made or brought up to date.

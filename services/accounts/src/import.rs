@@ -4,8 +4,8 @@
 
 use std::{path::Path, str::FromStr as _};
 
-use hsmd_runtime::StartError;
-use hsmd_support::postgres::read_url;
+use hsmd_runtime::{ConfigError, StartError};
+use hsmd_support::postgres::{UrlFileError, read_url};
 use sqlx::{
     Connection as _, FromRow, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -63,7 +63,10 @@ impl Report {
 
 /// Reads the library's tables and, if told so, writes what is not here yet; all of it or nothing.
 pub(crate) async fn import(from: &Path, write: bool, to: &PgPool) -> Result<Report, StartError> {
-    let url = read_url(from).map_err(hsmd_runtime::ConfigError::from)?;
+    let url = read_url(from).map_err(|error| match error {
+        UrlFileError::File(error) => StartError::from(ConfigError::from(error)),
+        other => StartError::failed(other),
+    })?;
     let options =
         PgConnectOptions::from_str(&url).map_err(|_| StartError::failed(DatabaseError::Url))?;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options);

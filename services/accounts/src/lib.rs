@@ -93,7 +93,7 @@ impl Accounts {
     pub fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.check().map_err(|error| ConfigError::section(error.section(), error))?;
         let database = Database::open(&config.database).map_err(|error| match error {
-            DatabaseError::Secret(error) => ConfigError::from(error).into(),
+            DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
             other => StartError::failed(other),
         })?;
         let settings = Argon2Settings {

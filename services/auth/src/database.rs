@@ -5,7 +5,7 @@ mod transaction;
 use std::{str::FromStr as _, time::Duration};
 
 use hsmd_chain::{cesr::Digest, time::Timestamp};
-use hsmd_support::{SecretError, postgres::read_url};
+use hsmd_support::postgres::{UrlFileError, read_url};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -18,10 +18,10 @@ use crate::config::DatabaseConfig;
 /// Why the database can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file with the URL can't be read.
+    /// The file with the URL can't be read, or what is in it can't be used.
     #[error(transparent)]
-    UrlFile(#[from] SecretError),
-    /// What is in it is no Postgres URL.
+    UrlFile(#[from] UrlFileError),
+    /// sqlx refuses the URL.
     #[error("the database URL is malformed")]
     Url(#[source] sqlx::Error),
     /// The tables can't be made or brought up to date.
@@ -160,27 +160,4 @@ where
 
 fn time(millis: i64) -> Result<Timestamp, DatabaseError> {
     Timestamp::from_unix_millis(millis).map_err(DatabaseError::Time)
-}
-
-#[cfg(test)]
-mod tests {
-    use hsmd_support::postgres::standard_url;
-
-    use super::*;
-
-    #[test]
-    fn a_user_before_an_empty_host_is_found() {
-        for url in [
-            "postgresql://auth@/accounts?host=/run/postgresql",
-            "postgresql:///accounts?host=/run/postgresql&user=auth",
-            "postgresql://auth@localhost/accounts?host=/run/postgresql",
-        ] {
-            let options = PgConnectOptions::from_str(&standard_url(url)).expect(url);
-            let found = (options.get_username(), options.get_database());
-            assert_eq!(found, ("auth", Some("accounts")), "{url}");
-            let socket = options.get_socket().expect(url);
-            assert_eq!(socket, std::path::Path::new("/run/postgresql"), "{url}");
-        }
-        assert!(PgConnectOptions::from_str(&standard_url("accounts")).is_err());
-    }
 }

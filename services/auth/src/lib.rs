@@ -92,7 +92,7 @@ impl Auth {
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let store = config.redis.open()?;
         let database = Database::open(&config.database).map_err(|error| match error {
-            DatabaseError::UrlFile(error) => ConfigError::from(error).into(),
+            DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
             other => StartError::failed(other),
         })?;
         let hsm = Hsm::connect(&config.hsm)?;
