@@ -96,23 +96,9 @@ pub enum Retire {
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can't be read.
-    #[error("cannot read the configuration {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not TOML of the documented shape.
-    #[error("the configuration {path} is not valid:\n{message}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says, with line and column.
-        message: String,
-    },
+    /// The file can't be read, or is not TOML of the documented shape.
+    #[error(transparent)]
+    File(#[from] hsmd_runtime::ConfigError),
     /// The values contradict each other.
     #[error("the configuration {path} is not valid: {message}")]
     Invalid {
@@ -127,22 +113,21 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// The file can't be read, has an unknown key or a value that makes no sense.
+    /// [`ConfigError::File`]: it can't be read or has an unknown key; [`ConfigError::Invalid`]: it has a value
+    /// that makes no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        Self::parse(&text, path)
+        Self::checked(hsmd_runtime::load(path)?, path)
     }
 
     /// Parses and checks a file's text; `path` is for messages only.
     ///
     /// # Errors
-    /// An unknown key or a value that makes no sense.
+    /// As [`load`](Self::load).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
-            path: path.into(),
-            message: hsmd_runtime::toml_error_place(text, &error),
-        })?;
+        Self::checked(hsmd_runtime::parse(text, path)?, path)
+    }
+
+    fn checked(config: Self, path: &Path) -> Result<Self, ConfigError> {
         config.check().map_err(|message| ConfigError::Invalid { path: path.into(), message })?;
         Ok(config)
     }

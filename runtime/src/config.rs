@@ -13,7 +13,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: std::io::Error,
     },
@@ -33,7 +33,7 @@ pub enum ConfigError {
     Section {
         /// The section.
         section: &'static str,
-        /// Why.
+        /// What is wrong with the value.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -52,17 +52,25 @@ impl ConfigError {
 /// Reads a TOML file. `T` should refuse unknown fields.
 ///
 /// # Errors
-/// The file can't be read or is not what `T` wants.
+/// [`ConfigError::Read`], and [`ConfigError::Parse`]: it is not what `T` wants.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    toml::from_str(&text)
-        .map_err(|error| ConfigError::Parse { path: path.into(), message: place(&text, &error) })
+    parse(&text, path)
+}
+
+/// As [`load`], from the file's text; `path` is for messages only.
+///
+/// # Errors
+/// [`ConfigError::Parse`]: it is not what `T` wants.
+pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text)
+        .map_err(|error| ConfigError::Parse { path: path.into(), message: place(text, &error) })
 }
 
 /// Where a TOML text is wrong and why, without its values: one may be a secret that belongs into a file of
 /// its own.
-pub fn place(text: &str, error: &toml::de::Error) -> String {
+fn place(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

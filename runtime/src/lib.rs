@@ -17,7 +17,7 @@ mod metrics;
 mod shutdown;
 mod start;
 
-pub use config::{ConfigError, load, place as toml_error_place};
+pub use config::{ConfigError, load, parse};
 pub use cors::cors;
 pub use dial::{dial, offer};
 pub use health::Health;

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_stalls_stops_nobody_and_what_is_dropped_is_counted_and_said() {
+    fn a_reader_that_stalls_stops_no_call_and_what_is_dropped_is_counted_and_said() {
         let (reader, writer) = io::pipe().unwrap();
         let queue = LogQueue::before(File::from(std::os::fd::OwnedFd::from(writer))).unwrap();
         let most = 3 * QUEUE;

@@ -19,10 +19,13 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
 };
+
+use crate::Health;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -34,6 +37,8 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     requests: Family<Labels, Counter>,
     seconds: Histogram,
+    /// Asked whenever the metrics are read; none where the service counts that itself.
+    health: Option<(Health, Gauge)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,7 +57,18 @@ impl Metrics {
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 15));
         registry.register("http_requests", "HTTP requests answered", requests.clone());
         registry.register("http_request_seconds", "Time to answer one", seconds.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), requests, seconds }
+        Self { registry: Arc::new(Mutex::new(registry)), requests, seconds, health: None }
+    }
+
+    /// Adds the gauge `ready`: 1 while nothing is wrong.
+    #[must_use]
+    pub fn with_health(mut self, health: Health) -> Self {
+        let ready = Gauge::default();
+        self.register(|registry| {
+            registry.register("ready", "Whether nothing is wrong", ready.clone());
+        });
+        self.health = Some((health, ready));
+        self
     }
 
     /// Registers further metrics.
@@ -82,6 +98,9 @@ impl Metrics {
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let metrics = self.clone();
         let text = move || {
+            if let Some((health, ready)) = &metrics.health {
+                ready.set(health.is_ready().into());
+            }
             let registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
             let mut text = String::new();
             encode(&mut text, &registry).map(|()| text)

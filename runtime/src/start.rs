@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,7 +9,7 @@ use std::{
 };
 
 use clap::{Arg, Command, value_parser};
-use hsmd_support::{chain, cli};
+use hsmd_support::{cli, report};
 use serde::de::DeserializeOwned;
 
 use crate::{ConfigError, LogConfig, Shutdown, flush_log, load, log_to_stderr};
@@ -29,7 +28,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: std::io::Error,
     },
@@ -99,8 +98,7 @@ where
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed there is nobody to tell.
-            let _told = writeln!(std::io::stderr(), "{}: {}", program.name, chain(&error));
+            report(program.name, &error);
             match error {
                 StartError::Config(_) => ExitCode::from(cli::USAGE),
                 StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,

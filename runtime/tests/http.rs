@@ -1,7 +1,14 @@
 //! The HTTP server's bounds, on real sockets: connections, time, and a stop that finishes what it began.
 #![expect(clippy::unwrap_used, reason = "a failed step should end the test here")]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, http::StatusCode, routing::get};
 use hsmd_runtime::{
@@ -142,7 +149,13 @@ async fn a_bounded_connection_serves_one_request_and_ends_in_time() {
 
 #[tokio::test]
 async fn requests_are_counted_by_route_and_status() {
-    let metrics = Metrics::new("a_service");
+    let (ill, problem) = (Arc::new(AtomicBool::new(false)), "it is ill".to_owned());
+    let is_ill = Arc::clone(&ill);
+    let health = Health::new(move || match is_ill.load(Ordering::Relaxed) {
+        true => vec![problem.clone()],
+        false => Vec::new(),
+    });
+    let metrics = Metrics::new("a_service").with_health(health);
     let router = Router::new().route("/{name}", get(async || "here"));
     let router = metrics.count(router.fallback(async || StatusCode::NOT_FOUND));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,10 +172,14 @@ async fn requests_are_counted_by_route_and_status() {
         r#"a_service_http_requests_total{route="/{name}",code="200"} 2"#,
         r#"a_service_http_requests_total{route="none",code="404"} 1"#,
         "a_service_http_request_seconds_count 3",
+        "a_service_ready 1",
         "content-type: application/openmetrics-text",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
+    ill.store(true, Ordering::Relaxed);
+    let text = answer(connect(&server, "/metrics").await).await;
+    assert!(text.contains("a_service_ready 0"), "{text}");
 }
 
 #[test]
@@ -191,7 +208,7 @@ async fn an_endless_head_is_refused() {
 
 #[tokio::test]
 async fn health_says_what_is_wrong_and_cors_is_everywhere() {
-    let ill = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let ill = Arc::new(AtomicBool::new(true));
     let state = Arc::clone(&ill);
     let problems = move || match state.load(std::sync::atomic::Ordering::Relaxed) {
         true => vec!["no key".to_owned()],

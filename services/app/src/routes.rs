@@ -13,7 +13,7 @@ use hsmd_protocol::{
     access::{Required, refusal, verify},
     error_json, sign_reply,
 };
-use hsmd_runtime::cors;
+use hsmd_runtime::{Metrics, cors};
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -43,17 +43,17 @@ struct WasFooBar<'a> {
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
-    let health = app.health().routes();
-    Router::new()
+    let health = app.health();
+    let metrics = Metrics::new("hsmd_app").with_health(health.clone());
+    let router = Router::new()
         .route("/foo/bar", post(foo_bar))
         .layer(DefaultBodyLimit::max(app.0.max_body))
         .with_state(app)
-        .merge(health)
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "requests are posted")
-        })
-        .layer(cors())
+        });
+    metrics.count(router).merge(health.routes()).merge(metrics.routes()).layer(cors())
 }
 
 /// `POST /foo/bar`.

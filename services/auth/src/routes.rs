@@ -18,7 +18,7 @@ use hsmd_protocol::{
     RecoverAccount, RefreshSession, RequestSession, RotateDevice, UnlinkDevice, error_json,
     sign_reply,
 };
-use hsmd_runtime::{client_address, cors};
+use hsmd_runtime::{Metrics, client_address, cors};
 
 use crate::{Auth, operations, operations::Perform};
 
@@ -27,8 +27,9 @@ const GENERAL: &str = "BA000";
 
 /// All routes.
 pub(crate) fn router(auth: Auth) -> Router {
-    let health = auth.health().routes();
-    Router::new()
+    let health = auth.health();
+    let metrics = Metrics::new("hsmd_auth").with_health(health.clone());
+    let router = Router::new()
         .merge(operation::<CreateAccount>())
         .merge(operation::<RecoverAccount>())
         .merge(operation::<DeleteAccount>())
@@ -41,12 +42,11 @@ pub(crate) fn router(auth: Auth) -> Router {
         .merge(operation::<RefreshSession>())
         .layer(DefaultBodyLimit::max(auth.0.limits.body))
         .with_state(auth)
-        .merge(health)
         .fallback(async || refusal(StatusCode::NOT_FOUND, "there is no such operation"))
         .method_not_allowed_fallback(async || {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "operations are posted")
-        })
-        .layer(cors())
+        });
+    metrics.count(router).merge(health.routes()).merge(metrics.routes()).layer(cors())
 }
 
 fn operation<O: Perform + 'static>() -> Router<Auth> {

@@ -1,5 +1,5 @@
 //! The keys service: the key log and the endorsed keys over HTTP, for verifiers without gRPC, and a page
-//! for people. It adds no trust: whatever it serves proves itself to whoever verifies it.
+//! for people. It adds no trust: whatever it serves proves itself to its verifiers.
 //!
 //! The way of a request: [`Keys::router`] → `routes` (log and keys, byte for byte) or `page` (for
 //! people) → `caching` (entity tags). `mirror` writes the log into Redis 4 beside it.

@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hsmd_chain::{EndorsementPayload, PublicKey, SignedPayload};
-use hsmd_runtime::cors;
+use hsmd_runtime::{Metrics, cors};
 use hsmd_service::log_problem;
 use hsmd_store::StoreError;
 use serde_json::json;
@@ -27,16 +27,20 @@ use crate::{
 const JSON: &str = "application/json";
 
 pub(crate) fn router(keys: Keys) -> Router {
-    let health = keys.health().routes();
-    Router::new()
+    let health = keys.health();
+    let metrics = Metrics::new("hsmd_keys").with_health(health.clone());
+    let router = Router::new()
         .route("/", get(index))
         .route("/hsm/keys", get(hsm_keys))
         .route("/keys", get(all_keys))
         .route("/keys/{key}", get(one_key))
         .route("/assets/{version}/{*name}", get(assets::asset))
         .with_state(keys)
-        .merge(health)
-        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"));
+    metrics
+        .count(router)
+        .merge(health.routes())
+        .merge(metrics.routes())
         .layer(middleware::map_response(no_sniffing))
         .layer(cors())
 }
@@ -59,6 +63,7 @@ async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Respon
                 "/keys/{key}": "the endorsement of one key",
                 "/health": "whether the service is healthy",
                 "/live": "whether the process answers",
+                "/metrics": "what Prometheus reads",
                 "/ready": "whether the service can answer",
             },
         });
@@ -68,7 +73,7 @@ async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Respon
     response
 }
 
-/// `GET /hsm/keys`: the key log, as long as we may believe it ourselves: whoever follows it here could
+/// `GET /hsm/keys`: the key log, as long as we may believe it ourselves: its followers here could
 /// otherwise not notice that it has been frozen.
 async fn hsm_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
     match keys.log.fresh() {

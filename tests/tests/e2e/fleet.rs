@@ -5,9 +5,11 @@
 //! reply counts only once it is verified as a user verifies it. `--nocapture` shows the measurements.
 
 mod clients;
+mod device;
 mod faults;
 mod load;
 mod measurements;
+mod metrics;
 mod scripts;
 mod stack;
 mod user;
