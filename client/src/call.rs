@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use crate::backoff::Backoff;
 use crate::{CallError, ConnectError, ConnectOptions};
 
-/// A connection to one listener, and the patience of its calls.
+/// A connection to one listener, and the timeout of its calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) channel: Channel,
@@ -36,13 +36,13 @@ impl Caller {
         })
     }
 
-    /// The same connection with another patience, for callers with a schedule of their own.
+    /// The same connection with another timeout, for callers with a schedule of their own.
     pub(crate) fn once_within(&self, deadline: Duration) -> Self {
         Self { deadline, retry: false, ..self.clone() }
     }
 
     /// Calls within the deadline, again and again where `repeat` allows it. The remaining time
-    /// travels with each attempt, so that the daemon drops what nobody waits for.
+    /// travels with each attempt, so that the daemon drops what no caller waits for.
     pub(crate) async fn unary<M, R, F>(
         &self,
         method: &'static str,

@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Sets whether the daemon may answer with leaves of a batch, which is faster when many ask at
-    /// once. Default false: whoever reads what is published must know batched signatures.
+    /// once. Default false: the readers of what is published must know batched signatures.
     #[must_use]
     pub fn accept_batch(mut self, accept: bool) -> Self {
         self.accept_batch = accept;

@@ -128,7 +128,7 @@ pub struct TlsOptions {
     pub ca_file: PathBuf,
     /// Our certificate chain, whose SAN (URI or DNS) hsmd.toml knows as a caller.
     pub certificate_file: PathBuf,
-    /// Our private key, which nobody else may read.
+    /// Our private key, which only its owner may read.
     pub key_file: PathBuf,
     /// The name that the daemon's certificate must carry, if not the endpoint's host.
     pub server_name: Option<String>,

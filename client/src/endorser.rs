@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{CallError, CheckError, Client, VerifiedLog};
 use schedule::Schedule;
 
-/// One attempt's patience. Shorter than a client's: after a taint every try counts.
+/// One attempt's timeout. Shorter than a client's: after a taint every try counts.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// How long an endorsement by a generation that we have not seen yet waits for its event.
@@ -250,7 +250,7 @@ impl Worker {
             .map_or(Duration::ZERO, |it| it.expiration().saturating_since(self.now()))
     }
 
-    /// Withdraws the published endorsement if nobody may believe it any more.
+    /// Withdraws the published endorsement if it may not be believed any more.
     fn withdraw_dead(&self) {
         let log = self.log.snapshot();
         let now = self.now();

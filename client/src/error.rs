@@ -213,7 +213,7 @@ pub enum ConnectError {
     Tls {
         /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// What rustls refused.
         #[source]
         source: rustls::Error,
     },

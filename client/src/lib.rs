@@ -41,5 +41,5 @@ pub use hsmd_proto::v1 as proto;
 pub use signed::Signed;
 pub use tonic::Code;
 pub use verified_log::{
-    CheckError, Halt, HttpLog, LogOptions, LogSource, OpenError, Problem, VerifiedLog,
+    CheckError, HttpLog, LogOptions, LogSource, OpenError, Problem, TerminalError, VerifiedLog,
 };

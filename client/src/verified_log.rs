@@ -14,7 +14,7 @@ use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedPayload, VerifiedEndorsement};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use error::{CheckError, Halt, OpenError, Problem};
+pub use error::{CheckError, OpenError, Problem, TerminalError};
 pub use http::HttpLog;
 
 use crate::{Client, Clock};
@@ -27,8 +27,8 @@ pub enum LogSource {
     /// The daemon's own feed: an event arrives within milliseconds, a heartbeat every 5 seconds.
     /// The contact is authenticated by the Unix socket's path or by mutual TLS.
     Grpc(Client),
-    /// The keys service's `GET /hsm/keys`, polled. Weaker: plain HTTP authenticates nobody, so
-    /// whoever sits in between can replay an old log and hide a taint as long as it likes; use it
+    /// The keys service's `GET /hsm/keys`, polled. Weaker: plain HTTP authenticates no server, so
+    /// a machine in between can replay an old log and hide a taint for as long as it is there; use it
     /// where the network is trusted, and [`max_staleness`](LogOptions::max_staleness) helps only
     /// against a source that is silent.
     Http(HttpLog),
@@ -95,7 +95,7 @@ impl LogOptions {
 /// Questions are answered at once and from memory. Without recent contact the answer is an error,
 /// [`CheckError::Stale`], because a feed that has been cut off may hide a taint. It reconnects by
 /// itself; only proof that its source has rolled back, forked or belongs to somebody else ends the
-/// following ([`halted`](Self::halted)): then it stays on its branch until that is stale.
+/// following ([`terminal_error`](Self::terminal_error)): then it stays on its branch until that is stale.
 ///
 /// If the only fault of a new event is a `createdAt` in the future, the head stays and the event is
 /// tried again, but the generation that it taints is dead from now on.
@@ -124,7 +124,7 @@ impl VerifiedLog {
 
     /// Waits until questions can be answered: there is a verified log and the source has confirmed
     /// it. Fails when the following has ended for good.
-    pub async fn ready(&self) -> Result<KeyLog, Arc<Halt>> {
+    pub async fn ready(&self) -> Result<KeyLog, Arc<TerminalError>> {
         self.shared.ready().await
     }
 
@@ -179,13 +179,13 @@ impl VerifiedLog {
 
     /// Why the following has ended for good, if it has. Report it: somebody must look.
     #[must_use]
-    pub fn halted(&self) -> Option<Arc<Halt>> {
-        self.shared.halt_reason()
+    pub fn terminal_error(&self) -> Option<Arc<TerminalError>> {
+        self.shared.terminal_error()
     }
 
     /// Waits until the following has ended for good.
-    pub async fn wait_halted(&self) -> Arc<Halt> {
-        self.shared.wait_halted().await
+    pub async fn wait_terminal_error(&self) -> Arc<TerminalError> {
+        self.shared.wait_terminal_error().await
     }
 
     /// Asks a polled source now instead of at the next interval. A feed needs no asking.

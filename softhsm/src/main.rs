@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            hsmd_support::report("hsmd-softhsm", &*error);
             ExitCode::FAILURE
         }
     }
@@ -189,11 +189,4 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut output = std::io::stdout().lock();
     output.write_all(text.as_bytes())?;
     Ok(output.flush()?)
-}
-
-/// The error and each of its causes. With standard error gone nobody is left to tell.
-fn report(error: &(dyn std::error::Error + 'static)) {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let _ = writeln!(std::io::stderr(), "hsmd-softhsm: {text}");
 }

@@ -39,7 +39,7 @@ pub struct Output {
 
 impl Output {
     /// Runs a command to its end.
-    pub(crate) async fn of(command: &mut Command) -> Self {
+    pub async fn of(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.expect("a command that ends").expect("a command that can be run");

@@ -1,5 +1,5 @@
 //! What can go wrong with a followed key log, sorted by what has to happen next: nothing (a passing
-//! problem), somebody must look (a halt), or the question can't be answered now.
+//! problem), somebody must look (a terminal error), or the question can't be answered now.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub enum CheckError {
     },
     /// As `Stale`, and it won't heal: the following has ended.
     #[error("the key log is stale and no longer followed")]
-    Halted(#[source] Arc<Halt>),
+    Terminal(#[source] Arc<TerminalError>),
     /// The endorsement is refused.
     #[error("the endorsement is refused")]
     Endorsement(#[source] EndorsementError),
@@ -39,7 +39,7 @@ fn last_contact(since: Option<Duration>) -> String {
 /// Why the following of a log has ended for good. What was verified before stands; what the source
 /// says now contradicts it, and only a person can find out why.
 #[derive(Debug, thiserror::Error)]
-pub enum Halt {
+pub enum TerminalError {
     /// The source knows less than we do: a restored backup or a wrong daemon.
     #[error(
         "rollback: the source's log ends before event {head_sequence}, which was verified earlier"
@@ -84,7 +84,7 @@ pub enum Problem {
     Http {
         /// What was asked for.
         url: String,
-        /// Why.
+        /// What the connection reported.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -103,7 +103,7 @@ pub enum Problem {
     #[error("the source's next event is refused")]
     Event(#[source] ExtendError),
     /// The source is behind what we know, as a lagging replica is for a moment. It becomes
-    /// [`Halt::RolledBack`] if it lasts for `rollback_grace`.
+    /// [`TerminalError::RolledBack`] if it lasts for `rollback_grace`.
     #[error("the source is behind: its log ends before event {head_sequence}, verified earlier")]
     Behind {
         /// The number of our head.
@@ -114,7 +114,7 @@ pub enum Problem {
     Store {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: io::Error,
     },
@@ -129,7 +129,7 @@ pub enum OpenError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: io::Error,
     },
@@ -138,7 +138,7 @@ pub enum OpenError {
     Verify {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The fault of the log.
         #[source]
         source: Box<LogError>,
     },
@@ -147,13 +147,13 @@ pub enum OpenError {
 /// How an attempt to follow ended.
 #[derive(Debug)]
 pub(super) enum Fault {
-    Halt(Halt),
+    Terminal(TerminalError),
     Passing(Problem),
 }
 
-impl From<Halt> for Fault {
-    fn from(halt: Halt) -> Self {
-        Self::Halt(halt)
+impl From<TerminalError> for Fault {
+    fn from(error: TerminalError) -> Self {
+        Self::Terminal(error)
     }
 }
 

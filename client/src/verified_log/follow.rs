@@ -17,7 +17,7 @@ use crate::client::signed_event;
 use crate::{CallError, Client};
 
 /// A heartbeat comes every 5 seconds: after two and a bit the feed is dead.
-const SILENCE: Duration = Duration::from_secs(12);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Follows until the log halts or the task is aborted.
 pub(super) async fn run(source: LogSource, shared: Arc<Shared>) {
@@ -60,17 +60,17 @@ async fn grpc(client: &Client, shared: &Shared) -> Result<Infallible, Fault> {
             Problem::Call(error)
         }
     };
-    let mut feed = silence(client.watch(start)).await?.map_err(refused)?;
+    let mut feed = within_heartbeats(client.watch(start)).await?.map_err(refused)?;
     loop {
-        let message = silence(feed.message()).await?;
+        let message = within_heartbeats(feed.message()).await?;
         let message = message.map_err(|status| refused(client.watch_error(status)))?;
         take(message.ok_or(Problem::Ended)?, start, shared)?;
         shared.save().await;
     }
 }
 
-async fn silence<T>(wait: impl Future<Output = T>) -> Result<T, Problem> {
-    timeout(SILENCE, wait).await.map_err(|_| Problem::Silent)
+async fn within_heartbeats<T>(wait: impl Future<Output = T>) -> Result<T, Problem> {
+    timeout(HEARTBEAT_TIMEOUT, wait).await.map_err(|_| Problem::Silent)
 }
 
 /// Takes one message of a feed that began at our head `start`.

@@ -22,7 +22,7 @@ use crate::ConnectError;
 const MAX_BODY: usize = 64 << 20;
 
 /// How long one poll may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A keys service's published log, polled with `If-None-Match`, so that an unchanged log costs a few
 /// hundred bytes. Plain HTTP only: see [`LogSource::Http`](super::LogSource::Http) for what that
@@ -99,7 +99,7 @@ impl HttpLog {
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
             Ok(Some((new, body.map_err(|error| self.unreachable(error))?.to_bytes())))
         };
-        let answer = timeout(PATIENCE, exchange)
+        let answer = timeout(POLL_TIMEOUT, exchange)
             .await
             .map_err(|elapsed| self.unreachable(Box::new(elapsed)))??;
         Ok(answer.map(|(new, body)| {

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::error::Fault;
-use super::{CheckError, Halt, LogOptions, Problem, store};
+use super::{CheckError, LogOptions, Problem, TerminalError, store};
 
 /// The log and the state of the following.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct Contact {
     /// Whether the log has grown since it was last written to its file.
     unsaved: bool,
     problem: Option<Arc<Problem>>,
-    halt: Option<Arc<Halt>>,
+    terminal: Option<Arc<TerminalError>>,
 }
 
 impl Shared {
@@ -65,29 +65,29 @@ impl Shared {
         self.contact.borrow().problem.clone()
     }
 
-    pub(super) fn halt_reason(&self) -> Option<Arc<Halt>> {
-        self.contact.borrow().halt.clone()
+    pub(super) fn terminal_error(&self) -> Option<Arc<TerminalError>> {
+        self.contact.borrow().terminal.clone()
     }
 
     /// The log, if the source has confirmed it recently enough.
     pub(super) fn fresh(&self) -> Result<KeyLog, CheckError> {
-        let (since, halt) = {
+        let (since, error) = {
             let contact = self.contact.borrow();
-            (contact.last.map(|last| last.elapsed()), contact.halt.clone())
+            (contact.last.map(|last| last.elapsed()), contact.terminal.clone())
         };
         // Read after the contact: the log is at least as new as what was confirmed.
-        match (since, self.snapshot(), halt) {
+        match (since, self.snapshot(), error) {
             (Some(since), Some(log), _) if since < self.options.max_staleness => Ok(log),
-            (_, _, Some(halt)) => Err(CheckError::Halted(halt)),
+            (_, _, Some(error)) => Err(CheckError::Terminal(error)),
             (since, _, None) => Err(CheckError::Stale { since }),
         }
     }
 
-    pub(super) async fn ready(&self) -> Result<KeyLog, Arc<Halt>> {
+    pub(super) async fn ready(&self) -> Result<KeyLog, Arc<TerminalError>> {
         let mut contact = self.contact.subscribe();
         loop {
-            if let Some(halt) = &contact.borrow_and_update().halt {
-                return Err(Arc::clone(halt));
+            if let Some(error) = &contact.borrow_and_update().terminal {
+                return Err(Arc::clone(error));
             }
             if let Ok(log) = self.fresh() {
                 return Ok(log);
@@ -96,11 +96,11 @@ impl Shared {
         }
     }
 
-    pub(super) async fn wait_halted(&self) -> Arc<Halt> {
+    pub(super) async fn wait_terminal_error(&self) -> Arc<TerminalError> {
         let mut contact = self.contact.subscribe();
         loop {
-            if let Some(halt) = &contact.borrow_and_update().halt {
-                return Arc::clone(halt);
+            if let Some(error) = &contact.borrow_and_update().terminal {
+                return Arc::clone(error);
             }
             self.changed(&mut contact).await;
         }
@@ -210,18 +210,18 @@ impl Shared {
         if found == remembered.id {
             Ok(())
         } else {
-            Err(Halt::Anchor(LogError::Forked { remembered, found }).into())
+            Err(TerminalError::Anchor(LogError::Forked { remembered, found }).into())
         }
     }
 
     /// Notes why an attempt failed. True if the following ends with it.
     pub(super) fn failed(&self, fault: Fault) -> bool {
         match fault {
-            Fault::Halt(halt) => self.halt(halt),
+            Fault::Terminal(error) => self.end(error),
             Fault::Passing(Problem::Behind { head_sequence }) => {
                 let since = self.behind_since();
                 if since >= self.options.rollback_grace {
-                    return self.halt(Halt::RolledBack { head_sequence });
+                    return self.end(TerminalError::RolledBack { head_sequence });
                 }
                 self.note(Problem::Behind { head_sequence });
                 false
@@ -242,9 +242,9 @@ impl Shared {
         since
     }
 
-    fn halt(&self, halt: Halt) -> bool {
-        tracing::error!(%halt, "the key log is no longer followed");
-        self.contact.send_modify(|contact| contact.halt = Some(Arc::new(halt)));
+    fn end(&self, error: TerminalError) -> bool {
+        tracing::error!(%error, "the key log is no longer followed");
+        self.contact.send_modify(|contact| contact.terminal = Some(Arc::new(error)));
         true
     }
 
@@ -289,7 +289,7 @@ fn head_is_live(log: &KeyLog, now: Timestamp) -> bool {
 fn refused(error: LogError) -> Fault {
     match error {
         LogError::Identity { .. } | LogError::Rollback { .. } | LogError::Forked { .. } => {
-            Halt::Anchor(error).into()
+            TerminalError::Anchor(error).into()
         }
         _ => Problem::Log(error).into(),
     }
@@ -297,7 +297,7 @@ fn refused(error: LogError) -> Fault {
 
 fn event_refused(error: ExtendError) -> Fault {
     match error {
-        ExtendError::Forked { ours, theirs } => Halt::Forked {
+        ExtendError::Forked { ours, theirs } => TerminalError::Forked {
             sequence_number: ours.event().sequence_number(),
             ours: ours.event().id(),
             theirs: theirs.event().id(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hsmd_chain::Anchor;
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_client::{
-    CheckError, Endorser, Halt, HttpLog, LogOptions, LogSource, Problem, VerifiedLog,
+    CheckError, Endorser, HttpLog, LogOptions, LogSource, Problem, TerminalError, VerifiedLog,
 };
 use hsmd_tests::peer::Peer;
 use hsmd_tests::{Published, now, soon, until};
@@ -68,12 +68,13 @@ async fn a_lagging_replica_is_forgiven_and_a_rollback_is_not() {
     .await;
     published.publish(&builder);
     until("no problem", async || log.problem().is_none()).await;
-    assert!(log.halted().is_none());
+    assert!(log.terminal_error().is_none());
 
     published.publish(&builder.rewound_to(2));
-    let halt = soon(log.wait_halted()).await;
-    assert!(matches!(*halt, Halt::RolledBack { head_sequence: 2 }), "{halt}");
-    until("the log is halted", async || matches!(log.fresh(), Err(CheckError::Halted(_)))).await;
+    let error = soon(log.wait_terminal_error()).await;
+    assert!(matches!(*error, TerminalError::RolledBack { head_sequence: 2 }), "{error}");
+    until("the following has ended", async || matches!(log.fresh(), Err(CheckError::Terminal(_))))
+        .await;
     assert_eq!(length(&log), 3);
 }
 
@@ -91,8 +92,8 @@ async fn a_fork_ends_the_following_and_garbage_does_not() {
     }
     let theirs = builder.stolen_at(1, "thief").append(now(), false);
     published.publish(&theirs);
-    match &*soon(log.wait_halted()).await {
-        Halt::Forked { sequence_number: 1, ours, theirs: found } => {
+    match &*soon(log.wait_terminal_error()).await {
+        TerminalError::Forked { sequence_number: 1, ours, theirs: found } => {
             assert_eq!((*ours, *found), (builder.id(1), theirs.id(1)));
         }
         other => panic!("{other}"),

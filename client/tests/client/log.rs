@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hsmd_chain::testing::{Draft, LogBuilder, SoftwareKey};
 use hsmd_chain::{KeyLog, SignedEvent, SignedPayload};
-use hsmd_client::{CheckError, Clock, Halt, LogOptions, LogSource, Problem, VerifiedLog};
+use hsmd_client::{CheckError, Clock, LogOptions, LogSource, Problem, TerminalError, VerifiedLog};
 use hsmd_tests::peer::Peer;
 use hsmd_tests::{now, soon, until};
 use parking_lot::Mutex;
@@ -65,7 +65,7 @@ async fn misses_nothing_while_the_daemon_is_away() {
     peer.resume();
     head_is(&log, 2).await;
     until("no problem", async || log.problem().is_none()).await;
-    assert!(log.halted().is_none());
+    assert!(log.terminal_error().is_none());
 }
 
 #[tokio::test]
@@ -126,17 +126,19 @@ async fn a_rollback_ends_the_following() {
         peer.state.log.send_replace(whole.clone());
         peer.resume();
         until("no problem", async || log.problem().is_none()).await;
-        assert!(log.halted().is_none());
+        assert!(log.terminal_error().is_none());
 
         peer.stop().await;
         peer.state.log.send_replace(whole.rewound_to(4 - shorter));
         peer.resume();
-        let halt = soon(log.wait_halted()).await;
-        assert!(matches!(*halt, Halt::RolledBack { head_sequence: 3 }), "{halt}");
+        let error = soon(log.wait_terminal_error()).await;
+        assert!(matches!(*error, TerminalError::RolledBack { head_sequence: 3 }), "{error}");
         // It stays on its branch, but not for ever.
         assert_eq!(log.snapshot().expect("a log").events().len(), 4);
-        until("the log is halted", async || matches!(log.fresh(), Err(CheckError::Halted(_))))
-            .await;
+        until("the following has ended", async || {
+            matches!(log.fresh(), Err(CheckError::Terminal(_)))
+        })
+        .await;
     }
 }
 
@@ -151,8 +153,8 @@ async fn a_fork_ends_the_following_and_names_both_events() {
         peer.stop().await;
         peer.state.log.send_replace(theirs.clone());
         peer.resume();
-        match &*soon(log.wait_halted()).await {
-            Halt::Forked { sequence_number: 2, ours: known, theirs: found } => {
+        match &*soon(log.wait_terminal_error()).await {
+            TerminalError::Forked { sequence_number: 2, ours: known, theirs: found } => {
                 assert_eq!((*known, *found), (ours.id(2), theirs.id(2)));
             }
             other => panic!("{other}"),
@@ -179,8 +181,8 @@ async fn another_identity_and_a_missing_anchor_event_are_refused() {
     for anchor in [other.anchor(), longer.log().anchor()] {
         let source = LogSource::Grpc(client(&peer));
         let log = VerifiedLog::follow(source, anchor, LogOptions::default()).expect("starts");
-        let halt = soon(log.ready()).await.expect_err("refused");
-        assert!(matches!(*halt, Halt::Anchor(_)), "{halt}");
+        let error = soon(log.ready()).await.expect_err("refused");
+        assert!(matches!(*error, TerminalError::Anchor(_)), "{error}");
         assert!(log.snapshot().is_none());
     }
 }
@@ -206,7 +208,7 @@ async fn an_event_that_does_not_verify_is_tried_again_and_never_taken() {
         until("a bad event", async || matches!(log.problem().as_deref(), Some(Problem::Event(_))))
             .await;
         assert_eq!(log.snapshot().expect("a log").events().len(), 2);
-        assert!(log.halted().is_none());
+        assert!(log.terminal_error().is_none());
         peer.state.hostile.send_replace(None);
         until("no problem", async || log.problem().is_none()).await;
     }
@@ -274,9 +276,12 @@ async fn the_kept_log_outlives_a_restart() {
     peer.resume();
     let log = follow(&peer, options.clone());
     assert_eq!(log.snapshot().expect("kept").events().len(), 4);
-    assert!(matches!(log.fresh(), Err(CheckError::Stale { since: None } | CheckError::Halted(_))));
-    let halt = soon(log.ready()).await.expect_err("rollback");
-    assert!(matches!(*halt, Halt::RolledBack { head_sequence: 3 }), "{halt}");
+    assert!(matches!(
+        log.fresh(),
+        Err(CheckError::Stale { since: None } | CheckError::Terminal(_))
+    ));
+    let error = soon(log.ready()).await.expect_err("rollback");
+    assert!(matches!(*error, TerminalError::RolledBack { head_sequence: 3 }), "{error}");
 
     std::fs::write(&path, "[").expect("damaged");
     let source = LogSource::Grpc(client(&peer));
@@ -302,12 +307,12 @@ async fn an_anchor_may_be_newer_than_the_kept_log() {
     // The same for a source that lacks the anchor's event, or has another in its place.
     let lacks = Peer::start(whole.rewound_to(2));
     keep();
-    let halt = soon(open(&lacks, whole.log().anchor()).ready()).await.expect_err("refused");
-    assert!(matches!(*halt, Halt::RolledBack { head_sequence: 2 }), "{halt}");
+    let error = soon(open(&lacks, whole.log().anchor()).ready()).await.expect_err("refused");
+    assert!(matches!(*error, TerminalError::RolledBack { head_sequence: 2 }), "{error}");
     let other = Peer::start(whole.stolen_at(2, "thief").append(now(), false));
     keep();
-    let halt = soon(open(&other, whole.log().anchor()).ready()).await.expect_err("refused");
-    assert!(matches!(*halt, Halt::Anchor(_)), "{halt}");
+    let error = soon(open(&other, whole.log().anchor()).ready()).await.expect_err("refused");
+    assert!(matches!(*error, TerminalError::Anchor(_)), "{error}");
 }
 
 #[tokio::test]

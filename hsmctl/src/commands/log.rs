@@ -95,8 +95,8 @@ async fn follow(
     tokio::select! {
         biased;
         printed = print_changes(&log, json, output) => printed,
-        halt = log.wait_halted() => {
-            Err(Failure::new(Kind::Unverified, &*halt)
+        error = log.wait_terminal_error() => {
+            Err(Failure::new(Kind::Unverified, &*error)
                 .advise("Do not rely on this daemon: compare its log with another copy of it."))
         }
         failure = first_contact(&log, global.timeout) => Err(failure),
@@ -118,8 +118,8 @@ async fn reader_gone() {
 }
 
 /// Fails if nothing verified comes in time; later outages are waited out.
-async fn first_contact(log: &VerifiedLog, patience: Duration) -> Failure {
-    match tokio::time::timeout(patience, log.ready()).await {
+async fn first_contact(log: &VerifiedLog, timeout: Duration) -> Failure {
+    match tokio::time::timeout(timeout, log.ready()).await {
         Ok(_) => std::future::pending().await,
         Err(_) => match log.problem().as_deref() {
             Some(problem @ (Problem::Log(_) | Problem::Event(_))) => {
@@ -131,7 +131,7 @@ async fn first_contact(log: &VerifiedLog, patience: Duration) -> Failure {
     }
 }
 
-/// Says so when silence no longer means that nothing has happened, and when it does again.
+/// Says so when a log without news may have missed some, and when it is fresh again.
 async fn warn_when_stale(log: &VerifiedLog) -> std::io::Error {
     let mut told = false;
     loop {

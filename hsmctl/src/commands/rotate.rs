@@ -44,7 +44,7 @@ async fn expected(admin: &AdminClient, change: &Change) -> Result<Digest, Failur
         })
 }
 
-/// After a lost answer nobody knows whether it was done: a repetition must name the generation.
+/// After a lost answer it is not known whether it was done: a repetition must name the generation.
 fn lost(command: &str, expected: &Digest, error: CallError) -> Failure {
     let unknown = match &error {
         // The daemon's own words for an admin request that it did not begin or took back.

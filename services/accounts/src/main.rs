@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use hsmd_accounts::{Config, commands, run};
 use hsmd_runtime::{ConfigError, Shutdown, StartError, load, log_to_stderr};
-use hsmd_support::{chain, cli};
+use hsmd_support::{cli, report};
 
 /// E-mail and password accounts, sessions and JWTs for web applications
 #[derive(Parser)]
@@ -69,8 +69,7 @@ fn main() -> ExitCode {
         Ok(text) if io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            // Where standard error is closed nobody reads it.
-            let _written = writeln!(io::stderr(), "hsmd-accounts: {}", chain(&error));
+            report("hsmd-accounts", &error);
             match error {
                 StartError::Config(_) => ExitCode::from(cli::USAGE),
                 StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,

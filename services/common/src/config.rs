@@ -20,8 +20,8 @@ pub struct HsmConfig {
     /// default: it is what everything else is verified against.
     #[serde(deserialize_with = "parsed")]
     pub identity: Anchor,
-    /// hsmd's service listener: `unix:///path`, or `https://host:port` with the section `tls`. Whoever
-    /// has a key endorsed needs it.
+    /// hsmd's service listener: `unix:///path`, or `https://host:port` with the section `tls`. A
+    /// service that has a key endorsed needs it.
     pub endpoint: Option<String>,
     /// A keys service, `http://host:port`, from which the key log is read instead of from hsmd: for
     /// services that cannot reach hsmd.

@@ -65,7 +65,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StartE
 #[must_use]
 pub fn log_problem(log: &VerifiedLog) -> Option<String> {
     let error = log.fresh().err()?;
-    Some(match log.halted() {
+    Some(match log.terminal_error() {
         Some(_) => "the key log contradicts what was verified before".to_owned(),
         None => error.to_string(),
     })

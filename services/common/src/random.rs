@@ -1,4 +1,4 @@
-//! The operating system's randomness. If it has none there are no keys and no nonces, and whoever asks
+//! The operating system's randomness. If it has none there are no keys and no nonces, and the caller
 //! panics.
 
 use getrandom::SysRng;

@@ -60,7 +60,7 @@ impl EndorsedServers {
         };
         match judged {
             Ok(()) => Ok(true),
-            Err(error @ (CheckError::Stale { .. } | CheckError::Halted(_))) => Err(error.into()),
+            Err(error @ (CheckError::Stale { .. } | CheckError::Terminal(_))) => Err(error.into()),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::info!(%key, %error, cause, "refused a server key");

@@ -104,7 +104,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         servers: Servers,
     },
-    /// Print who this device is and what its session says. Asks nobody.
+    /// Print who this device is and what its session says. Asks no server.
     Show,
 }
 

@@ -1,6 +1,6 @@
 //! A device among servers: sends requests, believes only verified replies, and moves its keys on.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use hsmd_chain::{Anchor, cesr::Digest};
 use hsmd_protocol::{
@@ -25,6 +25,7 @@ pub(crate) struct Servers {
     http: Http,
     keys_url: String,
     hsm: Anchor,
+    timeout: Duration,
     /// The newest head of the key log that was verified.
     seen: Cell<Option<Anchor>>,
 }
@@ -35,6 +36,7 @@ impl Servers {
             http: Http::new(trusted.timeout),
             keys_url: trusted.keys.clone(),
             hsm: trusted.hsm_identity,
+            timeout: trusted.timeout,
             seen: Cell::new(None),
         }
     }
@@ -57,7 +59,12 @@ impl Servers {
         nonce: &hsmd_chain::Nonce,
     ) -> Result<R, DeviceError> {
         let key = *reply.server_identity();
-        let trust = Trust { http: &self.http, keys_url: &self.keys_url, hsm: self.hsm };
+        let trust = Trust {
+            http: &self.http,
+            keys_url: &self.keys_url,
+            hsm: self.hsm,
+            timeout: self.timeout,
+        };
         let head = trust.response_key(&key, self.seen.get(), now())?;
         self.seen.set(Some(head));
         reply.verify(&key, nonce).map_err(DeviceError::Reply)

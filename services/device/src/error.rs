@@ -1,10 +1,11 @@
 //! What can go wrong for a device, and how a person is told.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
-use hsmd_chain::{endorsement::EndorsementError, log::LogError};
+use hsmd_chain::endorsement::EndorsementError;
+use hsmd_client::{ConnectError, OpenError, Problem, TerminalError};
 use hsmd_protocol::client::ErrorReply;
-use hsmd_support::SecretError;
+use hsmd_support::{SecretError, chain};
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub(crate) enum DeviceError {
         #[source]
         source: Box<ureq::Error>,
     },
-    /// The server refused. Nobody signs refusals, so it is a hint.
+    /// The server refused. Refusals are not signed, so it is a hint.
     #[error("refused with status {status}: {} {}", reply.code, reply.message)]
     Refused { status: u16, reply: ErrorReply },
     /// What came is neither a reply nor a refusal in the wire form.
@@ -55,9 +56,25 @@ pub(crate) enum DeviceError {
     /// The reply is not for our request or not signed by the key it names.
     #[error("the reply does not verify; the keys are kept")]
     Reply(#[source] hsmd_protocol::Error),
+    /// The keys service's URL is not one of plain HTTP.
+    #[error("the keys service's URL is malformed")]
+    KeysUrl(#[source] ConnectError),
+    /// There are no resources to read the key log with.
+    #[error("can't begin to read the HSM's key log")]
+    Runtime(#[source] io::Error),
+    /// The key log can't be followed.
+    #[error("can't follow the HSM's key log")]
+    Follow(#[source] OpenError),
+    /// The key log can't be read or does not verify.
+    #[error("no key log from {url}{}", problem.as_ref().map_or_else(String::new, |problem| format!(": {}", chain(&**problem))))]
+    NoLog {
+        url: String,
+        /// What went wrong; none where no answer came in time.
+        problem: Option<Arc<Problem>>,
+    },
     /// The key log that the keys service shows is not our HSM's.
     #[error("the HSM's key log does not verify")]
-    Log(#[source] LogError),
+    Log(#[source] Arc<TerminalError>),
     /// The key log lacks an event that we have seen.
     #[error("the HSM's key log has lost an event that this device has seen")]
     Rollback,

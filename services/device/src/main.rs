@@ -12,7 +12,7 @@ mod trust;
 
 use std::{io::Write as _, process::ExitCode};
 
-use hsmd_support::{chain, cli};
+use hsmd_support::{cli, report};
 
 use crate::arguments::Arguments;
 
@@ -27,8 +27,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed there is nobody to tell.
-            let _told = writeln!(std::io::stderr(), "hsmd-device: {}", chain(&error));
+            report("hsmd-device", &error);
             ExitCode::FAILURE
         }
     }

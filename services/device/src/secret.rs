@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_its_file_and_nobody_else_reads_it() {
+    fn a_key_survives_its_file_and_no_other_user_reads_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let key = PrivateKey::from_bytes(&[7; 32]).unwrap();

@@ -14,7 +14,7 @@ use crate::{
     secret::{self, Secret},
 };
 
-/// A device's state file, held by this process alone. Whoever changes [`StateFile::state`] calls
+/// A device's state file, held by this process alone. Code that changes [`StateFile::state`] calls
 /// [`StateFile::save`] before a message goes out that commits to a key in it.
 pub(crate) struct StateFile {
     pub(crate) state: State,

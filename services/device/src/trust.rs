@@ -3,9 +3,10 @@
 //! The keys service itself is not trusted: log and endorsements prove themselves against the HSM's
 //! identity. It can only withhold news, so the newest head seen is remembered.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hsmd_chain::{Anchor, KeyLog, SignedPayload, cesr::PublicKey, time::Timestamp};
+use hsmd_client::{HttpLog, LogOptions, LogSource, Problem, VerifiedLog};
 
 use crate::{
     error::DeviceError,
@@ -15,14 +16,16 @@ use crate::{
 /// How long a replaced generation still counts for clients.
 const LOOK_BACK: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// How far in the future an event of the log may lie.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// How soon a failed read of the log is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The keys service and the identity that everything it says is verified against.
 pub(crate) struct Trust<'a> {
     pub(crate) http: &'a Http,
     pub(crate) keys_url: &'a str,
     pub(crate) hsm: Anchor,
+    /// How long to wait for the log.
+    pub(crate) timeout: Duration,
 }
 
 impl Trust<'_> {
@@ -34,9 +37,7 @@ impl Trust<'_> {
         seen: Option<Anchor>,
         now: Timestamp,
     ) -> Result<Anchor, DeviceError> {
-        let log = found(self.http.get(self.keys_url, "/hsm/keys")?)?;
-        let log =
-            KeyLog::verify_json(&log, &self.hsm, now, CLOCK_SKEW).map_err(DeviceError::Log)?;
+        let log = self.key_log()?;
         let seen = seen.filter(|seen| seen.identity() == log.identity());
         if seen.and_then(|seen| seen.head()).is_some_and(|head| !log.contains(&head)) {
             return Err(DeviceError::Rollback);
@@ -51,6 +52,35 @@ impl Trust<'_> {
             .map_err(DeviceError::Endorsement)?;
         Ok(log.anchor())
     }
+
+    /// The key log as the keys service shows it now, verified as services do it.
+    fn key_log(&self) -> Result<KeyLog, DeviceError> {
+        let url = format!("{}/hsm/keys", self.keys_url.trim_end_matches('/'));
+        let source = HttpLog::new(&url).map_err(DeviceError::KeysUrl)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(DeviceError::Runtime)?.block_on(async {
+            let source = LogSource::Http(source);
+            let log = VerifiedLog::follow(source, self.hsm, LogOptions::default())
+                .map_err(DeviceError::Follow)?;
+            tokio::select! {
+                ready = log.ready() => ready.map_err(DeviceError::Log),
+                problem = failed(&log, self.timeout) => Err(DeviceError::NoLog { url, problem }),
+            }
+        })
+    }
+}
+
+/// The first failure to read the log; without one, after a while, none.
+async fn failed(log: &VerifiedLog, wait: Duration) -> Option<Arc<Problem>> {
+    let looked = async {
+        loop {
+            if let Some(problem) = log.problem() {
+                return problem;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(wait, looked).await.ok()
 }
 
 fn found(answer: Answer) -> Result<Vec<u8>, DeviceError> {

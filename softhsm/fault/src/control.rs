@@ -21,7 +21,7 @@ pub enum ControlError {
     File {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: io::Error,
     },
@@ -118,7 +118,7 @@ impl Control {
     }
 
     /// Returns a code instead of making the call; with `after`, makes the call and replaces its
-    /// result: what it did is done, and nobody is told.
+    /// result: what it did is done, and its caller is not told.
     ///
     /// # Errors
     /// The control file can't be locked.

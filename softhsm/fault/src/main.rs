@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            hsmd_support::report("hsmd-fault", &*error);
             ExitCode::FAILURE
         }
     }
@@ -164,11 +164,4 @@ impl From<Which> for Times {
     fn from(which: Which) -> Self {
         Self { skip: which.skip, times: which.times }
     }
-}
-
-/// The error and each of its causes. With standard error gone nobody is left to tell.
-fn report(error: &(dyn std::error::Error + 'static)) {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    drop(writeln!(std::io::stderr(), "hsmd-fault: {text}"));
 }

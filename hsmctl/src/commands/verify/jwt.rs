@@ -72,7 +72,7 @@ impl Token {
     pub(super) fn describe(&self) -> String {
         format!(
             "token of {} until {}, by {}, endorsed by generation {}",
-            self.claims.get("sub").and_then(Value::as_str).unwrap_or("nobody"),
+            self.claims.get("sub").and_then(Value::as_str).unwrap_or("no subject"),
             self.expires,
             self.endorsement.public_key(),
             self.endorsement.body().sequence_number(),

@@ -57,7 +57,7 @@ impl Target {
     }
 }
 
-/// What a quirky function does without a target: nothing was ever loaded, so nobody can call it.
+/// What a quirky function does without a target: nothing was ever loaded, so it is never called.
 const UNLOADED: CK_RV = CKR_GENERAL_ERROR;
 
 /// The state of this process's objects.

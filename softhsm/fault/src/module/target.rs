@@ -49,7 +49,7 @@ impl Target {
         let target = TARGET.get_or_init(|| match Self::load() {
             Ok(target) => Some(target),
             Err(error) => {
-                // Without standard error there is nobody to tell.
+                // A closed standard error is no reason to fail.
                 drop(writeln!(std::io::stderr(), "hsmd-fault: {error}"));
                 None
             }
@@ -66,7 +66,7 @@ impl Target {
         self.kept.store(self.memory().releases.load(Ordering::Acquire) + 1, Ordering::Release);
     }
 
-    /// Whether a refused call kept the lock and nobody has released it since.
+    /// Whether a refused call kept the lock and it was not released since.
     pub(super) fn lock_is_kept(&self) -> bool {
         self.kept.load(Ordering::Acquire) == self.memory().releases.load(Ordering::Acquire) + 1
     }
@@ -89,7 +89,7 @@ impl Target {
 
 fn function_list(module: OsString) -> Result<CK_FUNCTION_LIST, TargetError> {
     // SAFETY: loading a module runs its initialisers; that it is a PKCS#11 module, which may be loaded
-    // into any process, is the promise of whoever set HSMD_FAULT_MODULE.
+    // into any process, is promised by setting HSMD_FAULT_MODULE.
     let library = match unsafe { Pkcs11::new(&module) } {
         Ok(library) => library,
         Err(error) => return Err(TargetError::Load { module, reason: error.to_string() }),
