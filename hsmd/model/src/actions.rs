@@ -1,4 +1,4 @@
-//! What can happen: a step of a process, a fault, a wish of an administrator, a signature.
+//! What can happen: a step of a process, a fault, an admin request, a signature.
 
 use stateright::{Model, Property};
 
@@ -21,12 +21,15 @@ pub struct Bounds {
     pub shared_folder: bool,
     /// Whether the token holds data objects, and so a copy of the journal.
     pub copies: bool,
+    /// Whether private keys can be destroyed. Where they can't, or where another process keeps a destroyed
+    /// key loaded, each key goes on signing for every daemon that asks.
+    pub destroys: bool,
     /// Begin before `init`, and not with an identity.
     pub from_init: bool,
     /// Events at most, event 0 included.
     pub events: usize,
-    /// Wishes of administrators.
-    pub wishes: usize,
+    /// Admin requests.
+    pub admin_requests: usize,
     /// Crashes.
     pub crashes: u8,
     /// Connections cut.
@@ -65,12 +68,12 @@ pub enum Action {
     /// The newest proof of the lock becomes older than `lock_grace`.
     LeaseEnds(usize),
     /// An administrator decides to taint the head, or to rotate.
-    Wish(bool),
-    /// A wish arrives, for the first time or again.
+    Ask(bool),
+    /// An admin request arrives, for the first time or again.
     Deliver(usize, usize),
     /// A caller's document is signed.
     Sign(usize),
-    /// The reply is handed to the transport, or dropped at the gate.
+    /// The reply is handed to the transport, or dropped at the release check.
     HandOver(usize),
 }
 
@@ -101,7 +104,7 @@ impl History {
     fn commit_under_way(me: &Daemon) -> Option<Event> {
         match me.at {
             At::Next(Step::InitCommit | Step::StartCommit) => me.entries.event,
-            At::Next(Step::Commit) => me.unsettled().or(me.event),
+            At::Next(Step::Commit) => me.pending_event().or(me.event),
             _ => None,
         }
     }
@@ -245,8 +248,9 @@ impl Model for History {
                 actions.push(Action::ServerEnds(true));
             }
         }
-        if state.requests.len() < self.bounds.wishes && state.log.len() < self.bounds.events {
-            actions.extend([Action::Wish(false), Action::Wish(true)]);
+        if state.requests.len() < self.bounds.admin_requests && state.log.len() < self.bounds.events
+        {
+            actions.extend([Action::Ask(false), Action::Ask(true)]);
         }
     }
 
@@ -275,7 +279,7 @@ impl Model for History {
             }
             Action::ServerEnds(committed) => Self::server_ends(&mut state, committed),
             Action::LeaseEnds(daemon) => state.daemons[daemon].lease = false,
-            Action::Wish(taint) => {
+            Action::Ask(taint) => {
                 let request = Request { taint, expected: state.head()? };
                 if state.requests.contains(&request) {
                     return None;

@@ -21,7 +21,7 @@ pub struct Pending {
     pub name: u8,
 }
 
-/// The slot: which generation signs, with which key.
+/// The token state: which generation signs, with which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Active {
     /// The generation.
@@ -49,7 +49,7 @@ pub struct Daemon {
     pub active: Option<Active>,
     /// Earlier generations whose keys are still to go.
     pub leftovers: Vec<u8>,
-    /// The gate: nothing below may leave.
+    /// The release check: nothing below may leave.
     pub dead_below: u8,
     /// The request that is being worked on.
     pub request: Option<Request>,
@@ -87,13 +87,13 @@ impl Daemon {
     }
 
     /// The journal's event that the log, as far as known, lacks.
-    pub fn unsettled(&self) -> Option<Event> {
+    pub fn pending_event(&self) -> Option<Event> {
         self.entries.event.filter(|event| event.number >= self.known)
     }
 
     /// Whether something is to be finished.
     pub fn has_unfinished_work(&self) -> bool {
-        self.unsettled().is_some()
+        self.pending_event().is_some()
             || self.active.map(|active| active.name) != Some(self.head())
             || !self.leftovers.is_empty()
     }

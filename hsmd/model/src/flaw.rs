@@ -1,6 +1,6 @@
 //! Mistakes on purpose. A property that no mistake can break would prove nothing.
 
-use crate::invariants::{GOES_ON, KEYS, ONE_HISTORY, SIGNATURES, WISHED};
+use crate::invariants::{ASKED_FOR, GOES_ON, KEYS, ONE_HISTORY, SIGNATURES};
 
 /// A mistake that the model can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,11 +9,11 @@ pub enum Flaw {
     InsertBeforeJournal,
     /// Private key n is destroyed before event n+1 is committed.
     RetireBeforeCommit,
-    /// The slot takes the new generation's name before its key.
+    /// The token state takes the new generation's name before its key.
     NameBeforeKey,
     /// The writer lock is not taken.
     NoLock,
-    /// Nobody waits for the lease to run out, and nobody's does.
+    /// No lease expires, and none is waited for.
     NoLease,
     /// The expected generation is not compared.
     NoExpectation,
@@ -21,21 +21,23 @@ pub enum Flaw {
     BegunInFileOnly,
     /// The signed event is in the file before it is on the token.
     FileBeforeToken,
-    /// What a rotation does to token and journal goes on when the lease has run out.
+    /// What a rotation does to token and journal goes on when the lease has expired.
     UnfencedRotation,
     /// A daemon that lost its lock and gets it back goes on with what it knew.
     ReturnWithoutLook,
-    /// A daemon that lost its lock and gets it back when its lease has run out does not wait.
+    /// A daemon that lost its lock and gets it back when its lease has expired does not wait.
     ReturnWithoutWait,
-    /// A reply is handed over although the lease has run out since.
+    /// A reply is handed over although the lease has expired since.
     UnfencedReplies,
-    /// The gate stays open while a taint runs.
-    OpenGate,
+    /// The release check stays open while a taint runs.
+    OpenReleaseCheck,
+    /// A key that the token does not destroy is waited for.
+    WaitsForDestruction,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InsertBeforeJournal,
         Self::RetireBeforeCommit,
         Self::NameBeforeKey,
@@ -48,7 +50,8 @@ impl Flaw {
         Self::ReturnWithoutLook,
         Self::ReturnWithoutWait,
         Self::UnfencedReplies,
-        Self::OpenGate,
+        Self::OpenReleaseCheck,
+        Self::WaitsForDestruction,
     ];
 
     /// The property that it breaks.
@@ -61,12 +64,12 @@ impl Flaw {
             | Self::ReturnWithoutLook
             | Self::ReturnWithoutWait => ONE_HISTORY,
             Self::RetireBeforeCommit => KEYS,
-            Self::NoExpectation => WISHED,
-            Self::BegunInFileOnly => GOES_ON,
+            Self::NoExpectation => ASKED_FOR,
+            Self::BegunInFileOnly | Self::WaitsForDestruction => GOES_ON,
             Self::InsertBeforeJournal
             | Self::NameBeforeKey
             | Self::UnfencedReplies
-            | Self::OpenGate => SIGNATURES,
+            | Self::OpenReleaseCheck => SIGNATURES,
         }
     }
 }

@@ -11,8 +11,8 @@ pub(crate) const ONE_HISTORY: &str = "one history";
 pub(crate) const CHAIN: &str = "every number once, every key committed";
 /// The head's key and the one that it commits to are on the token.
 pub(crate) const KEYS: &str = "the head's keys are there";
-/// An event exists only because somebody wished that its predecessor be replaced.
-pub(crate) const WISHED: &str = "no wish is carried out twice";
+/// An event exists only because an administrator asked that its predecessor be replaced.
+pub(crate) const ASKED_FOR: &str = "no admin request is carried out twice";
 /// A signature names its key; nothing that a tainted generation signed is made or leaves from the
 /// COMMIT of the taint on; when Taint has answered, the private key is gone.
 pub(crate) const SIGNATURES: &str = "signatures name their key and the tainted are dead";
@@ -20,14 +20,14 @@ pub(crate) const SIGNATURES: &str = "signatures name their key and the tainted a
 pub(crate) const GOES_ON: &str = "always able to continue";
 
 /// The names of the properties.
-pub const PROPERTIES: [&str; 6] = [ONE_HISTORY, CHAIN, KEYS, WISHED, SIGNATURES, GOES_ON];
+pub const PROPERTIES: [&str; 6] = [ONE_HISTORY, CHAIN, KEYS, ASKED_FOR, SIGNATURES, GOES_ON];
 
 pub(crate) fn properties() -> Vec<Property<History>> {
     vec![
         Property::always(ONE_HISTORY, |_, state| one_history(state)),
         Property::always(CHAIN, |_, state| chain(state)),
         Property::always(KEYS, |_, state| keys(state)),
-        Property::always(WISHED, |_, state| wished(state)),
+        Property::always(ASKED_FOR, |_, state| asked_for(state)),
         Property::always(SIGNATURES, |_, state: &State| state.wrong.is_none()),
         Property::always(GOES_ON, |model: &History, state| model.goes_on(state)),
     ]
@@ -58,7 +58,7 @@ fn keys(state: &State) -> bool {
     state.log.last().is_none_or(there)
 }
 
-fn wished(state: &State) -> bool {
+fn asked_for(state: &State) -> bool {
     state.log.iter().skip(1).all(|event| {
         state
             .requests

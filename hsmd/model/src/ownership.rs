@@ -5,7 +5,7 @@
 //! The steps of one database and one rotation are the business of [`crate::History`]; here a commit is
 //! one step. Time is an order: a wait of `claim_wait` ends when every job (a look and the change that
 //! follows it) that the other daemon had open when the wait began is over, and a wait for the other's
-//! lease when that daemon has looked since, or its lease has run out.
+//! lease when that daemon has looked since, or its lease has expired.
 
 mod actions;
 mod flaw;

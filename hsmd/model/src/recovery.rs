@@ -13,7 +13,7 @@ use crate::step::Step;
 use crate::world::{Lock, Request, State};
 
 /// More steps than any way to a further rotation takes.
-const PATIENCE: usize = 400;
+const MOST_STEPS: usize = 400;
 
 /// States that are known to go on, by hash.
 #[derive(Debug, Default)]
@@ -73,10 +73,10 @@ impl History {
         self.reaches_rotation(state, &all)
     }
 
-    /// Runs these daemons without faults until one of them has carried out a wish of ours.
+    /// Runs these daemons without faults until one of them has carried out a request of ours.
     fn reaches_rotation(&self, mut state: State, daemons: &[usize]) -> bool {
         let mut met = Vec::new();
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_STEPS {
             let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&state, daemons));
             if self.proven.has(hash) || self.has_rotated(&state, daemons) {
                 self.proven.add(met);
@@ -90,12 +90,12 @@ impl History {
         false
     }
 
-    /// Whether a daemon is idle after our wish was carried out: the head's key signs, the next one is
+    /// Whether a daemon is idle after our request was carried out: the head's key signs, the next one is
     /// there, and earlier ones are gone.
     fn has_rotated(&self, state: &State, daemons: &[usize]) -> bool {
         let Some(head) = state.log.last() else { return false };
-        state.requests.last().is_some_and(|wish| wish.expected + 1 == head.number)
-            && state.requests.len() > self.bounds.wishes
+        state.requests.last().is_some_and(|request| request.expected + 1 == head.number)
+            && state.requests.len() > self.bounds.admin_requests
             && daemons.iter().any(|daemon| {
                 let me = &state.daemons[*daemon];
                 me.at == At::Idle
@@ -141,15 +141,15 @@ impl History {
             me.at == At::Idle && me.connected
         };
         let Some(daemon) = daemons.iter().find(ready).copied() else { return false };
-        let wish = Request { taint: false, expected: head };
-        if state.requests.len() > self.bounds.wishes {
+        let request = Request { taint: false, expected: head };
+        if state.requests.len() > self.bounds.admin_requests {
             return false;
         }
-        // What was wished before may not be enough to tell ours: pad with it.
-        while state.requests.len() <= self.bounds.wishes {
-            state.requests.push(wish);
+        // What was asked for before may not be enough to tell ours: pad with it.
+        while state.requests.len() <= self.bounds.admin_requests {
+            state.requests.push(request);
         }
-        self.deliver(state, daemon, wish);
+        self.deliver(state, daemon, request);
         true
     }
 }

@@ -39,7 +39,7 @@ pub enum Step {
     /// The start-up table.
     Decide,
 
-    /// Back on a new connection with a lease that had run out: `lock_grace` + 1 s go by.
+    /// Back on a new connection with an expired lease: `lock_grace` + 1 s go by.
     WaitOutGrace,
 
     /// Step 1: the expectation.

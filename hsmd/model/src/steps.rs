@@ -17,7 +17,7 @@ impl History {
         let mut next = state.clone();
         let taken = match state.daemons[daemon].at {
             At::Down => false,
-            At::Idle => self.look_after(&mut next, daemon),
+            At::Idle => self.maintain(&mut next, daemon),
             At::Next(step) if step <= Step::InitDiscard => self.init_step(&mut next, daemon, step),
             At::Next(step) if step <= Step::Decide => self.start_step(&mut next, daemon, step),
             At::Next(step) => self.rotation_step(&mut next, daemon, step),
@@ -71,6 +71,13 @@ impl History {
         Some(entries)
     }
 
+    /// Destroys the private part of the pairs with this number, where the token does that.
+    fn destroy_private(&self, state: &mut State, number: u8) {
+        for pair in state.keys.iter_mut().filter(|pair| pair.key.number == number) {
+            pair.private &= !self.bounds.destroys;
+        }
+    }
+
     fn write_copy(&self, state: &mut State, entries: Entries) {
         if self.bounds.copies {
             state.copy = Some(entries);
@@ -111,12 +118,6 @@ fn make_pair(state: &mut State, number: u8, private: bool) -> Key {
 
 pub(crate) fn make_incomplete_pair(state: &mut State, number: u8) {
     make_pair(state, number, false);
-}
-
-fn destroy_private(state: &mut State, number: u8) {
-    for pair in state.keys.iter_mut().filter(|pair| pair.key.number == number) {
-        pair.private = false;
-    }
 }
 
 /// What was found together with the private part, and nothing that was made since.

@@ -1,5 +1,5 @@
 //! Ways through the model that a test can take with real processes: each is a number of lives that end
-//! at a crash point, on one host or on two, while one wish is sent again and again, and a last life in
+//! at a crash point, on one host or on two, while one admin request is sent again and again, and a last life in
 //! which it is carried out and a further rotation works.
 
 use stateright::Model;
@@ -20,7 +20,7 @@ pub struct Trace {
     pub host: usize,
     /// Events in the log once it serves.
     pub events: usize,
-    /// Whether the wish was still to be carried out then.
+    /// Whether the request was still to be carried out then.
     pub performed: bool,
 }
 
@@ -42,16 +42,17 @@ const BOUNDS: Bounds = Bounds {
     standby: false,
     shared_folder: false,
     copies: true,
+    destroys: true,
     from_init: false,
     events: 4,
-    wishes: 2,
+    admin_requests: 2,
     crashes: 8,
     cuts: 0,
     signatures: false,
 };
 
 /// Every crash point of a start and of the first rotation, each followed by a life on the other host;
-/// and each followed by a second death, on either host. The kinds of wish take turns.
+/// and each followed by a second death, on either host. The kinds of request take turns.
 pub fn traces() -> Vec<Trace> {
     let mut traces = Vec::new();
     for first in 1.. {
@@ -79,7 +80,7 @@ impl Walk {
         let model = History::new(BOUNDS, None);
         let state = model.init_states().remove(0);
         let mut walk = Self { model, state, taint, lives: Vec::new() };
-        walk.act(Action::Wish(taint));
+        walk.act(Action::Ask(taint));
         walk
     }
 

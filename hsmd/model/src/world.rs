@@ -58,7 +58,7 @@ pub struct Pair {
 /// The writer lock, and whose server process has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lock {
-    /// Nobody has it.
+    /// No process has it.
     Free,
     /// A daemon that is connected.
     Held(usize),
@@ -71,7 +71,7 @@ pub enum Lock {
     },
 }
 
-/// An administrator's wish, which may be sent again and again.
+/// An admin request, which may be sent again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     /// Taint, or rotate.

@@ -9,7 +9,7 @@ use hsmd_model::ownership::{Bounds, Flaw, PROPERTIES};
 const FAILOVER: Bounds = Bounds {
     promotes: true,
     lags: true,
-    wishes: 2,
+    admin_requests: 2,
     taints_only: false,
     crashes: 0,
     claims: 2,
@@ -18,10 +18,10 @@ const FAILOVER: Bounds = Bounds {
     signatures: false,
 };
 
-/// Nobody dies, a person takes the token over, keys stay on it.
+/// No process dies, a person takes the token over, keys stay on it.
 const TAKE_OVER: Bounds = Bounds {
     lags: false,
-    wishes: 1,
+    admin_requests: 1,
     taints_only: true,
     take_overs: 1,
     destroys: false,
@@ -33,10 +33,10 @@ const TAKE_OVER: Bounds = Bounds {
 const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, ..FAILOVER };
 
 /// Both claim at once, again and again.
-const RACE: Bounds = Bounds { wishes: 0, claims: 4, take_overs: 2, ..FAILOVER };
+const RACE: Bounds = Bounds { admin_requests: 0, claims: 4, take_overs: 2, ..FAILOVER };
 
 /// A process dies in the middle of a claim and is started again.
-const CRASHED_CLAIM: Bounds = Bounds { crashes: 1, wishes: 0, claims: 3, ..FAILOVER };
+const CRASHED_CLAIM: Bounds = Bounds { crashes: 1, admin_requests: 0, claims: 3, ..FAILOVER };
 
 fn holds(name: &str, bounds: Bounds) {
     let report = check_ownership(bounds, None);

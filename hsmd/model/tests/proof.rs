@@ -9,9 +9,10 @@ const ALONE: Bounds = Bounds {
     standby: false,
     shared_folder: true,
     copies: true,
+    destroys: true,
     from_init: true,
     events: 3,
-    wishes: 2,
+    admin_requests: 2,
     crashes: 2,
     cuts: 1,
     signatures: true,
@@ -23,22 +24,26 @@ const PAIR: Bounds = Bounds {
     standby: true,
     shared_folder: false,
     copies: true,
+    destroys: true,
     from_init: false,
     events: 3,
-    wishes: 2,
+    admin_requests: 2,
     crashes: 1,
     cuts: 1,
     signatures: false,
 };
 
 /// The lock goes to and fro.
-const CUT_TWICE: Bounds = Bounds { crashes: 0, cuts: 2, wishes: 1, ..PAIR };
+const CUT_TWICE: Bounds = Bounds { crashes: 0, cuts: 2, admin_requests: 1, ..PAIR };
 
 /// Without standby, a second daemon that is started when the first has lost its connection.
 const SPARE: Bounds = Bounds { standby: false, ..PAIR };
 
 /// A standby pair with one folder and a token that holds no data objects.
 const SHARED: Bounds = Bounds { shared_folder: true, copies: false, ..PAIR };
+
+/// A pair on a token that does not destroy keys, or whose module keeps them loaded.
+const UNDESTROYABLE: Bounds = Bounds { destroys: false, cuts: 0, signatures: true, ..PAIR };
 
 fn holds(name: &str, bounds: Bounds) {
     let report = check(bounds, None);
@@ -73,12 +78,18 @@ fn pair_whose_lock_comes_back() {
 }
 
 #[test]
+fn pair_on_a_token_that_does_not_destroy_keys() {
+    holds("undestroyable keys", UNDESTROYABLE);
+}
+
+#[test]
 fn every_mistake_is_found() {
     for flaw in Flaw::ALL {
         let bounds = match flaw {
             Flaw::NoLock => Bounds { crashes: 0, cuts: 0, ..PAIR },
             Flaw::ReturnWithoutLook => SPARE,
             Flaw::ReturnWithoutWait => CUT_TWICE,
+            Flaw::WaitsForDestruction => UNDESTROYABLE,
             _ => PAIR,
         };
         let signatures = flaw.breaks() == PROPERTIES[4];

@@ -14,7 +14,7 @@ pub struct Bounds {
     /// Whether the promoted database may lack the newest event.
     pub lags: bool,
     /// Rotations and taints.
-    pub wishes: u8,
+    pub admin_requests: u8,
     /// Whether all of them are taints.
     pub taints_only: bool,
     /// Crashes.
@@ -23,7 +23,8 @@ pub struct Bounds {
     pub claims: u8,
     /// Starts with `--take-over-token`.
     pub take_overs: u8,
-    /// Whether the token destroys private keys.
+    /// Whether private keys can be destroyed. Where they can't, or where another process keeps a destroyed
+    /// key loaded, each key goes on signing for every daemon that asks.
     pub destroys: bool,
     /// Whether callers ask for signatures.
     pub signatures: bool,
@@ -158,7 +159,7 @@ impl Model for Ownership {
             reader: Vec::new(),
             answered: 0,
             texts: [1, 0, 0, 0, 0, 0],
-            wishes: self.bounds.wishes,
+            admin_requests: self.bounds.admin_requests,
             crashes: self.bounds.crashes,
             claims: self.bounds.claims,
             take_overs: self.bounds.take_overs,
@@ -196,7 +197,7 @@ impl Model for Ownership {
                 if state.claims > 0 {
                     actions.push(Action::Stop(me));
                 }
-                if daemon.is_admitted() && state.wishes > 0 {
+                if daemon.is_admitted() && state.admin_requests > 0 {
                     actions.push(Action::Ask(me, true));
                     if !self.bounds.taints_only && daemon.stored == daemon.log.len() {
                         actions.push(Action::Ask(me, false));
@@ -248,7 +249,7 @@ impl Model for Ownership {
                 state.daemons[1 - me].other_looked = true;
             }
             Action::Ask(me, taint) => {
-                state.wishes -= 1;
+                state.admin_requests -= 1;
                 let daemon = &mut state.daemons[me];
                 daemon.request = Some(taint);
                 if taint {

@@ -17,7 +17,7 @@ pub enum Flaw {
     EqualEpochsStay,
     /// An owner that sees a higher epoch goes on.
     GoOnBesideAHigherEpoch,
-    /// A reply is handed over although the lease has run out since.
+    /// A reply is handed over although the lease has expired since.
     UnfencedReplies,
     /// No look before the record is replaced.
     NoLookBeforeTheRecord,

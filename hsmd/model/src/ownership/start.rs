@@ -150,7 +150,7 @@ impl Ownership {
             return go(state, me, At::ChangeLook);
         }
         state.daemons[me].lease = true;
-        // Not before: a claim that was cut off has waited for nobody's lease.
+        // Not before: a claim that was cut off has waited for no lease.
         state.folders[me].epoch = state.daemons[me].epoch;
         go(state, me, At::Merge)
     }

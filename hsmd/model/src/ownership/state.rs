@@ -139,7 +139,7 @@ pub struct Daemon {
     pub reply: Option<u8>,
     /// Something foreign has changed since the look before the newest change.
     pub foreign_changed: bool,
-    /// The other has looked, or its lease has run out, since the newest change.
+    /// The other has looked, or its lease has expired, since the newest change.
     pub other_looked: bool,
     /// The other had a job open when the newest change was made, and has it still.
     pub other_busy: bool,
@@ -214,7 +214,7 @@ pub struct State {
     /// Texts ever signed, by number.
     pub texts: [u8; 6],
     /// Rotations and taints still to be asked for.
-    pub wishes: u8,
+    pub admin_requests: u8,
     /// Crashes left.
     pub crashes: u8,
     /// Claims left.

@@ -9,7 +9,7 @@ use crate::world::{Lock, State};
 
 impl History {
     /// False when there is nothing to do.
-    pub(super) fn look_after(&self, state: &mut State, daemon: usize) -> bool {
+    pub(super) fn maintain(&self, state: &mut State, daemon: usize) -> bool {
         if !state.daemons[daemon].connected {
             return self.reconnect(state, daemon);
         }
@@ -27,7 +27,7 @@ impl History {
         if !me.has_unfinished_work() {
             return false;
         }
-        let step = if me.unsettled().is_some() { Step::Insert } else { Step::Activate };
+        let step = if me.pending_event().is_some() { Step::Insert } else { Step::Activate };
         go(state, daemon, step)
     }
 
@@ -42,7 +42,7 @@ impl History {
             }
             _ => {}
         }
-        // With a lease that still runs, nobody who had the lock in between has used it.
+        // With a valid lease, no daemon that had the lock in between has used it.
         let ran_out = self.bounds.standby && !state.daemons[daemon].lease;
         self.try_lock(state, daemon);
         if ran_out && !self.has(Flaw::ReturnWithoutWait) && !self.has(Flaw::NoLease) {
@@ -71,7 +71,8 @@ impl History {
         let me = &state.daemons[daemon];
         let found = state.log.len() - usize::from(me.known);
         if found > 0 {
-            let ours = me.unsettled().is_some() && me.unsettled() == state.log.last().copied();
+            let ours =
+                me.pending_event().is_some() && me.pending_event() == state.log.last().copied();
             if !ours || found > 1 {
                 exit(state, daemon);
                 return true;

@@ -1,6 +1,6 @@
 //! Rotation and taint: `hsmd/src/rotation.rs` and `hsmd/src/core.rs`.
 
-use super::{append, complete_pair, destroy_private, destroy_public, go, make_pair, sign};
+use super::{append, complete_pair, destroy_public, go, make_pair, sign};
 use crate::actions::History;
 use crate::daemon::{Active, At};
 use crate::flaw::Flaw;
@@ -50,7 +50,10 @@ impl History {
                 go(state, daemon, if found.is_some() { Step::Sign } else { make })
             }
             Step::DropPrivate => {
-                destroy_private(state, n + 2);
+                self.destroy_private(state, n + 2);
+                if state.keys.iter().any(|pair| pair.key.number == n + 2 && pair.private) {
+                    return not_done(state, daemon);
+                }
                 go(state, daemon, Step::DropPublic)
             }
             Step::DropPublic => {
@@ -119,7 +122,10 @@ impl History {
                 self.go_on_aligning(state, daemon)
             }
             Step::RetirePrivate => {
-                destroy_private(state, state.daemons[daemon].leftovers[0]);
+                self.destroy_private(state, state.daemons[daemon].leftovers[0]);
+                if !self.bounds.destroys && self.has(Flaw::WaitsForDestruction) {
+                    return leave(state, daemon);
+                }
                 go(state, daemon, Step::RetirePublic)
             }
             Step::RetirePublic => {
@@ -131,11 +137,11 @@ impl History {
                 self.go_on_aligning(state, daemon)
             }
             Step::WaitOutGrace => self.wait_out_grace(state, daemon),
-            _ => answer(state, daemon),
+            _ => self.answer(state, daemon),
         }
     }
 
-    /// Step 1, and the gate.
+    /// Step 1, and the release check.
     fn compare(&self, state: &mut State, daemon: usize) -> bool {
         let n = state.daemons[daemon].head();
         let Some(request) = state.daemons[daemon].request else { return leave(state, daemon) };
@@ -146,7 +152,7 @@ impl History {
             let reached = successor.is_some_and(|event| event.taint || !request.taint);
             return if reached { go(state, daemon, Step::Answer) } else { leave(state, daemon) };
         }
-        if request.taint && !self.has(Flaw::OpenGate) {
+        if request.taint && !self.has(Flaw::OpenReleaseCheck) {
             state.daemons[daemon].dead_below = n + 1;
         }
         go(state, daemon, Step::Prove)
@@ -174,7 +180,7 @@ impl History {
 
     fn commit(&self, state: &mut State, daemon: usize) -> bool {
         let me = &state.daemons[daemon];
-        let event = me.unsettled().or(me.event);
+        let event = me.pending_event().or(me.event);
         if !self.holds_lock(state, daemon) {
             state.daemons[daemon].connected = false;
             return leave(state, daemon);
@@ -182,12 +188,12 @@ impl History {
         if !event.is_some_and(|event| append(state, event)) {
             return leave(state, daemon);
         }
-        let journaled = state.daemons[daemon].unsettled().is_some();
+        let journaled = state.daemons[daemon].pending_event().is_some();
         let late = self.has(Flaw::InsertBeforeJournal) && !journaled;
         go(state, daemon, if late { Step::Journal } else { Step::Committed })
     }
 
-    /// Step 7: the slot takes name and key in one.
+    /// Step 7: the token state takes name and key in one.
     fn activate(&self, state: &mut State, daemon: usize) -> bool {
         let head = state.log[usize::from(state.daemons[daemon].head())];
         if state.daemons[daemon].active.map(|active| active.name) != Some(head.number) {
@@ -219,6 +225,18 @@ impl History {
         };
         go(state, daemon, step)
     }
+
+    /// Where the token does not destroy keys, the answer says so: `key_destroyed = false`.
+    fn answer(&self, state: &mut State, daemon: usize) -> bool {
+        if let Some(request) = state.daemons[daemon].request
+            && request.taint
+            && self.bounds.destroys
+            && state.has_private(state.log[usize::from(request.expected)].key)
+        {
+            state.blame("Taint has answered and the tainted private key is still there");
+        }
+        leave(state, daemon)
+    }
 }
 
 /// From now on the journal in memory holds the event.
@@ -228,7 +246,7 @@ fn remember(state: &mut State, daemon: usize) {
     me.entries = Entries { begun, event: me.event };
 }
 
-/// Nothing has changed: a taint that did not happen opens the gate again.
+/// Nothing has changed: a taint that did not happen opens the release check again.
 fn not_done(state: &mut State, daemon: usize) -> bool {
     let me = &mut state.daemons[daemon];
     if me.request.is_some_and(|request| request.taint) {
@@ -248,14 +266,4 @@ fn leave(state: &mut State, daemon: usize) -> bool {
         super::exit(state, daemon);
     }
     true
-}
-
-fn answer(state: &mut State, daemon: usize) -> bool {
-    if let Some(request) = state.daemons[daemon].request
-        && request.taint
-        && state.has_private(state.log[usize::from(request.expected)].key)
-    {
-        state.blame("Taint has answered and the tainted private key is still there");
-    }
-    leave(state, daemon)
 }

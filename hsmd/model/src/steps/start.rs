@@ -51,8 +51,8 @@ impl History {
             && state.daemons.iter().enumerate().any(|(i, me)| i != daemon && half_way(me))
     }
 
-    /// Whoever had the lock before us has a lease that was proved before we took the lock: it has run
-    /// out when `lock_grace` + 1 s have passed.
+    /// The daemon that had the lock before us has a lease from before we took the lock: it has expired
+    /// when `lock_grace` + 1 s have passed.
     fn wait(&self, state: &mut State, daemon: usize) -> bool {
         if !self.holds_lock(state, daemon) {
             exit(state, daemon);
