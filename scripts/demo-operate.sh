@@ -45,7 +45,7 @@ awk -v begun="$begun" '
         printf "from the button to the first request accepted for good: %d ms\n", (first - begun) / 1000
     }' "$out/asked"
 
-step "13. Nobody began anew: both devices go on with their sessions, endorsed by the next key"
+step "13. No session began anew: both devices go on with their sessions, endorsed by the next key"
 device phone access
 device laptop refresh
 device laptop access
@@ -61,7 +61,7 @@ done
 verdict 0 "$out"/key-*.json
 verdict 2 "$out/third.json"
 
-step "15. Routine: the HSM's key is replaced, and nobody notices"
+step "15. Routine: the HSM's key is replaced, and no user notices"
 timed_run "$ROOT/scripts/rotate-hsm-key" --reason "the demo"
 device phone access
 device laptop refresh

@@ -19,6 +19,9 @@ has() {
     case $1 in
     build-essential) command -v cc ;;
     chromium-driver) command -v chromedriver ;;
+    libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' ;;
+    libsqlite3-dev) test -e /usr/include/sqlite3.h ;;
+    libssl-dev) test -e /usr/include/openssl/evp.h ;;
     libnss3) test -n "$(library libsoftokn3.so)" ;;
     libnss3-tools) command -v certutil ;;
     libtpm2-pkcs11-1) test -n "$(library pkcs11/libtpm2_pkcs11.so)" ;;

@@ -78,7 +78,7 @@ impl Log {
         })
     }
 
-    /// Extends the log by its last events, one by one. Nobody else holds it meanwhile: a log that is
+    /// Extends the log by its last events, one by one. It is not shared meanwhile: a log that is
     /// shared is copied first.
     fn measure_extension(&self, _: u64) -> Sample {
         let (known, new) = self.events.split_at(self.events.len() - EXTENSIONS);

@@ -71,6 +71,8 @@ enum Part {
     Latency,
     /// Tokens that hold many keys.
     Keys,
+    /// A TPM, by swtpm.
+    Tpm,
     /// Rotations and taints.
     Admin,
     /// Verification.
@@ -107,6 +109,9 @@ async fn run(plan: &Plan) -> Report {
     }
     if wanted(Part::Keys) {
         tokens::crowded(plan, &mut report).await;
+    }
+    if wanted(Part::Tpm) {
+        tokens::tpm(plan, &mut report).await;
     }
     if wanted(Part::Admin) {
         admin::measure(plan, &mut report).await;

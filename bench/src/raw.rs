@@ -79,7 +79,7 @@ fn sign(session: &Session, label: &str, millis: u64) -> Sample {
     Sample { cpu: Some((cpu, 0.0)), ..Sample::of(times, began.elapsed()) }
 }
 
-/// Makes key pairs that are nobody's.
+/// Makes key pairs of no generation.
 fn generate(session: &Session, count: u64) -> Sample {
     let label = || Attribute::Label(b"somebody-elses".to_vec());
     let public = [Attribute::Token(true), label(), Attribute::EcParams(P256.to_vec())];

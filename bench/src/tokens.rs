@@ -1,8 +1,8 @@
-//! Other tokens: slower ones, made so by the fault module, and ones that hold many keys.
+//! Other tokens: slower ones, made so by the fault module, ones that hold many keys, and a TPM.
 
 use std::time::Duration;
 
-use hsmd_tests::{Hsmd, program};
+use hsmd_tests::{Device, Hsmd, program};
 
 use crate::Plan;
 use crate::load::{Ask, connect, measure};
@@ -75,4 +75,32 @@ pub(crate) async fn crowded(plan: &Plan, report: &mut Report) {
     report.table("Tokens with many keys", rows);
     let found = share(&samples[2].1, &samples[0].1);
     report.at_least("Sign with 1,000 key pairs / with one", 0.95, found);
+}
+
+/// A TPM (swtpm behind tpm2-abrmd and tpm2-pkcs11): the raw session beside a daemon on the same key.
+pub(crate) async fn tpm(plan: &Plan, report: &mut Report) {
+    let device = tokio::task::spawn_blocking(Device::swtpm).await.expect("a TPM");
+    let hsmd = Hsmd::fresh().await.directly_on(&device);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let daemon = hsmd.serve().await;
+    let channel = connect(&hsmd.path("service.sock")).await;
+    let mut raw = Raw::through(&hsmd, device.module(), |command| device.prepare(command));
+    let callers = [1, 64];
+    let (mut floor, mut samples) = (Vec::new(), callers.map(|callers| (callers, Vec::new())));
+    for round in 1..=plan.rounds {
+        eprintln!("a TPM, round {round} of {}", plan.rounds);
+        floor.push(raw.sign(plan.millis));
+        for (callers, signing) in &mut samples {
+            signing.push(measure(&channel, Ask::Sign, *callers, plan.millis).await);
+        }
+    }
+    drop(daemon);
+    let mut rows = vec![Row::of("raw session, TPM", &floor, None)];
+    for (callers, signing) in &samples {
+        let name = format!("Sign, {callers} callers, TPM");
+        rows.push(Row::of(&name, signing, Some(&floor)));
+        report.at_least(&format!("{name}, share of raw"), 0.9, share(signing, &floor));
+    }
+    report.table("A TPM (swtpm)", rows);
 }

@@ -1,7 +1,8 @@
 //! Tokens of other makers, as people have them: a TPM (swtpm behind tpm2-abrmd and tpm2-pkcs11), NSS's
 //! own token, and a SoftHSM token of another process through p11-kit's remoting.
 //!
-//! They are Debian packages (scripts/test installs them); a test fails when one is missing.
+//! They are Debian packages (scripts/test installs them); a test fails when one is missing. Kryoptic is
+//! built from crates.io, by `scripts/test --long` only.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,13 +56,21 @@ impl Device {
         broker.arg(format!("--tcti=swtpm:path={}", socket.display()));
         broker.envs(device.environment.clone());
         device.running.push(spawn(broker));
-        wait_for("the TPM's module initialises its token", || {
-            let arguments =
-                ["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", PIN];
-            device.tool(&arguments).then_some(())
-        });
-        let arguments = ["--init-pin", "--token-label", LABEL, "--so-pin", PIN, "--pin", PIN];
-        assert!(device.tool(&arguments), "tpm2-pkcs11 takes a user PIN");
+        device.initialise();
+        device
+    }
+
+    /// Kryoptic, whose module was built to this path, with a database of its own.
+    pub fn kryoptic(module: impl Into<PathBuf>) -> Self {
+        let mut device = Self::of(module.into(), LABEL);
+        let (settings, database) = (device.path("kryoptic.conf"), device.path("token.sql"));
+        let text = format!(
+            "[[slots]]\nslot = 0\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
+            database.display()
+        );
+        std::fs::write(&settings, text).expect("a configuration");
+        device.environment = vec![("KRYOPTIC_CONF", settings.into())];
+        device.initialise();
         device
     }
 
@@ -101,11 +110,25 @@ impl Device {
         device
     }
 
+    /// Its PKCS#11 module.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    /// Gives a program what it needs to reach the device.
+    pub fn prepare(&self, program: &mut Command) {
+        program.envs(self.environment.clone());
+    }
+
     fn new(module: &str, label: &str) -> Self {
+        Self::of(library(module), label)
+    }
+
+    fn of(module: PathBuf, label: &str) -> Self {
         // Short: the path of a Unix socket has 108 bytes at the most.
         let folder = tempfile::Builder::new().prefix("hsmd-d.").tempdir_in("/tmp");
         Self {
-            module: library(module),
+            module,
             label: label.into(),
             settings: Vec::new(),
             environment: Vec::new(),
@@ -126,10 +149,22 @@ impl Device {
         wait_for(&what, || socket.exists().then_some(()));
     }
 
+    /// Makes the token and sets its user PIN. A device that has just started may need a moment.
+    fn initialise(&self) {
+        wait_for("the module initialises its token", || {
+            let arguments =
+                ["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", PIN];
+            self.tool(&arguments).then_some(())
+        });
+        let arguments = ["--init-pin", "--token-label", LABEL, "--so-pin", PIN, "--pin", PIN];
+        assert!(self.tool(&arguments), "the module takes a user PIN");
+    }
+
     fn tool(&self, arguments: &[&str]) -> bool {
         let mut tool = Command::new("pkcs11-tool");
         tool.arg("--module").arg(&self.module).args(arguments);
-        tool.envs(self.environment.clone()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.prepare(&mut tool);
+        tool.stdout(Stdio::null()).stderr(Stdio::null());
         tool.status().expect("run pkcs11-tool (opensc)").success()
     }
 }
@@ -150,18 +185,27 @@ impl Hsmd {
         let control = self.path("fault");
         let faults = hsmd_fault::Control::open(&control).expect("a control file");
         let module = program("libhsmd_fault.so").display().to_string();
-        let mut hsmd = self
+        let hsmd = self
+            .directly_on(device)
             .set("token.0.module", module)
-            .set("token.0.label", device.label.clone())
             .env("HSMD_FAULT_MODULE", device.module.clone())
             .env("HSMD_FAULT_CONTROL", control);
+        (hsmd, faults)
+    }
+
+    /// The same hsmd on another device.
+    #[must_use]
+    pub fn directly_on(self, device: &Device) -> Self {
+        let mut hsmd = self
+            .set("token.0.module", device.module.display().to_string())
+            .set("token.0.label", device.label.clone());
         for (path, value) in device.settings.clone() {
             hsmd = hsmd.set(path, value);
         }
         for (name, value) in device.environment.clone() {
             hsmd = hsmd.env(name, value);
         }
-        (hsmd, faults)
+        hsmd
     }
 }
 

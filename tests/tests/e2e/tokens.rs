@@ -34,6 +34,16 @@ async fn p11_kit() {
     sequence(hsmd, faults, 3).await;
 }
 
+/// Only where it was built (`scripts/test --long`).
+#[cfg(feature = "kryoptic")]
+#[tokio::test]
+async fn kryoptic() {
+    let module = told("HSMD_KRYOPTIC").expect("HSMD_KRYOPTIC names the module");
+    let device = tokio::task::spawn_blocking(|| Device::kryoptic(module)).await.unwrap();
+    let (hsmd, faults) = Hsmd::fresh().await.on(&device);
+    sequence(hsmd, faults, 3).await;
+}
+
 async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
     hsmd.migrate().await;
     let tried = hsmd.run(&["check", "--try"]).await.good();
