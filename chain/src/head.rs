@@ -14,7 +14,7 @@ use crate::cesr::Digest;
 use crate::log::KeyLog;
 use crate::time::Timestamp;
 
-/// A head statement that nobody has checked yet; it is well formed.
+/// A head statement that was not checked yet; it is well formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadStatement {
     signed: SignedBody,

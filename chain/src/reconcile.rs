@@ -59,7 +59,7 @@ pub enum ReconcileError {
         /// The identity of the log.
         found: Digest,
     },
-    /// The contested events commit to different keys: whoever held the signing key may have forked
+    /// The contested events commit to different keys: a holder of the signing key may have forked
     /// the identity, and nothing in the logs can decide.
     #[error(
         "forked: events {} and {} of number {} commit to different keys",

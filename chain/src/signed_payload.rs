@@ -11,7 +11,7 @@ use crate::endorsement::{EndorsementError, VerifiedEndorsement};
 use crate::log::KeyLog;
 use crate::time::Timestamp;
 
-/// A signed payload that nobody has checked yet, in either of its published forms.
+/// A signed payload that was not checked yet, in either of its published forms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignedPayload {
     /// `{"body":…,"signature":…}`.

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_takes_nothing_delays_nobody_and_what_is_lost_is_counted_and_said() {
+    fn a_sink_that_takes_nothing_delays_no_call_and_what_is_lost_is_counted_and_said() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -51,7 +51,7 @@ pub enum CommandError {
     StateDir {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: std::io::Error,
     },
@@ -83,7 +83,7 @@ pub enum CommandError {
     Observe {
         /// The address.
         address: std::net::SocketAddr,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: std::io::Error,
     },
@@ -113,7 +113,7 @@ pub enum CommandError {
     ReadFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: std::io::Error,
     },

@@ -53,7 +53,6 @@ pub enum JournalError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -62,7 +61,6 @@ pub enum JournalError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

@@ -21,7 +21,6 @@ pub struct Request {
     pub taint: bool,
     /// The generation that the administrator means to replace.
     pub expected: Digest,
-    /// Why.
     pub reason: String,
     /// The request's id in the logs.
     pub request_id: String,
@@ -76,7 +75,6 @@ pub enum RotationError {
     NotAppended {
         /// Its number.
         number: u32,
-        /// Why.
         #[source]
         source: CoreError,
     },
@@ -88,7 +86,6 @@ pub enum RotationError {
     NotActivated {
         /// Its number.
         number: u32,
-        /// Why.
         #[source]
         source: CoreError,
     },

@@ -40,7 +40,7 @@ pub fn matches(command: Command) -> Result<ArgMatches, ExitCode> {
         return Err(match write_manual(&command, &folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Where standard error is closed there is nobody to tell.
+                // A closed standard error is no reason to fail.
                 let _told = writeln!(io::stderr(), "{}", chain(&error));
                 ExitCode::FAILURE
             }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A rate for each of many names, and bursts up to what the rate gives in one period. Names share
-/// buckets by a keyed hash: memory is bounded, and nobody can choose a name to exhaust another's.
+/// buckets by a keyed hash: memory is bounded, and no client can choose a name to exhaust another's.
 pub struct RateLimit {
     /// How many in a period; 0 for any number.
     rate: u32,

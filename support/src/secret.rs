@@ -1,7 +1,7 @@
 //! Files that hold one secret each: PINs, database URLs, passwords, private keys.
 //!
-//! A secret that others may read is none, so such a file is refused. One rule for all programs: nobody
-//! but the owner may write it, and the group may read it at the most, since Kubernetes mounts secrets
+//! A secret that others may read is none, so such a file is refused. One rule for all programs: only
+//! the owner may write it, and the group may read it at the most, since Kubernetes mounts secrets
 //! that way.
 
 use std::{
@@ -30,7 +30,7 @@ pub enum SecretError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the system answered.
         #[source]
         source: io::Error,
     },

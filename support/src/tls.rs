@@ -17,7 +17,7 @@ pub enum PemError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the PEM parser refused.
         #[source]
         source: pem::Error,
     },
@@ -32,7 +32,7 @@ pub enum PemError {
     Authority {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What rustls refused.
         #[source]
         source: rustls::Error,
     },
@@ -49,7 +49,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     if found.is_empty() { Err(PemError::NoCertificate(path.into())) } else { Ok(found) }
 }
 
-/// The private key of a file that nobody else may read.
+/// The private key of a file that only its owner may read.
 ///
 /// # Errors
 /// The file can't be read, others may read it, or there is no key in it.

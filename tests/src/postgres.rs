@@ -70,7 +70,7 @@ pub struct AdminRow {
     pub action: String,
     /// Who.
     pub caller: String,
-    /// Why.
+    /// The reason that the administrator gave.
     pub reason: String,
     /// The newest event that the action left.
     pub sequence_number: i32,

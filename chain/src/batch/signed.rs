@@ -12,14 +12,14 @@ use crate::cesr::{CesrError, Digest};
 use crate::json::from_object;
 use crate::payload::{Payload, PayloadError};
 
-/// A batch's body with a signature that nobody has checked yet. All signatures of a batch share it.
+/// A batch's body with a signature that was not checked yet. All signatures of a batch share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedBatch {
     signed: SignedBody,
     payload: BatchPayload,
 }
 
-/// A payload, its proof that it is a leaf, and its batch: a batched signature that nobody has
+/// A payload, its proof that it is a leaf, and its batch: a batched signature that was not
 /// checked yet. It is well formed: exactly the members of docs/formats.md §4 in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchedSignature {

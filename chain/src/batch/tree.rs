@@ -10,7 +10,7 @@ pub const MAX_SIZE: u32 = 16_384;
 
 type Hash = [u8; 32];
 
-/// All nodes of a tree, for whoever makes a batch.
+/// All nodes of a tree, for the maker of a batch.
 #[derive(Debug, Clone)]
 pub struct MerkleTree {
     /// The leaves' hashes first, the root alone last.

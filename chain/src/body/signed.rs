@@ -10,7 +10,7 @@ use crate::cesr::{CesrError, Digest, Signature};
 use crate::json::from_object;
 use crate::payload::{self, PayloadError};
 
-/// A body and a signature that nobody has checked yet. It is well formed: exactly the members of
+/// A body and a signature that was not checked yet. It is well formed: exactly the members of
 /// docs/formats.md §3 in their order, around a payload that keeps the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedBody {

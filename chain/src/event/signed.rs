@@ -5,7 +5,7 @@ use crate::cesr::Signature;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// A parsed event, its exact text and a signature that nobody has checked yet. Only a
+/// A parsed event, its exact text and a signature that was not checked yet. Only a
 /// [`KeyLog`](crate::KeyLog) turns these into something to rely on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedEvent {

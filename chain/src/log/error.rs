@@ -103,7 +103,7 @@ pub enum CatchUpError {
     Event {
         /// The event's index in the copy.
         position: usize,
-        /// Why.
+        /// The fault of the event.
         #[source]
         source: ExtendError,
     },

@@ -1,5 +1,5 @@
-//! Refused calls, summarised: the first of a kind in full, then a count a minute. So nobody can wash other
-//! records out of a file, nor fill a journal, by being refused.
+//! Refused calls, summarised: the first of a kind in full, then a count a minute. So a peer that is
+//! refused can neither wash other records out of a file nor fill a journal.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -137,10 +137,10 @@ impl Report {
 
 fn check_callers(config: &Config, report: &mut Report) {
     if config.caller.is_empty() {
-        report.note("callers", "none are configured: nobody can have anything signed");
+        report.note("callers", "none are configured: nothing is signed for any peer");
     }
     if config.admin.is_empty() {
-        report.note("admins", "none are configured: nobody can rotate or taint");
+        report.note("admins", "none are configured: rotate and taint are refused to all");
     }
     if config.identity.is_none() {
         report

@@ -56,7 +56,7 @@ pub(crate) enum ApiError {
     Unavailable {
         /// When to come again.
         retry_after: Duration,
-        /// Why.
+        /// What the part reported.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -146,7 +146,7 @@ impl Keys {
                 !is_live(kid) && state.waiting.get(kid).is_none_or(|since| since.elapsed() < WAIT)
             };
             let others = state.listed.iter().any(|it| it.lives() && waits(it.kid()));
-            // Our own first endorsement keeps nobody from the others' keys.
+            // Our own first endorsement does not keep users from the others' keys.
             let own = live.is_empty() && waits(state.own.kid());
             if others || own {
                 return Err(NotReady::Unendorsed);

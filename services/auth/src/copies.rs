@@ -1,6 +1,6 @@
 //! What Postgres has decided, copied to Redis 2 and 3 for others to read.
 //!
-//! A revocation is written before its transaction commits, or it is refused: nobody is told that a
+//! A revocation is written before its transaction commits, or it is refused: no user is told that a
 //! device is revoked while applications still let it in. It is written again after the commit, because
 //! a refill in between read Postgres before it. A refill follows whenever a copy is not complete.
 

@@ -174,7 +174,7 @@ pub fn access_request(
     Ok(message::sign_request(access, request.get(), key))
 }
 
-/// An error reply, as far as a device can make use of it. Nobody signs it: it is a hint.
+/// An error reply, as far as a device can make use of it. It is not signed: it is a hint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ErrorReply {
     /// The protocol's code, for example `BA104`.

@@ -50,7 +50,7 @@ pub struct AccessToken {
     pub attributes: Attributes,
 }
 
-/// A token's attributes, kept as text: a refresh repeats them to the byte, whoever wrote them.
+/// A token's attributes, kept as text: a refresh repeats them to the byte.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attributes(Box<RawValue>);

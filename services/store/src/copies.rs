@@ -41,8 +41,8 @@ pub enum DeviceStatus {
     Active,
     /// The device was revoked.
     Revoked,
-    /// The copy is not complete: Redis was flushed or restarted and auth has not written again. Whoever
-    /// asks must refuse for now (503).
+    /// The copy is not complete: Redis was flushed or restarted and auth has not written again. The
+    /// caller must refuse for now (503).
     Unknown,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Why a Redis operation gave no answer. No variant is an answer: whoever asked must treat the matter
+/// Why a Redis operation gave no answer. No variant is an answer: the caller must treat the matter
 /// as undecided, which for a permission means refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -55,7 +55,7 @@ impl Address {
 /// What the absence of an entry means to readers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// Nothing: whoever wrote it writes it again, and meanwhile something is refused.
+    /// Nothing: its writer writes it again, and meanwhile something is refused.
     Refuses,
     /// Permission. Then Redis must not be set up to evict entries.
     Permits,
@@ -123,7 +123,7 @@ impl Link {
             Ok(Err(Failure::Redis(source))) => Err(StoreError::Refused { database, source }),
             Ok(Err(Failure::Evicting(policy))) => Err(StoreError::Evicting { database, policy }),
             Err(_) => {
-                // Whoever does not answer may have vanished without a word: start afresh. While
+                // A server that does not answer may have vanished: start afresh. While
                 // somebody else is connecting there is nothing to drop.
                 if let Ok(mut current) = self.0.current.try_lock() {
                     *current = None;

@@ -14,7 +14,7 @@ const SINCE: &str = "since";
 /// Atomic in Redis, and on Redis' clock alone, so that replicas need not agree about the time. Every
 /// accepted stamp lies at most the skew ahead of that clock, so a database that began to remember at
 /// `since` (it was flushed, or is another process: a restart may have loaded an old snapshot) can judge
-/// stamps beyond `since` + skew, and nobody can judge earlier ones. `attempt` makes a repetition after
+/// stamps beyond `since` + skew, and no process can judge earlier ones. `attempt` makes a repetition after
 /// a lost reply recognisable.
 const USE: &str = "
 local run_id, stamp, skew, keep, attempt =
@@ -38,7 +38,7 @@ return 'fresh'
 /// What the database says of a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NonceUse {
-    /// Nobody had used it; now this request has.
+    /// It was not used before; now this request has used it.
     Fresh,
     /// An earlier request had used it.
     Used,

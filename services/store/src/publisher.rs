@@ -32,7 +32,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts the task. `updates` carries what is to be published, nothing before the first and after a
-    /// withdrawal (what stands in Redis then stays: it is dead to whoever verifies it); `publication`
+    /// withdrawal (what stands in Redis then stays: it is dead to its verifiers); `publication`
     /// says how. `interval` is how often Redis is asked whether it still holds it.
     pub fn spawn<P: Purpose, T: Clone + Send + Sync + 'static>(
         endorsements: Endorsements<P>,

@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(12 * 3600);
 
 const DOCUMENT: &str = r#"{"purpose":"document","text":"ü"}"#;
 
-/// What whoever runs the tests wants of them.
+/// What the tests are told by their environment.
 #[expect(clippy::disallowed_methods, reason = "how a test is told what to do")]
 fn told(variable: &str) -> Option<String> {
     std::env::var(variable).ok()

@@ -57,7 +57,7 @@ impl Core {
     /// not destroy is no error: it is kept on a list.
     ///
     /// # Errors
-    /// The token is lost; then it can be called again.
+    /// [`CoreError::Token`]: the token is lost; then it can be called again.
     pub async fn activate_head(&mut self) -> Result<(), CoreError> {
         let done = self.steps_to_head().await;
         self.publish_lasting();

@@ -65,7 +65,6 @@ pub enum CoreError {
     JournalEvent {
         /// Its number.
         number: u32,
-        /// Why.
         #[source]
         source: hsmd_chain::ExtendError,
     },
@@ -73,7 +72,7 @@ pub enum CoreError {
     #[error("cannot append to the key log")]
     Append(#[from] AppendError),
     /// In a standby pair: the other daemon may be the one that writes.
-    #[error("the newest proof that this daemon holds the writer lock has run out")]
+    #[error("the lease on the writer lock has expired")]
     LeaseExpired,
     /// The clock.
     #[error(transparent)]

@@ -49,7 +49,7 @@ impl Core {
     /// Destroys an earlier generation's key, or puts it on the list.
     ///
     /// # Errors
-    /// The token is lost.
+    /// [`CoreError::Token`]: the token is lost.
     pub(super) async fn destroy_old_key(
         &mut self,
         place: Place,
@@ -101,7 +101,7 @@ impl Core {
     /// Looks once after each rotation and start whether the committed next pair is there and signs.
     ///
     /// # Errors
-    /// The token is lost; then it can be called again.
+    /// [`CoreError::Token`]: the token is lost; then it can be called again.
     pub(super) async fn look_at_next(&mut self) -> Result<(), CoreError> {
         let head = self.log.head().event().clone();
         let number = head.sequence_number();

@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// Whether the connection may go on; registers to be woken when it may not. Asked before each read
-    /// and each write: whoever reads nothing keeps the server from reading, too.
+    /// and each write: a peer that reads nothing keeps the server from reading, too.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.received >= PREFACE {
             self.preface_late = None;

@@ -18,7 +18,6 @@ pub enum BindError {
     Bind {
         /// The socket's path or address.
         at: String,
-        /// Why.
         #[source]
         source: io::Error,
     },

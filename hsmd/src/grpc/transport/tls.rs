@@ -28,7 +28,6 @@ pub enum TlsError {
     Validity {
         /// The certificate's file.
         path: String,
-        /// Why.
         message: String,
     },
     /// The parts do not fit.

@@ -27,7 +27,7 @@ impl Query {
         })
     }
 
-    /// Refuses a `callbackURL` that leads to where nobody is sent.
+    /// Refuses a `callbackURL` that leads to where no user is sent.
     pub(super) fn check_callback(&self, origins: &Origins) -> Result<(), ApiError> {
         match self.get("callbackURL") {
             Some(url) if !origins.allows_redirect(&url) => Err(INVALID_CALLBACK.into()),

@@ -51,7 +51,7 @@ pub(super) async fn publish(
     Ok(written.execute(database).await?.rows_affected() == 1)
 }
 
-/// Says that the replica stops: nobody waits for it any more. Its key stays listed.
+/// Says that the replica stops: it is not waited for any more. Its key stays listed.
 pub(super) async fn stop(kid: &PublicKey, database: &PgPool) -> Result<(), sqlx::Error> {
     let query =
         sqlx::query("UPDATE keys SET stopped_at = now() WHERE kid = $1 AND withdrawn_at IS NULL");

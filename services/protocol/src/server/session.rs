@@ -46,7 +46,7 @@ pub struct Issuer<'a> {
 }
 
 /// Stores a challenge for an account. The caller answers with the nonce whatever the account is: for
-/// an unknown or deleted one nothing is stored, and nobody can tell.
+/// an unknown or deleted one nothing is stored, and the caller can't tell.
 ///
 /// # Errors
 /// Only [`Error::Unavailable`].
@@ -106,7 +106,7 @@ pub async fn create_session(
 pub struct Refreshed {
     /// The next token.
     pub token: String,
-    /// The hash of the access key that was used, to be copied to whoever else wants to know.
+    /// The hash of the access key that was used, to be copied to where else it is looked for.
     pub used_hash: Digest,
     /// Until when it matters.
     pub used_until: Timestamp,

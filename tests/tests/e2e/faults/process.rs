@@ -14,7 +14,7 @@ faults! {
     terminated: "SIGTERM", "nothing";
     second: "a second daemon is started on the same key log", "stops one of the two";
     taken_over: "the serving daemon of a standby pair is killed", "nothing";
-    lease_lost: "the serving daemon of a standby pair loses the database", "nothing: whoever gets it back first serves";
+    lease_lost: "the serving daemon of a standby pair loses the database", "nothing: the first to get it back serves";
     killed_in_init: "kill -9 after each step of `hsmd init`", "runs it again";
     journal_full: "the journal's disk is full", "makes room";
     journal_damaged: "the journal's file is damaged", "removes the file: the token holds a copy";
@@ -115,7 +115,7 @@ async fn lease_lost() -> Seen {
     let daemon = hsmd.serve().await;
     seen.signs(&daemon).await;
     proxy.take(Toll::Everything);
-    until("the proof of its lock has run out", async || {
+    until("its lease has expired", async || {
         let refusal = daemon.sign(DOCUMENT).await.err()?;
         (refusal.reason == "LOCK_LOST").then_some(())
     })

@@ -172,7 +172,7 @@ async fn what_took_long_asks_for_the_lock_again_before_it_destroys() {
     })
     .await;
     let since = Instant::now();
-    until("the proof has run out", async || (since.elapsed() > LOCK_GRACE).then_some(())).await;
+    until("the lease has expired", async || (since.elapsed() > LOCK_GRACE).then_some(())).await;
     faults.release().unwrap();
     let refusal = rotating.await.unwrap().unwrap_err();
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unavailable, "LOCK_LOST"));

@@ -18,7 +18,7 @@ pub(in crate::api) struct Fields<'a> {
     members: &'a Map<String, Value>,
     origins: &'a Origins,
     problems: Vec<String>,
-    /// A URL that leads to where nobody is sent; checked after the form of all members.
+    /// A URL that leads to where no user is sent; checked after the form of all members.
     refused: Option<Refusal>,
 }
 
