@@ -218,7 +218,7 @@ mod tests {
             ("mode = \"0600\"", "mode = \"0602\"", "listen.admin.mode"),
             ("gid = 1004", "gid = 65534", "gid 65534"),
             ("identity = \"EK62", "identity = \"EK6", "identity"),
-            ("queue_length = 1024", "queue_length = 0", "queue_length"),
+            ("queue_length = 16384", "queue_length = 0", "queue_length"),
             ("connection_age = \"1h\"", "connection_age = \"2h\"", "connection_age is 1s to 1h"),
             ("bytes_in_flight = 3", "bytes_in_flight = ", "bytes_in_flight"),
             ("per_caller = 16777216", "per_caller = 4194304", "bytes_in_flight_per_caller"),

@@ -1,13 +1,14 @@
 //! The signer: who holds the token's session, which generation signs, and who waits for it.
 //!
 //! Each token has one named thread, which owns the session with it ([`token_state`]). Requests reach it
-//! through a bounded queue ([`queue`]): admin work goes first, signing requests follow in their order, many
-//! of them under one signature where their callers accept that ([`batch`]). The generation and its key handle
-//! are part of the same state, and the body is built, hashed and signed there: a signature always names the
-//! key that made it. The [`release_check`] keeps what a tainted generation signed from leaving.
+//! through a bounded queue ([`queue`]): admin work goes first, signing requests follow, their callers in turn
+//! ([`fair`]), many of them under one signature where their callers accept that ([`batch`]). The generation and
+//! its key handle are part of the same state, and the body is built, hashed and signed there: a signature
+//! always names the key that made it. The [`release_check`] keeps what a tainted generation signed from leaving.
 
 mod batch;
 mod busy_poll;
+mod fair;
 pub mod generation;
 pub mod liveness;
 pub mod queue;
@@ -91,8 +92,10 @@ impl SignedDocument {
 /// Why nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// Too many requests wait already.
-    #[error("{0} requests wait for the token already; try again in a moment")]
+    /// Too many requests of the caller, or of all callers, wait already.
+    #[error(
+        "the caller's share of the {0} places before the token is in use; try again in a moment"
+    )]
     QueueFull(usize),
     /// The caller's deadline passed before the token was asked.
     #[error("the deadline passed while the request waited; the token was not asked")]
@@ -167,8 +170,7 @@ impl Signer {
     ) -> Result<SignedDocument, SignError> {
         let (reply, answer) = oneshot::channel();
         let company = self.company(permit, &document, accept_batch);
-        let poll =
-            self.active().submit(Queued::new(Job::One { document, reply }, company, deadline))?;
+        let poll = self.submit(permit, Job::One { document, reply }, company, deadline)?;
         let signed = busy_poll::answer(answer, poll).await;
         self.release(signed.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?)
     }
@@ -188,9 +190,20 @@ impl Signer {
         let company = documents.first().and_then(|first| self.company(permit, first, accept_batch));
         let signed = Vec::with_capacity(documents.len());
         let job = Job::Several { rest: documents.into_iter(), signed, reply };
-        self.active().submit(Queued::new(job, company, deadline))?;
+        self.submit(permit, job, company, deadline)?;
         let signed = answer.await.unwrap_or(Err(SignError::NotActive("the daemon is stopping")))?;
         signed.into_iter().map(|signed| self.release(signed)).collect()
+    }
+
+    /// Queues a job; whether it pays to poll for its answer.
+    fn submit(
+        &self,
+        permit: &SignPermit,
+        job: Job,
+        company: Option<Company>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, SignError> {
+        self.active().submit(Queued::new(permit.caller().clone(), job, company, deadline))
     }
 
     fn company(

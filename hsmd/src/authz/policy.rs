@@ -21,6 +21,8 @@ pub struct Policy {
     purposes: Purposes,
     callers: Vec<Entry>,
     admins: Vec<(Who, AdminConfig)>,
+    /// Of callers who have no rate of their own.
+    default_rate: RateConfig,
 }
 
 #[derive(Debug)]
@@ -29,33 +31,35 @@ struct Entry {
     caller: Caller,
     config: CallerConfig,
     /// Shared with the policy before this one where nothing has changed about it.
-    limiter: Option<Arc<DefaultDirectRateLimiter>>,
+    limiter: Arc<DefaultDirectRateLimiter>,
 }
 
 impl Policy {
     /// The policy of a configuration.
     pub fn new(config: &Config) -> Self {
-        Self::with_limiters(config, |caller| caller.rate.map(|rate| Arc::new(limiter(rate))))
+        let rate = config.limits.rate;
+        Self::with_limiters(config, rate, |caller| limiter(caller.rate.unwrap_or(rate)))
     }
 
-    /// The policy of a new configuration. A caller who keeps its name and its rate keeps its bucket as
-    /// it is: a reload is no way to more signatures.
+    /// The policy of a new configuration, with the limits of the old one. A caller who keeps its name and its
+    /// rate keeps its bucket as it is: a reload is no way to more signatures.
     pub fn renewed(&self, config: &Config) -> Self {
-        Self::with_limiters(config, |caller| {
+        Self::with_limiters(config, self.default_rate, |caller| {
             let before = self
                 .callers
                 .iter()
                 .find(|entry| entry.config.name == caller.name && entry.config.rate == caller.rate);
             match before {
-                Some(entry) => entry.limiter.clone(),
-                None => caller.rate.map(|rate| Arc::new(limiter(rate))),
+                Some(entry) => Arc::clone(&entry.limiter),
+                None => limiter(caller.rate.unwrap_or(self.default_rate)),
             }
         })
     }
 
     fn with_limiters(
         config: &Config,
-        limiter: impl Fn(&CallerConfig) -> Option<Arc<DefaultDirectRateLimiter>>,
+        default_rate: RateConfig,
+        limiter: impl Fn(&CallerConfig) -> Arc<DefaultDirectRateLimiter>,
     ) -> Self {
         let callers = config.caller.iter().map(|caller| Entry {
             who: caller.who(),
@@ -67,6 +71,7 @@ impl Policy {
             purposes: config.purposes.clone(),
             callers: callers.collect(),
             admins: config.admin.iter().map(|admin| (admin.who(), admin.clone())).collect(),
+            default_rate,
         }
     }
 
@@ -247,21 +252,20 @@ impl Entry {
     /// A permit for this many signatures, if the rate has room for them.
     fn permit(&self, signatures: NonZeroU32) -> Result<SignPermit, Denied> {
         let name = &self.config.name;
-        if let Some(limiter) = &self.limiter {
-            let checked = limiter.check_n(signatures).map_err(|InsufficientCapacity(burst)| {
-                Denied::Burst { caller: name.clone(), burst, asked: signatures.get() }
-            })?;
-            checked.map_err(|early| Denied::Rate {
-                caller: name.clone(),
-                retry_after: early.wait_time_from(DefaultClock::default().now()),
-            })?;
-        }
+        let checked = self.limiter.check_n(signatures).map_err(|InsufficientCapacity(burst)| {
+            Denied::Burst { caller: name.clone(), burst, asked: signatures.get() }
+        })?;
+        checked.map_err(|early| Denied::Rate {
+            caller: name.clone(),
+            retry_after: early.wait_time_from(DefaultClock::default().now()),
+        })?;
         Ok(SignPermit { caller: self.caller.clone() })
     }
 }
 
-fn limiter(rate: RateConfig) -> DefaultDirectRateLimiter {
-    DefaultDirectRateLimiter::direct(Quota::per_second(rate.per_second).allow_burst(rate.burst))
+fn limiter(rate: RateConfig) -> Arc<DefaultDirectRateLimiter> {
+    let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+    Arc::new(DefaultDirectRateLimiter::direct(quota))
 }
 
 fn unknown(peer: &Peer, role: &'static str) -> Denied {
@@ -356,6 +360,24 @@ mod tests {
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(3));
         assert!(matches!(batch(201), Err((_, Denied::Burst { burst: 200, .. }))), "never fits");
+    }
+
+    #[test]
+    fn a_caller_without_a_rate_has_the_default_one_and_a_reload_does_not_change_it() {
+        let example = include_str!("../../hsmd.example.toml");
+        let parse = |text: &str| Config::parse(text, Path::new("hsmd.toml")).unwrap();
+        let few = example.replace("burst = 20000", "burst = 3");
+        let policy = Policy::new(&parse(&few));
+        let auth = unix(1001, &[1]);
+        let endorse = |policy: &Policy| policy.endorse(&auth, at(0), "access", HOUR);
+        let refused = std::iter::from_fn(|| Some(endorse(&policy))).take(100).find_map(Result::err);
+        assert!(matches!(refused, Some(Denied::Rate { .. })), "{refused:?}");
+        let documents = unix(7, &[1003]);
+        assert!(policy.sign(&documents, at(0), vec!["document"; 200]).is_ok(), "its own rate");
+        assert!(endorse(&Policy::new(&parse(example))).is_ok());
+        let renamed = parse(&example.replace("name = \"auth\"", "name = \"login\""));
+        let renewed = policy.renewed(&renamed);
+        assert!((0..100).any(|_| endorse(&renewed).is_err()), "as before the reload");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `[listen.*]` and `[limits]`: where the daemon listens and how much of it one caller may take.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{duration, size};
+use super::{RateConfig, duration, size};
 
 /// The listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -111,7 +112,15 @@ pub struct LimitsConfig {
     pub unfinished_handshakes: usize,
     /// The most documents under one signature, for callers who accept batches; 0 makes none.
     pub batch: usize,
+    /// How many signatures a caller may have who has no rate of its own.
+    pub rate: RateConfig,
 }
+
+/// Several times what a token in software signs, and little next to what trees could have.
+const DEFAULT_RATE: RateConfig = RateConfig {
+    per_second: NonZeroU32::new(10_000).unwrap(),
+    burst: NonZeroU32::new(20_000).unwrap(),
+};
 
 /// Connections of admins: they are few, and their descriptors are reserved.
 pub const ADMIN_CONNECTIONS: usize = 32;
@@ -138,6 +147,7 @@ impl Default for LimitsConfig {
             unknown_bytes_in_flight: 1024 * 1024,
             unfinished_handshakes: 64,
             batch: hsmd_chain::batch::MAX_SIZE as usize,
+            rate: DEFAULT_RATE,
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct TokenConfig {
     /// Whether to use a module that reports all its keys as ones that could leave the device.
     #[serde(default)]
     pub accept_extractable: bool,
-    /// How many signing requests may wait.
+    /// How many documents may wait to be signed, of all callers.
     #[serde(default = "queue_length")]
     pub queue_length: usize,
     /// How long the daemon may go without a good signature before it makes one for itself.
@@ -154,7 +154,7 @@ fn key_label() -> String {
 }
 
 fn queue_length() -> usize {
-    1024
+    16384
 }
 
 fn health_interval() -> Duration {

@@ -202,7 +202,7 @@ impl Default for Metrics {
             token.recoveries.clone(),
         );
         for (name, help, gauge) in [
-            ("queue_depth", "Signing requests that wait", &gauges.queue_depth),
+            ("queue_depth", "Documents that wait to be signed", &gauges.queue_depth),
             ("active_sequence_number", "The number of the head", &gauges.active_sequence_number),
             ("head_age_seconds", "How old the head is", &gauges.head_age_seconds),
             (

@@ -1,4 +1,4 @@
-//! The queue before a token: admin work first, then signing requests in their order, bounded.
+//! The queue before a token: admin work first, then signing requests, bounded and fair between callers.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::batch::{Company, Space};
 use super::busy_poll::Changed;
+use super::fair::{Choice, FairQueue, Full};
 use super::{Document, SignError, SignedDocument, TokenState};
+use crate::authz::Caller;
 
 /// How long signing requests may wait for a taint to end before they are refused.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,6 +43,7 @@ pub enum Job {
 /// A job in the queue.
 #[derive(Debug)]
 pub struct Queued {
+    caller: Caller,
     pub job: Job,
     /// With which others its documents may share a tree; none where the caller accepts no leaves.
     pub company: Option<Company>,
@@ -49,8 +52,13 @@ pub struct Queued {
 }
 
 impl Queued {
-    pub fn new(job: Job, company: Option<Company>, deadline: Option<Instant>) -> Self {
-        Self { job, company, deadline, since: Instant::now() }
+    pub fn new(
+        caller: Caller,
+        job: Job,
+        company: Option<Company>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self { caller, job, company, deadline, since: Instant::now() }
     }
 
     /// How many documents are still to be signed.
@@ -109,10 +117,9 @@ pub enum Next {
     Stop,
 }
 
-#[derive(Default)]
 struct State {
     work: VecDeque<Work>,
-    jobs: VecDeque<Queued>,
+    jobs: FairQueue<Queued>,
     held: bool,
     stopping: bool,
     /// Until when signing requests wait for the next piece of admin work.
@@ -142,7 +149,13 @@ pub struct TokenQueue {
 impl TokenQueue {
     pub fn new(capacity: usize) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                work: VecDeque::new(),
+                jobs: FairQueue::new(capacity),
+                held: false,
+                stopping: false,
+                reserved_until: None,
+            }),
             wakeup: Condvar::new(),
             changed: Changed::default(),
             capacity,
@@ -155,11 +168,10 @@ impl TokenQueue {
         if state.stopping {
             return Err(SignError::NotActive("the daemon is stopping"));
         }
-        if state.jobs.len() >= self.capacity {
-            return Err(SignError::QueueFull(self.capacity));
-        }
         let alone = state.jobs.is_empty() && !state.held;
-        state.jobs.push_back(job);
+        let (caller, documents) = (job.caller.clone(), job.documents());
+        let pushed = state.jobs.push(&caller, job, documents);
+        pushed.map_err(|Full| SignError::QueueFull(self.capacity))?;
         drop(state);
         self.notify();
         Ok(alone)
@@ -207,7 +219,8 @@ impl TokenQueue {
     /// Puts a job with documents left behind the jobs that wait.
     pub fn put_back(&self, mut job: Queued) {
         job.since = Instant::now();
-        self.state.lock().jobs.push_back(job);
+        let (caller, documents) = (job.caller.clone(), job.documents());
+        self.state.lock().jobs.push_back(&caller, job, documents);
     }
 
     /// Holds signing requests back, or lets them go on.
@@ -220,8 +233,9 @@ impl TokenQueue {
         self.state.lock().held
     }
 
+    /// How many documents wait.
     pub fn depth(&self) -> usize {
-        self.state.lock().jobs.len()
+        self.state.lock().jobs.documents()
     }
 
     pub fn stop(&self) {
@@ -235,28 +249,26 @@ impl TokenQueue {
     /// The next signing request, when nothing else is to be done before it and nothing to wait for.
     pub fn next_queued(&self) -> Option<Queued> {
         let mut state = self.state.lock();
-        if state.may_sign() { state.jobs.pop_front() } else { None }
+        if state.may_sign() { state.jobs.pop() } else { None }
     }
 
-    /// The requests that may share a tree with `first`, from the front of the queue, as many as fit.
+    /// The requests that may share a tree with `first`, as many as fit, of all callers in turn.
     pub fn companions(&self, first: &Queued, mut space: Space) -> Vec<Queued> {
-        let mut companions = Vec::new();
         let mut state = self.state.lock();
         if first.company.is_none() || !state.may_sign() {
-            return companions;
+            return Vec::new();
         }
         space.begin(first);
-        let mut full = false;
-        for job in std::mem::take(&mut state.jobs) {
-            if !full && job.company == first.company && space.take(&job) {
-                companions.push(job);
+        state.jobs.take_in_turn(|job| {
+            if job.company != first.company {
+                Choice::Leave
+            } else if space.take(job) {
+                Choice::Take
             } else {
                 // A later one that is smaller must not overtake it.
-                full |= job.company == first.company;
-                state.jobs.push_back(job);
+                Choice::End
             }
-        }
-        companions
+        })
     }
 
     /// Waits for something to do, at most for `timeout`.
@@ -273,14 +285,13 @@ impl TokenQueue {
                 continue;
             }
             if !state.held {
-                if let Some(job) = state.jobs.pop_front() {
+                if let Some(job) = state.jobs.pop() {
                     return Next::Sign(job);
                 }
                 if state.stopping {
                     return Next::Stop;
                 }
-            } else if state.jobs.front().is_some_and(|job| job.since.elapsed() > HOLD_TIMEOUT)
-                && let Some(job) = state.jobs.pop_front()
+            } else if let Some(job) = state.jobs.pop_first(|job| job.since.elapsed() > HOLD_TIMEOUT)
             {
                 return Next::Refuse(job, SignError::TaintInProgress);
             }

@@ -95,7 +95,7 @@ impl TokenWorker {
         &self.liveness
     }
 
-    /// How many signing requests wait.
+    /// How many documents wait to be signed.
     pub fn queue_depth(&self) -> usize {
         self.queue.depth()
     }

@@ -3,7 +3,6 @@
 use hsmd_chain::Payload;
 
 use super::*;
-use crate::authz::Caller;
 
 const SHORT: Duration = Duration::from_millis(1);
 
@@ -13,10 +12,14 @@ fn document(number: usize) -> Document {
     Document::Payload(Payload::parse(format!(r#"{{"purpose":"p","n":{number}}}"#)).unwrap())
 }
 
+fn tester() -> Caller {
+    Caller::new("tester")
+}
+
 /// A job that can be told apart by the number in its document.
 fn job(number: usize) -> (Queued, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Queued::new(Job::One { document: document(number), reply }, None, None), answer)
+    (Queued::new(tester(), Job::One { document: document(number), reply }, None, None), answer)
 }
 
 fn submit(queue: &TokenQueue, number: usize) -> Answer {
@@ -133,7 +136,7 @@ fn what_was_accepted_is_done_before_the_end_and_nothing_more_is_accepted() {
 fn a_job_knows_when_its_answer_is_of_no_use() {
     let now = Instant::now();
     let (reply, answer) = oneshot::channel();
-    let job = Queued::new(Job::One { document: document(1), reply }, None, Some(now));
+    let job = Queued::new(tester(), Job::One { document: document(1), reply }, None, Some(now));
     assert!(job.is_expired(now) && !job.is_given_up());
     drop(answer);
     assert!(job.is_given_up());
@@ -188,7 +191,7 @@ fn a_tree_takes_no_more_than_fits_and_none_overtakes_another() {
     let rest: Vec<_> = (0..3).map(document).collect();
     let job = Job::Several { rest: rest.into_iter(), signed: Vec::new(), reply };
     let _answers: Vec<_> = [1, 2].map(|number| submit_to(&queue, number, &a)).into();
-    queue.submit(Queued::new(job, Some(a.clone()), None)).unwrap();
+    queue.submit(Queued::new(tester(), job, Some(a.clone()), None)).unwrap();
     let _last = submit_to(&queue, 4, &a);
     let first = queue.next_queued().unwrap();
     // The three together do not fit, so the one behind them waits as well.
@@ -216,4 +219,31 @@ fn nothing_joins_a_tree_while_admin_work_waits_or_signing_is_held() {
     assert!(queue.companions(&first, Space::new(16)).is_empty());
     queue.release();
     assert_eq!(queue.companions(&first, Space::new(16)).len(), 1);
+}
+
+/// 1,100 batches of one caller: another waits for no more than one document of them.
+#[test]
+fn a_caller_with_many_batches_makes_no_other_wait_for_them() {
+    let queue = TokenQueue::new(1024);
+    let (mut answers, mut refused) = (Vec::new(), 0);
+    for _ in 0..1100 {
+        let (reply, answer) = oneshot::channel();
+        let rest: Vec<_> = (0..256).map(document).collect();
+        let job = Job::Several { rest: rest.into_iter(), signed: Vec::new(), reply };
+        match queue.submit(Queued::new(tester(), job, None, None)) {
+            Ok(_) => answers.push(answer),
+            Err(error) => {
+                assert_eq!(error, SignError::QueueFull(1024));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((answers.len(), refused), (2, 1098), "half of the places");
+    let (reply, _answer) = oneshot::channel();
+    let one = Job::One { document: document(7), reply };
+    queue.submit(Queued::new(Caller::new("other"), one, None, None)).unwrap();
+    let first = queue.next_queued().unwrap();
+    assert_eq!(first.documents(), 256);
+    assert_eq!(number(&queue.next_queued().unwrap()), text(7));
+    queue.put_back(first);
 }

@@ -25,7 +25,7 @@ const CALLERS: usize = 1000;
 const QUEUE: usize = 100;
 const SIGNATURE: Duration = Duration::from_millis(70);
 const ROUNDS: usize = 5;
-/// As many signatures as there are in the queue.
+/// As many signatures as the caller may have in the queue.
 const WAITED: u64 = QUEUE as u64;
 const EXPIRED: usize = 5;
 /// One caller after the other: what is to be seen is the queue before the token, not how fast this
@@ -46,7 +46,8 @@ async fn overload() -> Seen {
 async fn a_slow_device_is_no_reason_to_wait() -> Seen {
     let mut seen = Seen::default();
     let (hsmd, control) = Hsmd::initialised().await.with_faults();
-    let hsmd = hsmd.set("token.0.queue_length", QUEUE as i64);
+    // They are one caller, who may have half of it.
+    let hsmd = hsmd.set("token.0.queue_length", 2 * QUEUE as i64);
     let daemon = hsmd.serve().await;
     control.delay("C_Sign".parse().unwrap(), SIGNATURE, Duration::ZERO).unwrap();
     let token = Arc::new(control);
