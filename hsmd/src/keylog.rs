@@ -17,7 +17,7 @@ pub use append::AppendError;
 pub use connect::Owner;
 pub use migrate::migrate;
 pub use reader::{ActionRow, Reader, Row};
-pub use record::{AdminAction, AdminRecord};
+pub use record::{AdminAction, AdminRecord, MAX_REASON, contradiction, is_reason};
 use url::UrlError;
 pub use writer::{Backend, Writer};
 

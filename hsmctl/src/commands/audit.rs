@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Audit, Format};
 use crate::failure::{Failure, Kind};
-use crate::output::Output;
+use crate::output::{Output, Style};
 
 /// Prints the records, oldest first.
 pub(crate) async fn run(
@@ -26,7 +26,7 @@ pub(crate) async fn run(
         }
         Format::Text => {
             for record in &records {
-                output.line(&text(record))?;
+                output.line(&text(record, output))?;
             }
         }
     }
@@ -82,9 +82,16 @@ struct CannotRead {
     error: std::io::Error,
 }
 
-fn text(record: &AdminRecord) -> String {
-    let AdminRecord { number, at, action, caller, reason, sequence_number, .. } = record;
-    format!("{number:>5}  {at}  {action:<6}  event {sequence_number:<8}  {caller}: {reason}")
+fn text(record: &AdminRecord, output: &Output) -> String {
+    let AdminRecord { number, at, action, caller, reason, sequence_number, contradiction, .. } =
+        record;
+    let line =
+        format!("{number:>5}  {at}  {action:<6}  event {sequence_number:<8}  {caller}: {reason}");
+    if contradiction.is_empty() {
+        return line;
+    }
+    let mark = output.paint(Style::Bad, &format!("CONTRADICTED: {contradiction}"));
+    format!("{mark}  {line}")
 }
 
 fn json(record: &AdminRecord) -> Value {
@@ -98,5 +105,6 @@ fn json(record: &AdminRecord) -> Value {
         "requestId": some(&record.request_id),
         "sequenceNumber": record.sequence_number,
         "fileDigest": some(&record.file_digest),
+        "contradiction": some(&record.contradiction),
     })
 }

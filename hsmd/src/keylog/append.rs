@@ -161,7 +161,7 @@ async fn insert_all(
         .bind(record.at.to_string())
         .bind(record.action.as_str())
         .bind(&record.caller)
-        .bind(&record.reason)
+        .bind(record.readable_reason())
         .bind(&record.request_id)
         .bind(last.event().sequence_number().cast_signed())
         .bind(record.file_digest.map(|digest| digest.to_string()))

@@ -77,7 +77,7 @@ async fn reach(options: PgConnectOptions) -> Result<PgConnectOptions, sqlx::Erro
         return Ok(options);
     }
     let port = options.get_port();
-    let stream = hsmd_runtime::dial(host, port).await?;
+    let stream = hsmd_support::dial(host, port).await?;
     Ok(options.socket(hsmd_runtime::offer(stream, port)?))
 }
 

@@ -73,7 +73,8 @@ impl Admin for AdminService {
         let mut reader =
             Reader::connect(&self.shared.database_config).await.map_err(unavailable)?;
         let rows = reader.read_actions(from, count).await.map_err(unavailable)?;
-        let records = rows.into_iter().map(convert::action).collect();
+        let log = self.shared.snapshot();
+        let records = rows.into_iter().map(|row| convert::action(row, log.as_ref())).collect();
         Ok(Response::new(v1::ListActionsResponse { records }))
     }
 }
