@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hsmd_support::{Watched, chain, tls};
+use hsmd_support::{Watched, chain, dial, tls};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -52,12 +52,10 @@ impl Connector {
                 tracing::warn!(error = chain(&error), "TLS files have changed but do not fit");
             }
         }
-        let address = (self.host.as_str(), self.port);
-        let tcp = TcpStream::connect(address).await.map_err(|error| {
+        let tcp = dial(&self.host, self.port).await.map_err(|error| {
             let text = format!("cannot connect to {}:{}: {error}", self.host, self.port);
             io::Error::new(error.kind(), text)
         })?;
-        tcp.set_nodelay(true)?;
         let peer = tcp.peer_addr()?;
         let connector = TlsConnector::from(self.files.current());
         let tls = connector.connect(self.name.clone(), tcp).await;

@@ -4,10 +4,8 @@
 //! connections or on the time that stopping takes; this has.
 
 use std::{
-    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -29,14 +27,16 @@ use hyper_util::{
 use serde::Deserialize;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::AbortHandle,
+    sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::{Shutdown, StartError};
+use crate::{
+    Shutdown, StartError,
+    places::{Addresses, OfAddress, Places},
+};
 
 /// How long a client may take to send the head of a request, idle time between requests included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +62,11 @@ pub struct HttpConfig {
     /// How many connections are served at once; further ones wait.
     #[serde(default = "default_connections")]
     pub max_connections: usize,
+    /// How many of them from one address; further ones are closed.
+    #[serde(default = "default_connections_per_address")]
+    pub max_connections_per_address: usize,
+    /// Where to listen for probes only: `/live`, `/ready`, `/health` as well as on `listen`.
+    pub probes: Option<SocketAddr>,
     /// How long one request may take, reading it included.
     #[serde(default = "ten_seconds", deserialize_with = "duration")]
     pub request_timeout: Duration,
@@ -72,6 +77,8 @@ pub struct HttpConfig {
 pub struct ServeOptions {
     /// How many connections are served at once.
     pub max_connections: usize,
+    /// How many of them from one address; further ones are closed.
+    pub max_connections_per_address: usize,
     /// What becomes of a connection beyond that.
     pub when_full: WhenFull,
     /// How long one request may take, reading its body included: then 503.
@@ -95,6 +102,7 @@ impl From<&HttpConfig> for ServeOptions {
     fn from(config: &HttpConfig) -> Self {
         Self {
             max_connections: config.max_connections,
+            max_connections_per_address: config.max_connections_per_address,
             when_full: WhenFull::Wait,
             request_timeout: config.request_timeout,
             connection_timeout: None,
@@ -108,10 +116,17 @@ impl From<&HttpConfig> for ServeOptions {
 /// # Errors
 /// The address can't be listened on.
 pub async fn bind(config: &HttpConfig) -> Result<TcpListener, StartError> {
-    let unusable = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
+    listen(config.listen, "listening").await
+}
+
+pub(crate) async fn listen(
+    address: SocketAddr,
+    said: &'static str,
+) -> Result<TcpListener, StartError> {
+    let unusable = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, "{said}");
     Ok(listener)
 }
 
@@ -127,11 +142,12 @@ pub async fn serve(
         TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, options.request_timeout);
     let router = router.layer(limit);
     let mut places = Places::new(&options);
+    let addresses = Addresses::new(options.max_connections_per_address);
     let connections = GracefulShutdown::new();
     loop {
         tokio::select! {
             () = shutdown.asked() => break,
-            (stream, peer, place) = accept(&listener, &places) => {
+            Accepted { stream, peer, place, of_address } = accept(&listener, &places, &addresses) => {
                 let router = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
                     request.extensions_mut().insert(ConnectInfo(peer));
                     request
@@ -150,7 +166,7 @@ pub async fn serve(
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "HTTP connection failed"),
                         Err(_) => tracing::debug!(%peer, "HTTP connection timed out"),
                     }
-                    drop(place);
+                    drop((place, of_address));
                 });
                 places.taken(task.abort_handle());
             }
@@ -169,58 +185,28 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) ->
     proxy::client(peer, lines.map(|line| line.to_str().unwrap_or_default()), proxies)
 }
 
-/// Who may be served beside each other.
-struct Places {
-    most: usize,
-    /// For those who wait; none where the oldest is closed.
-    free: Option<Arc<Semaphore>>,
-    /// The open connections, oldest first; empty where the next one waits.
-    open: VecDeque<AbortHandle>,
-}
-
-impl Places {
-    fn new(options: &ServeOptions) -> Self {
-        let most = options.max_connections;
-        let free = match options.when_full {
-            WhenFull::Wait => Some(Arc::new(Semaphore::new(most))),
-            WhenFull::CloseOldest => None,
-        };
-        Self { most, free, open: VecDeque::new() }
-    }
-
-    /// Waits for a place, where that is the rule. The semaphore is never closed.
-    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(self.free.as_ref()?).acquire_owned().await.ok()
-    }
-
-    /// Counts a new connection and closes the oldest if that is one too many.
-    fn taken(&mut self, connection: AbortHandle) {
-        if self.free.is_some() {
-            return;
-        }
-        self.open.retain(|connection| !connection.is_finished());
-        self.open.push_back(connection);
-        if self.open.len() > self.most
-            && let Some(oldest) = self.open.pop_front()
-        {
-            oldest.abort();
-        }
-    }
+/// A connection that there is a place for.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Option<OwnedSemaphorePermit>,
+    of_address: OfAddress,
 }
 
 /// The next connection that there is a place for, and who it is from.
-async fn accept(
-    listener: &TcpListener,
-    places: &Places,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+async fn accept(listener: &TcpListener, places: &Places, addresses: &Addresses) -> Accepted {
     let place = places.wait().await;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(of_address) = addresses.admit(peer.ip()) else {
+                    tracing::debug!(%peer, "too many connections of one address: closed");
+                    continue;
+                };
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
-                return (stream, peer, place);
+                return Accepted { stream, peer, place, of_address };
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -238,4 +224,8 @@ fn ten_seconds() -> Duration {
 
 fn default_connections() -> usize {
     1024
+}
+
+fn default_connections_per_address() -> usize {
+    256
 }

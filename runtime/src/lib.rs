@@ -3,27 +3,30 @@
 //!
 //! A service's `main` is [`run`] with its [`Program`] and a function that takes its parsed
 //! configuration and a [`Shutdown`]. [`bind`] and [`serve`] are its HTTP listener, [`Health`] answers
-//! `/live`, `/ready` and `/health`, [`Metrics`] answers `/metrics`. Nothing here knows what a service
+//! `/live`, `/ready` and `/health`, also on a listener of their own ([`Probes`]), [`Metrics`] answers `/metrics`. Nothing here knows what a service
 //! does.
 
 mod config;
 mod cors;
-mod dial;
 mod health;
 mod http;
 mod log;
 mod log_queue;
 mod metrics;
+mod places;
+mod probes;
+mod relay;
 mod shutdown;
 mod start;
 
 pub use config::{ConfigError, load, parse};
 pub use cors::cors;
-pub use dial::{dial, offer};
 pub use health::Health;
 pub use http::{HttpConfig, ServeOptions, WhenFull, bind, client_address, serve};
 pub use log::{LogConfig, LogError, LogFormat, log_lines, log_to_stderr};
 pub use log_queue::{LogQueue, flush_log, is_journal};
 pub use metrics::{Metrics, metrics_text};
+pub use probes::Probes;
+pub use relay::{offer, relay};
 pub use shutdown::{Shutdown, Trigger};
-pub use start::{Program, StartError, run};
+pub use start::{Program, StartError, end, harden, run};

@@ -93,22 +93,25 @@ where
     };
     // clap fills in the default.
     let path = arguments.get_one::<PathBuf>("config").map_or(Path::new(program.config), |it| it);
-    let ended = start(path, log, service);
+    end(program.name, start(path, log, service))
+}
+
+/// Writes what the log still holds and why the program failed, if it did: its exit code.
+pub fn end(program: &str, ended: Result<(), StartError>) -> ExitCode {
     flush_log(FLUSH_TIMEOUT);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(program.name, &error);
-            match error {
-                StartError::Config(_) => ExitCode::from(cli::USAGE),
-                StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,
-            }
-        }
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    report(program, &error);
+    match error {
+        StartError::Config(_) => ExitCode::from(cli::USAGE),
+        StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,
     }
 }
 
 /// No core dump and no debugger sees a secret.
-fn harden() -> std::io::Result<()> {
+///
+/// # Errors
+/// The system refuses.
+pub fn harden() -> std::io::Result<()> {
     nix::sys::prctl::set_dumpable(false)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())

@@ -51,6 +51,7 @@ async fn start(options: ServeOptions) -> Server {
 fn options() -> ServeOptions {
     ServeOptions {
         max_connections: 10,
+        max_connections_per_address: 10,
         when_full: WhenFull::Wait,
         connection_timeout: None,
         request_timeout: Duration::from_secs(10),

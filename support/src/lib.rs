@@ -1,5 +1,5 @@
-//! What every program here needs and none should write again. Nothing in it knows HTTP, gRPC, a
-//! database or an async runtime: `hsmd-runtime` builds on it for programs that serve.
+//! What every program here needs and none should write again. Nothing in it knows HTTP, gRPC or a database,
+//! and only [`dial`] an async runtime: `hsmd-runtime` builds on it for programs that serve.
 //!
 //! - [`chain`]: an error with its causes in one line, for logs and, by [`report`], for people.
 //! - [`secret`]: files that hold secrets, refused when others may read them.
@@ -7,6 +7,7 @@
 //! - [`Watched`]: a value made from files, made again when they change; [`tls`] reads PEM files.
 //! - [`duration`] and [`size`]: settings like `"12h"` and `"64KiB"`.
 //! - [`postgres`]: database URLs, as text. [`proxy`]: clients' addresses behind proxies. [`RateLimit`].
+//! - [`dial`]: connections to names with several addresses.
 //! - [`cli`]: arguments, manual pages, completions.
 //! - [`unix_millis`]: the machine's clock.
 
@@ -14,6 +15,8 @@ mod chain;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod clock;
+#[cfg(feature = "dial")]
+mod dial;
 pub mod durable;
 pub mod postgres;
 pub mod proxy;
@@ -26,6 +29,8 @@ mod watched;
 
 pub use chain::{chain, report};
 pub use clock::unix_millis;
+#[cfg(feature = "dial")]
+pub use dial::dial;
 pub use rate_limit::RateLimit;
 pub use secret::SecretError;
 pub use setting::{duration, size};

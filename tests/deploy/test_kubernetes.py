@@ -237,7 +237,7 @@ class Manifests(unittest.TestCase):
                 text = text.replace("/run/secrets/redis/password", str(self.secrets / "redis.password"))
                 text = text.replace("/run/secrets/database/url", str(self.secrets / "auth.url"))
                 text = text.replace(f"/var/lib/hsmd-{name}", str(self.folder))
-                text = re.sub(r'listen = ".*"', 'listen = "127.0.0.1:0"', text)
+                text = re.sub(r'(listen|probes) = ".*"', r'\1 = "127.0.0.1:0"', text)
                 path = self.folder / f"{name}.toml"
                 path.write_text(text)
                 with self.subTest(f"{overlay} {name}"):

@@ -1,38 +1,18 @@
 //! Metrics and health over HTTP, for Prometheus, for Kubernetes without gRPC probes, and for people.
-//!
-//! A connection is for one request and has a few seconds for it; at the limit of connections the oldest
-//! ends, so that idle connections keep no probe out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use hsmd_runtime::{Health, ServeOptions, WhenFull, metrics_text};
+use hsmd_runtime::{Health, ServeOptions, metrics_text};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::daemon::health;
 use crate::daemon::state::Shared;
 
-/// Connections at once: scrapers, probes, a few people.
-const CONNECTIONS: usize = 64;
-
-/// How long a connection has for its request and the answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a request that is being answered may go on after the stop.
-const STOP_GRACE: Duration = Duration::from_secs(1);
-
 /// Serves until `stop` becomes true.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
-    let options = ServeOptions {
-        max_connections: CONNECTIONS,
-        when_full: WhenFull::CloseOldest,
-        request_timeout: REQUEST_TIMEOUT,
-        connection_timeout: Some(REQUEST_TIMEOUT),
-        stop_grace: STOP_GRACE,
-    };
     let of = Arc::clone(&shared);
     // `/live` answers while the process does: that is all that a restart could cure.
     let health = Health::new(move || {
@@ -44,7 +24,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Rece
         metrics_text(shared.metrics.encode())
     };
     let router = Router::new().route("/metrics", get(metrics)).merge(health.routes());
-    hsmd_runtime::serve(listener, router, options, stop.into()).await;
+    hsmd_runtime::serve(listener, router, ServeOptions::probes(), stop.into()).await;
 }
 
 fn read_gauges(shared: &Shared) {

@@ -43,7 +43,7 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
         }
     }
     let database = open(config)?;
-    let address = database.address();
+    let address = database.address().to_owned();
     database.ping().await.map_err(|error| failed(&database, error))?;
     text.push_str(&format!("database: {address} answers\n"));
     let hsm = Hsm::connect(&config.hsm)?;
@@ -111,5 +111,5 @@ fn open(config: &Config) -> Result<Database, StartError> {
 }
 
 fn failed(database: &Database, source: DatabaseError) -> StartError {
-    StartError::failed(CommandError::Database { address: database.address(), source })
+    StartError::failed(CommandError::Database { address: database.address().to_owned(), source })
 }

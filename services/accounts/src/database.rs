@@ -2,6 +2,7 @@
 
 use std::{str::FromStr as _, time::Duration};
 
+use hsmd_runtime::relay;
 use hsmd_support::postgres::{UrlFileError, read_url};
 use sqlx::{
     AssertSqlSafe, PgPool,
@@ -22,6 +23,9 @@ pub enum DatabaseError {
     /// The file with the URL can't be read, or what is in it can't be used.
     #[error(transparent)]
     UrlFile(#[from] UrlFileError),
+    /// There is no relay to the server's name.
+    #[error("cannot make a socket for the database")]
+    Relay(#[source] std::io::Error),
     /// sqlx refuses the URL. The reason is left out: it could quote the URL.
     #[error("the database URL is malformed")]
     Url,
@@ -39,10 +43,12 @@ pub struct Database {
     pool: PgPool,
     options: PgConnectOptions,
     schema: String,
+    /// Where the server is, without user and password.
+    address: String,
 }
 
 impl Database {
-    /// Prepares the pool without connecting.
+    /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
     /// The URL's file can't be read or does not hold one.
@@ -57,6 +63,7 @@ impl Database {
                 ("statement_timeout", milliseconds.as_str()),
                 ("idle_in_transaction_session_timeout", milliseconds.as_str()),
             ]);
+        let (address, options) = (address(&options), by_any_address(options)?);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
@@ -71,7 +78,7 @@ impl Database {
                 })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, schema: config.schema.clone() })
+        Ok(Self { pool, options, schema: config.schema.clone(), address })
     }
 
     /// Makes the schema and its tables or brings them up to date. Replicas that start together wait for
@@ -106,12 +113,28 @@ impl Database {
     }
 
     /// Where the server is, without user and password.
-    pub(crate) fn address(&self) -> String {
-        match self.options.get_socket() {
-            Some(folder) => format!("{}:{}", folder.display(), self.options.get_port()),
-            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
-        }
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
+}
+
+fn address(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(folder) => format!("{}:{}", folder.display(), options.get_port()),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// Where the server is a name, whichever of its addresses answers.
+fn by_any_address(options: PgConnectOptions) -> Result<PgConnectOptions, DatabaseError> {
+    if options.get_socket().is_some() {
+        return Ok(options);
+    }
+    let relay = relay(options.get_host(), options.get_port()).map_err(DatabaseError::Relay)?;
+    Ok(match relay {
+        Some(folder) => options.socket(folder),
+        None => options,
+    })
 }
 
 /// Whether an error is the violation of this unique constraint.

@@ -37,7 +37,7 @@ use std::{
 
 use hsmd_chain::Timestamp;
 use hsmd_client::Clock;
-use hsmd_runtime::{ConfigError, HttpConfig, Metrics, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{ConfigError, HttpConfig, Metrics, Probes, Shutdown, StartError, bind, serve};
 use hsmd_service::Hsm;
 use hsmd_support::chain;
 use percent_encoding::utf8_percent_encode;
@@ -259,13 +259,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let http = config.http.clone();
     let accounts = Accounts::start(config, Clock::system())?;
     let listener = bind(&http).await?;
+    let probes = Probes::bind(&http).await?.serve(health::routes(&accounts), shutdown.clone());
     let public = serve(listener, accounts.router(), (&http).into(), shutdown.clone());
     match accounts.internal().and_then(|internal| internal.listen) {
-        None => public.await,
+        None => drop(tokio::join!(public, probes)),
         Some(listen) => {
             let listener = bind(&HttpConfig { listen, ..http.clone() }).await?;
             let router = accounts.internal_router();
-            tokio::join!(public, serve(listener, router, (&http).into(), shutdown));
+            tokio::join!(public, probes, serve(listener, router, (&http).into(), shutdown));
         }
     }
     accounts.drain(http.stop_grace).await;

@@ -8,8 +8,8 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use hsmd_accounts::{Config, commands, run};
-use hsmd_runtime::{ConfigError, Shutdown, StartError, load, log_to_stderr};
-use hsmd_support::{cli, report};
+use hsmd_runtime::{ConfigError, Shutdown, StartError, end, harden, load, log_to_stderr};
+use hsmd_support::cli;
 
 /// E-mail and password accounts, sessions and JWTs for web applications
 #[derive(Parser)]
@@ -66,19 +66,13 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     match start(arguments) {
-        Ok(text) if io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            report("hsmd-accounts", &error);
-            match error {
-                StartError::Config(_) => ExitCode::from(cli::USAGE),
-                StartError::Listen { .. } | StartError::Failed(_) => ExitCode::FAILURE,
-            }
-        }
+        Ok(text) if io::stdout().write_all(text.as_bytes()).is_err() => ExitCode::FAILURE,
+        ended => end("hsmd-accounts", ended.map(drop)),
     }
 }
 
 fn start(arguments: Arguments) -> Result<String, StartError> {
+    harden().map_err(StartError::failed)?;
     let config: Config = load(&arguments.config)?;
     config.check().map_err(|error| ConfigError::section(error.section(), error))?;
     log_to_stderr(&config.log).map_err(|error| ConfigError::section("log", error))?;

@@ -93,7 +93,7 @@ impl Worker {
 
     /// Shows the problem, and logs the change from well to ill and back.
     fn publish(&self, outcome: Result<(), DatabaseError>) {
-        let address = self.database.address();
+        let address = self.database.address().to_owned();
         let problem =
             outcome.as_ref().err().map(|_| format!("the database at {address} can't be used"));
         let mut shown = self.problem.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use hsmd_client::Clock;
 use hsmd_protocol::{PrivateKey, access::AccessWindow};
-use hsmd_runtime::{Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
 use hsmd_store::Response;
 use serde_json::json;
@@ -106,6 +106,9 @@ impl App {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let app = App::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;
-    serve(listener, routes::router(app), (&config.http).into(), shutdown).await;
+    let probes = Probes::bind(&config.http).await?;
+    let routes = app.health().routes();
+    let served = serve(listener, routes::router(app), (&config.http).into(), shutdown.clone());
+    tokio::join!(served, probes.serve(routes, shutdown));
     Ok(())
 }

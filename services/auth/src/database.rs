@@ -5,6 +5,7 @@ mod transaction;
 use std::{str::FromStr as _, time::Duration};
 
 use hsmd_chain::{cesr::Digest, time::Timestamp};
+use hsmd_runtime::relay;
 use hsmd_support::postgres::{UrlFileError, read_url};
 use sqlx::{
     PgPool,
@@ -21,6 +22,9 @@ pub enum DatabaseError {
     /// The file with the URL can't be read, or what is in it can't be used.
     #[error(transparent)]
     UrlFile(#[from] UrlFileError),
+    /// There is no relay to the server's name.
+    #[error("cannot make a socket for the database")]
+    Relay(#[source] std::io::Error),
     /// sqlx refuses the URL.
     #[error("the database URL is malformed")]
     Url(#[source] sqlx::Error),
@@ -45,7 +49,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Prepares the pool without connecting.
+    /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
     /// The URL's file can't be read or does not hold one.
@@ -62,7 +66,7 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
-            .connect_lazy_with(options);
+            .connect_lazy_with(by_any_address(options)?);
         Ok(Self { pool })
     }
 
@@ -148,6 +152,18 @@ impl Database {
             .map(|(text, millis)| Ok((parse(&text)?, time(millis)?)))
             .collect()
     }
+}
+
+/// Where the server is a name, whichever of its addresses answers.
+fn by_any_address(options: PgConnectOptions) -> Result<PgConnectOptions, DatabaseError> {
+    if options.get_socket().is_some() {
+        return Ok(options);
+    }
+    let relay = relay(options.get_host(), options.get_port()).map_err(DatabaseError::Relay)?;
+    Ok(match relay {
+        Some(folder) => options.socket(folder),
+        None => options,
+    })
 }
 
 /// A stored text as what it stands for.

@@ -24,7 +24,7 @@ use hsmd_protocol::{
     PrivateKey,
     server::{Issuer, Lifetimes},
 };
-use hsmd_runtime::{ConfigError, Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{ConfigError, Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
 use hsmd_store::{Access, Response};
 use hsmd_support::{RateLimit, proxy::subscriber};
@@ -213,7 +213,9 @@ impl Auth {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let auth = Auth::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;
-    serve(listener, auth.router(), (&config.http).into(), shutdown).await;
+    let probes = Probes::bind(&config.http).await?;
+    let served = serve(listener, auth.router(), (&config.http).into(), shutdown.clone());
+    tokio::join!(served, probes.serve(auth.health().routes(), shutdown));
     auth.drain(config.http.stop_grace).await;
     Ok(())
 }

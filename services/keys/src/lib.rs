@@ -13,7 +13,7 @@ mod published;
 mod routes;
 
 use hsmd_client::{Clock, VerifiedLog};
-use hsmd_runtime::{Health, Program, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::follow_log;
 use hsmd_store::Store;
 use serde_json::json;
@@ -84,7 +84,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let store = config.redis.open()?;
     let log = follow_log(&config.hsm)?;
     let listener = bind(&config.http).await?;
+    let probes = Probes::bind(&config.http).await?;
     let keys = Keys::new(log, store, Clock::system());
-    serve(listener, keys.router(), (&config.http).into(), shutdown).await;
+    let served = serve(listener, keys.router(), (&config.http).into(), shutdown.clone());
+    tokio::join!(served, probes.serve(keys.health().routes(), shutdown));
     Ok(())
 }

@@ -102,6 +102,7 @@ pub(crate) async fn start(router: Router) -> (SocketAddr, Trigger) {
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = Shutdown::new();
     let options = ServeOptions {
+        max_connections_per_address: 64,
         max_connections: 64,
         when_full: WhenFull::Wait,
         connection_timeout: None,

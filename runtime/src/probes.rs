@@ -1,0 +1,57 @@
+//! Probes on a listener of their own: clients who use up the service's connections keep no supervisor and no
+//! balancer from its answer.
+
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use crate::{HttpConfig, ServeOptions, Shutdown, StartError, WhenFull, http::listen, serve};
+
+/// Connections at once: scrapers, probes, a few people.
+const CONNECTIONS: usize = 64;
+
+/// How long a connection has for its request and the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request that is being answered may go on after the stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// The listener for probes, if one is configured.
+#[derive(Debug)]
+pub struct Probes(Option<TcpListener>);
+
+impl Probes {
+    /// Listens where `[http] probes` says and says so in the log.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub async fn bind(config: &HttpConfig) -> Result<Self, StartError> {
+        let Some(address) = config.probes else { return Ok(Self(None)) };
+        let listener = listen(address, "listening for probes").await?;
+        Ok(Self(Some(listener)))
+    }
+
+    /// Answers these routes until the shutdown; without a listener only waits for that.
+    pub async fn serve(self, routes: Router, mut shutdown: Shutdown) {
+        match self.0 {
+            Some(listener) => serve(listener, routes, ServeOptions::probes(), shutdown).await,
+            None => shutdown.asked().await,
+        }
+    }
+}
+
+impl ServeOptions {
+    /// For probes: a connection is for one request and has a few seconds for it; at the limit the oldest ends,
+    /// so that idle connections keep no probe out.
+    pub fn probes() -> Self {
+        Self {
+            max_connections: CONNECTIONS,
+            max_connections_per_address: CONNECTIONS,
+            when_full: WhenFull::CloseOldest,
+            request_timeout: REQUEST_TIMEOUT,
+            connection_timeout: Some(REQUEST_TIMEOUT),
+            stop_grace: STOP_GRACE,
+        }
+    }
+}
