@@ -82,7 +82,7 @@ pub async fn tls(
     mut stop: watch::Receiver<bool>,
 ) {
     while let Some((stream, origin)) = tcp(&listener, &mut stop).await {
-        let Some((place, evicted)) = limit.begin_handshake(origin) else {
+        let Some((place, evicted)) = limit.begin_handshake(origin).await else {
             tracing::debug!(?origin, "too many unfinished TLS handshakes: connection closed");
             continue;
         };

@@ -19,6 +19,9 @@ use crate::observe::metrics::LimitCounters;
 /// How long calls on a connection at its age limit may go on: as long again, a minute at the most.
 const AGE_GRACE: Duration = Duration::from_secs(60);
 
+/// How long the closing of a connection that made room may take.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Done when a connection must close.
 pub type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -101,12 +104,21 @@ impl Limit {
         }
     }
 
-    /// A place for a handshake, and what resolves when it has to make room.
-    pub fn begin_handshake(
+    /// A place for a handshake, and what resolves when it has to make room. It waits for those that are being
+    /// closed: a burst of silent connections, accepted all at once, turns no caller away.
+    pub async fn begin_handshake(
         &self,
         origin: Origin,
     ) -> Option<(Place, impl Future<Output = ()> + Send + use<>)> {
-        let admitted = self.handshakes.admit(origin);
+        let admitted = async {
+            loop {
+                if let Some(admitted) = self.handshakes.admit(origin) {
+                    return admitted;
+                }
+                self.handshakes.freed().await;
+            }
+        };
+        let admitted = tokio::time::timeout(CLOSING_TIMEOUT, admitted).await.ok();
         if admitted.is_none() {
             self.counters.unfinished_handshakes.refuse();
         }
@@ -237,6 +249,25 @@ mod tests {
         more.add(60_000).unwrap();
         drop((one, more));
         theirs.add(60_000).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_handshake_waits_for_those_that_make_room_for_it() {
+        let limits = LimitsConfig { unfinished_handshakes: 4, ..Default::default() };
+        let bytes = Arc::new(Budget::new(0, LimitCounter::default()));
+        let limit = Limit::new(limits, bytes, LimitCounters::default(), Arc::new(|_: &Peer| true));
+        let (silent, caller) = (Origin::Uid(UNKNOWN), Origin::Uid(1));
+        let mut handshakes = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            // Accepted one after the other, as quickly as they come; each ends when it has to make room.
+            let (place, evicted) = limit.begin_handshake(silent).await.expect("a place");
+            handshakes.spawn(async move {
+                evicted.await;
+                drop(place);
+            });
+        }
+        assert!(limit.begin_handshake(caller).await.is_some());
+        assert!(!limit.counters.unfinished_handshakes.refused_within(Duration::from_secs(3600)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::origin::Origin;
 
@@ -15,6 +15,7 @@ use super::origin::Origin;
 pub struct Pool {
     capacity: usize,
     entries: Arc<Mutex<Entries>>,
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -37,11 +38,17 @@ struct Entry {
 pub struct Place {
     number: u64,
     entries: Arc<Mutex<Entries>>,
+    freed: Arc<Notify>,
 }
 
 impl Pool {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, entries: Arc::default() }
+        Self { capacity, entries: Arc::default(), freed: Arc::default() }
+    }
+
+    /// Waits until a place was given back.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
     }
 
     /// A place, and what resolves when it is taken away. None when even the evicted ones are not closed yet.
@@ -49,7 +56,8 @@ impl Pool {
         &self,
         origin: Origin,
     ) -> Option<(Place, impl Future<Output = ()> + Send + use<>)> {
-        let mut entries = self.entries.lock();
+        let mut guard = self.entries.lock();
+        let entries = &mut *guard;
         if entries.held.len() >= self.capacity {
             return None;
         }
@@ -61,7 +69,8 @@ impl Pool {
         let number = entries.next;
         entries.next += 1;
         entries.held.push(Entry { number, origin, evict: Some(evict) });
-        let place = Place { number, entries: Arc::clone(&self.entries) };
+        let (entries, freed) = (Arc::clone(&self.entries), Arc::clone(&self.freed));
+        let place = Place { number, entries, freed };
         Some((place, async move { drop(evicted.await) }))
     }
 }
@@ -91,6 +100,7 @@ impl Entries {
 impl Drop for Place {
     fn drop(&mut self) {
         self.entries.lock().held.retain(|entry| entry.number != self.number);
+        self.freed.notify_one();
     }
 }
 
