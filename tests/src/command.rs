@@ -1,6 +1,6 @@
 //! Programs of this workspace as child processes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -89,12 +89,15 @@ pub(crate) fn assert_killed(status: ExitStatus, said: &str) {
     );
 }
 
-/// A command of this workspace with arguments, to be run or spawned.
+/// A command of this workspace with words before it and arguments, to be run or spawned.
 pub(crate) fn command<S: AsRef<OsStr>>(
+    before: &[OsString],
     name: &str,
     arguments: impl IntoIterator<Item = S>,
 ) -> Command {
-    let mut command = Command::new(program(name));
-    command.args(arguments);
+    let program = program(name);
+    let mut words = before.iter().map(OsString::as_os_str).chain([program.as_os_str()]);
+    let mut command = Command::new(words.next().expect("the program at least"));
+    command.args(words).args(arguments);
     command
 }

@@ -12,7 +12,9 @@ use tokio::process::Command;
 
 use crate::command::{command, program};
 use crate::token::{LABEL, PIN};
-use crate::{Daemon, Database, KEY_LABEL, Observer, Output, Rpc, Settings, TestToken, now};
+use crate::{
+    Daemon, Database, KEY_LABEL, Observer, Output, OwnNetwork, Rpc, Settings, TestToken, now,
+};
 
 /// A configured hsmd, as one machine has it. Its commands are real processes. Dropping it removes its
 /// folder; drop the daemons before.
@@ -26,6 +28,8 @@ pub struct Hsmd {
     pub observer: Arc<Observer>,
     settings: Settings,
     environment: Vec<(&'static str, OsString)>,
+    /// The words before its commands.
+    before: Vec<OsString>,
     folder: TempDir,
 }
 
@@ -53,8 +57,8 @@ impl Hsmd {
         // Short: the path of a Unix socket has 108 bytes at the most.
         let folder = tempfile::Builder::new().prefix("hsmd-t.").tempdir_in("/tmp");
         let folder = folder.expect("a folder for hsmd");
-        let (settings, environment) = (settings(), Vec::new());
-        let hsmd = Self { database, token, observer, settings, environment, folder };
+        let (settings, environment, before) = (settings(), Vec::new(), Vec::new());
+        let hsmd = Self { database, token, observer, settings, environment, before, folder };
         hsmd.write_pin(PIN);
         hsmd
     }
@@ -114,6 +118,12 @@ impl Hsmd {
     pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
         self
+    }
+
+    /// The same hsmd, whose processes run in a network of their own.
+    #[must_use]
+    pub fn within(self, network: &OwnNetwork) -> Self {
+        Self { before: network.enter(), ..self }
     }
 
     /// The same hsmd with the fault module before its token, and what sets the faults.
@@ -231,8 +241,8 @@ impl Hsmd {
 
     fn command(&self, arguments: &[&str]) -> Command {
         self.write_configuration();
-        let mut command =
-            command("hsmd", ["--config".as_ref(), self.path("hsmd.toml").as_os_str()]);
+        let config = self.path("hsmd.toml");
+        let mut command = command(&self.before, "hsmd", ["--config".as_ref(), config.as_os_str()]);
         command.args(arguments).env("SOFTHSM2_CONF", self.token.conf());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

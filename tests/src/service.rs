@@ -1,5 +1,6 @@
 //! A service of ours as a process of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,10 @@ use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::{program, soon, until, write_private};
+use crate::command::command;
+use crate::{OwnNetwork, soon, until, write_private};
 
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
@@ -24,12 +26,27 @@ impl RunningService {
     /// Starts `hsmd-<name>` with a configuration that listens on a free port, and waits until it does.
     /// Configuration and log go to `folder`.
     pub async fn start(name: &str, folder: &Path, config: &str) -> Self {
+        Self::start_after(&[], name, folder, config).await
+    }
+
+    /// The same in a network of its own.
+    pub async fn start_within(
+        network: &OwnNetwork,
+        name: &str,
+        folder: &Path,
+        config: &str,
+    ) -> Self {
+        Self::start_after(&network.enter(), name, folder, config).await
+    }
+
+    async fn start_after(before: &[OsString], name: &str, folder: &Path, config: &str) -> Self {
         let file = tempfile::Builder::new().prefix(name).suffix(".toml").tempfile_in(folder);
         let (_, path) = file.and_then(|file| Ok(file.keep()?)).expect("a configuration file");
         write_private(&path, config);
         let log = path.with_extension("log");
-        let mut command = Command::new(program(&format!("hsmd-{name}")));
-        command.arg("--config").arg(&path).stdin(Stdio::null()).kill_on_drop(true);
+        let arguments = ["--config".as_ref(), path.as_os_str()];
+        let mut command = command(before, &format!("hsmd-{name}"), arguments);
+        command.stdin(Stdio::null()).kill_on_drop(true);
         command.stderr(File::create(&log).expect("the service's log file"));
         let process = command.spawn().expect("a process of the service");
         let mut service = Self { url: String::new(), process, log };
@@ -52,9 +69,14 @@ impl RunningService {
         std::fs::read_to_string(&self.log).expect("the service's log file")
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let pid = self.process.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
+        let pid = i32::try_from(self.pid()).expect("a process id");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("a process to signal");
     }
 

@@ -175,6 +175,22 @@ fn the_log_may_come_from_standard_input() {
 }
 
 #[test]
+fn no_more_is_read_than_could_be_signed() {
+    let mut child = hsmctl()
+        .args(["sign", "-", "--endpoint", "unix:///nowhere/service.sock"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut input = child.stdin.take().expect("piped");
+    // Without end: it stops when nobody reads any more.
+    let line = [b'a'; 4096];
+    while input.write_all(&line).is_ok() {}
+    let done = Done::from(child.wait_with_output().expect("ends")).expect(1);
+    assert!(done.err.contains("more than 64 KiB"), "{}", done.err);
+}
+
+#[test]
 fn bad_usage_is_64() {
     let files = Files::new();
     let cases: [&[&str]; 8] = [

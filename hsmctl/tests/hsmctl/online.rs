@@ -96,6 +96,27 @@ async fn endorses_and_signs_what_verifies() {
     }
 }
 
+/// `hsmctl status | true`, `hsmctl log --follow | head`.
+#[tokio::test]
+async fn a_reader_that_is_gone_changes_no_answer_and_ends_a_follower() {
+    let peer = Peer::start(LogBuilder::of_length("gone", 2));
+    for arguments in [&["status"][..], &["status", "--output", "json"], &["log", "--follow"]] {
+        let mut command = tokio::process::Command::from(hsmctl());
+        command.args(arguments).kill_on_drop(true);
+        command.env("HSMD_ENDPOINT", peer.endpoint()).env("HSMD_ADMIN_ENDPOINT", peer.endpoint());
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut child = command.stdout(writer).spawn().expect("runs");
+        // The command keeps an end of its own, which goes with it.
+        drop(command);
+        drop(reader);
+        let ended = tokio::time::timeout(Duration::from_secs(60), child.wait()).await;
+        let code = ended.expect("in time").expect("ends").code();
+        // A follower may meet the gone reader with its first line or without one.
+        let expected = if arguments[0] == "status" { &[0][..] } else { &[0, 1] };
+        assert!(code.is_some_and(|code| expected.contains(&code)), "{arguments:?}: {code:?}");
+    }
+}
+
 #[tokio::test]
 async fn signs_standard_input() {
     let peer = Peer::start(LogBuilder::new("stdin"));

@@ -10,6 +10,7 @@ mod database;
 mod history;
 mod overload;
 mod page;
+mod peers;
 mod process;
 mod quirks;
 mod recovery;

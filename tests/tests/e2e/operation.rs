@@ -3,13 +3,16 @@
 
 mod audit;
 mod errors;
+mod fair;
 mod hostile;
 mod http;
 mod listeners;
 mod observe;
 mod pki;
 mod policy;
+mod privileged;
 mod rate;
+mod records;
 mod remote;
 mod secrets;
 mod tls;

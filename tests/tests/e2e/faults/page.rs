@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::task::LocalSet;
 
 use crate::faults::{
-    Section, Seen, clock, commit, database, history, overload, process, quirks, recovery, token,
+    Section, Seen, clock, commit, database, history, overload, peers, process, quirks, recovery,
+    token,
 };
 use crate::told;
 
@@ -29,7 +30,7 @@ not; the test waits no longer. Most take less than a second; a PKCS#11 module is
 history of so many, and all signatures that were handed out verify by it.
 ";
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     database::SECTION,
     commit::SECTION,
     history::SECTION,
@@ -39,6 +40,7 @@ const SECTIONS: [Section; 9] = [
     clock::SECTION,
     recovery::SECTION,
     overload::SECTION,
+    peers::SECTION,
 ];
 
 /// The page has one writer at a time.

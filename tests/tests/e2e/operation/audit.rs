@@ -1,12 +1,14 @@
 //! Records: of every refused call, every endorsement and every admin action; and what is never in one.
 
+use std::time::Duration;
+
 use hsmd_proto::v1;
 use hsmd_tests::{Hsmd, Rpc, program, until};
 use serde_json::Value;
 use tokio::process::Command;
 use tonic::{Code, Request};
 
-use crate::operation::{DOCUMENT, HOUR, Tls, service_key, with_callers};
+use crate::operation::{DOCUMENT, HOUR, Tls, observe, service_key, with_callers};
 
 const READER: &str = r#"
     [[caller]]
@@ -279,33 +281,60 @@ async fn a_sink_that_cannot_be_opened_is_no_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_the_log_that_stalls_stops_no_call() {
-    let hsmd = with_callers(Hsmd::initialised().await, "").set("log.filter", "debug");
+    // In the long form of the tests for a minute, under more records than find room.
+    let long = crate::told("HSMD_LONG").is_some();
+    let (calls, stall, signers) = if long { (10_000, 60, 16) } else { (2_000, 0, 0) };
+    let (hsmd, address) = observe::observed(with_callers(Hsmd::initialised().await, ""));
+    let hsmd = hsmd.set("log.filter", "debug").set("audit.signatures", true);
     let log = hsmd.path("log");
     assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
     // Held open and not read: it takes 64 KiB.
     let pipe = std::fs::File::options().read(true).write(true).open(&log).unwrap();
     let daemon = hsmd.launch(&[]);
     until("the daemon serves", async || daemon.is_serving("").await.then_some(())).await;
-    for _ in 0..2_000 {
-        daemon.sign("{").await.unwrap_err();
+    let begun = std::time::Instant::now();
+    let mut signing = tokio::task::JoinSet::new();
+    for _ in 0..signers {
+        let rpc = hsmd.rpc();
+        signing.spawn(async move {
+            for _ in 0..1000 {
+                rpc.sign(DOCUMENT).await.expect("a signature");
+            }
+        });
     }
+    let mut refused = 0;
+    while refused < calls || begun.elapsed() < Duration::from_secs(stall) {
+        daemon.sign("{").await.unwrap_err();
+        refused += 1;
+    }
+    signing.join_all().await;
     daemon.taint_head().await;
     daemon.sign(DOCUMENT).await.expect("a signature by the next key");
+    let lost = observe::value(address, "hsmd_audit_records_lost_total").await.unwrap();
+    assert_eq!(lost > 0.0, long, "{lost} records lost");
     // Once it is read again, what was dropped is said.
     let said = tokio::task::spawn_blocking(move || {
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(pipe));
-        lines.find_map(|line| {
-            line.unwrap()
-                .strip_suffix(" log lines dropped: standard error was not read")
-                .map(str::to_owned)
-        })
+        let (mut lines, mut records) = (None, (!long).then_some(0));
+        for line in std::io::BufRead::lines(std::io::BufReader::new(pipe)).map(Result::unwrap) {
+            if let Some((count, _)) = line.split_once(" log lines dropped: standard error") {
+                lines = lines.or(count.parse::<u64>().ok());
+            } else if let Ok(record) = serde_json::from_str::<Value>(&line)
+                && record["outcome"] == "Lost"
+            {
+                records = records.or(record["count"].as_u64());
+            }
+            if let (Some(lines), Some(records)) = (lines, records) {
+                return (lines, records);
+            }
+        }
+        panic!("the log ends");
     });
     // More lines come, so that the pipe is never silent.
-    let dropped = tokio::select! {
-        said = said => said.unwrap().unwrap(),
+    let (lines, records) = tokio::select! {
+        said = said => said.unwrap(),
         () = async { loop { drop(daemon.sign("{").await) } } => unreachable!(),
     };
-    assert!(dropped.parse::<u64>().unwrap() > 0);
+    assert!(lines > 0 && records as f64 >= lost, "{lines} lines, {records} records, {lost}");
     daemon.kill().await;
 }
 

@@ -5,7 +5,7 @@ mod bytes;
 mod flood;
 mod frames;
 mod linger;
-mod unknown;
+pub(super) mod unknown;
 
 use std::future::Future;
 use std::net::Ipv4Addr;

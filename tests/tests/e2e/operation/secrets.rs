@@ -205,6 +205,32 @@ async fn nobody_dumps_the_daemon_or_looks_into_it() {
     daemon.kill().await.unwrap();
 }
 
+/// As the daemon does. None of their neighbours needs to run.
+#[tokio::test]
+async fn the_services_make_no_core_dumps() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("database.url");
+    hsmd_tests::write_private(&url, "postgresql://nobody@/nothing?host=/nowhere");
+    let common = "[http]\nlisten = \"127.0.0.1:0\"\n[hsm]\n\
+         identity = \"EK62QNCH2vdPKOVxJNo4CW3EGgzgBukhFAQ-JM8iG033\"\n\
+         endpoint = \"unix:///nowhere/service.sock\"\n";
+    let redis = "[redis]\nurl = \"unix:///nowhere/redis.sock\"\n";
+    let database = format!("[database]\nurl_file = \"{}\"\n", url.display());
+    let site = "[site]\npublic_url = \"https://accounts.example.org\"\n";
+    for (name, more) in [
+        ("keys", redis.to_owned()),
+        ("app", redis.to_owned()),
+        ("auth", format!("{redis}{database}")),
+        ("accounts", format!("{site}{database}")),
+    ] {
+        let config = format!("{common}{more}");
+        let service = hsmd_tests::RunningService::start(name, folder.path(), &config).await;
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", service.pid())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{name}: {core}");
+    }
+}
+
 fn give(path: &Path, uid: u32, gid: u32) {
     chown(path, Some(uid), Some(gid)).unwrap();
     if path.is_dir() {

@@ -1,14 +1,17 @@
 //! Peers who are no configured caller: what all of them together use up is theirs alone.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use hsmd_tests::until;
+use hsmd_tests::{Daemon, Rpc, until};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, headers, message, next,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, answer_pings, frame, headers, message,
+    next,
 };
 use super::{Arena, ELSEWHERE};
 use crate::operation::remote::{Dial, PREFACE, Wire};
@@ -19,71 +22,147 @@ const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// As many watches of health as one connection has streams.
 const WATCHES: u32 = 256;
 
-/// A connection with all its streams in use; none when the daemon closes it at once.
-async fn occupied(dial: &Dial) -> Option<Wire> {
-    let mut wire = dial.connect().await.ok()?;
-    wire.write_all(PREFACE).await.ok()?;
-    next(&mut wire, SETTINGS).await.ok()?;
-    wire.write_all(&frame(SETTINGS, ACK, 0, &[])).await.ok()?;
+/// As many connections as each of the three tries to have: together more than the pool.
+const CONNECTIONS: usize = 16;
+
+/// How soon an unknown peer is back when its connection was closed: so often that the daemon is never without
+/// them, so seldom that a machine of two cores is not busy with their handshakes alone.
+const COMES_BACK: Duration = Duration::from_secs(5);
+
+/// Connections of the pool, unfinished handshakes, and the few of the callers and of the daemon itself.
+const MOST_DESCRIPTORS: usize = 32 + 64 + 16;
+
+const REFUSALS: &str = r#"hsmd_limit_refusals_total{limit="unknown_bytes_in_flight"}"#;
+
+/// Peers who may do nothing, each at its limits, until dropped.
+pub(crate) struct UnknownPeers(JoinSet<()>);
+
+impl UnknownPeers {
+    pub(crate) fn none() -> Self {
+        Self(JoinSet::new())
+    }
+
+    /// One more, who connects like this and keeps all streams of all connections in use.
+    pub(crate) fn join<F>(&mut self, connect: impl Fn() -> F + Clone + Send + Sync + 'static)
+    where
+        F: Future<Output = io::Result<Wire>> + Send + 'static,
+    {
+        for _ in 0..CONNECTIONS {
+            let connect = connect.clone();
+            self.0.spawn(async move {
+                loop {
+                    if let Ok(mut wire) = connect().await
+                        && occupy(&mut wire).await.is_ok()
+                    {
+                        answer_pings(&mut wire).await;
+                    }
+                    tokio::time::sleep(COMES_BACK).await;
+                }
+            });
+        }
+    }
+
+    /// One more, who connects a hundred times and says nothing.
+    fn join_silent(&mut self, dial: &Dial) {
+        for _ in 0..100 {
+            let dial = dial.clone();
+            self.0.spawn(async move {
+                loop {
+                    if let Ok(wire) = dial.connect().await {
+                        wire.closed().await;
+                    }
+                    tokio::time::sleep(COMES_BACK).await;
+                }
+            });
+        }
+    }
+}
+
+/// Uses all streams of a connection.
+async fn occupy(wire: &mut Wire) -> io::Result<()> {
+    wire.write_all(PREFACE).await?;
+    next(wire, SETTINGS).await?;
+    wire.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
     for number in 0..WATCHES {
         let stream = 2 * number + 1;
         let call = frame(HEADERS, END_HEADERS, stream, &headers(HEALTH_WATCH));
         let body = frame(DATA, END_STREAM, stream, &message(&[]));
-        wire.write_all(&[call, body].concat()).await.ok()?;
+        wire.write_all(&[call, body].concat()).await?;
     }
-    Some(wire)
+    Ok(())
+}
+
+/// Waits until the unknown peers have all that they may have.
+async fn until_used_up(metrics: SocketAddr) -> f64 {
+    until("the pool is used up", async || {
+        observe::value(metrics, REFUSALS).await.filter(|refused| *refused > 0.0)
+    })
+    .await
+}
+
+/// While unknown peers are at their limits: 200 Signs, a taint and 50 endorsements by callers, half of them on
+/// new connections, and never more descriptors than there are for unknown peers. `before` are the daemon's
+/// without them.
+pub(crate) async fn callers_are_served(
+    daemon: &Daemon,
+    metrics: SocketAddr,
+    before: usize,
+    connect: impl AsyncFn() -> Rpc,
+) {
+    let refused = until_used_up(metrics).await;
+    let kept = connect().await;
+    let bounded = || {
+        let added = daemon.descriptors().saturating_sub(before);
+        assert!(added <= MOST_DESCRIPTORS, "{added} descriptors for unknown peers");
+    };
+    for _ in 0..100 {
+        kept.sign(DOCUMENT).await.expect("a signature");
+        connect().await.sign(DOCUMENT).await.expect("a signature on a new connection");
+        bounded();
+    }
+    daemon.taint_head().await;
+    for _ in 0..25 {
+        for rpc in [&kept, &connect().await] {
+            rpc.endorse("access", &service_key(), HOUR).await.expect("an endorsement");
+        }
+        bounded();
+    }
+    let status = daemon.status().await.unwrap();
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    // They are there still, and still get no more.
+    until("calls of unknown peers are refused", async || {
+        observe::value(metrics, REFUSALS).await.filter(|now| *now > refused)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_unknown_peers_at_their_limits_use_up_nothing_of_the_callers() {
-    let (address, arena) = {
-        let mut observed = None;
-        let arena = Arena::with(|hsmd| {
-            let (hsmd, address) = observe::observed(hsmd);
-            observed = Some(address);
-            hsmd
-        })
-        .await;
-        (observed.unwrap(), arena)
-    };
-    let before = arena.daemon.descriptors();
-    let mut held = JoinSet::new();
-    for host in 1..=3 {
-        let from = Ipv4Addr::new(127, 66, 66, host);
-        let unknown = arena.tls.dial(&["stranger.example.org"]).from(from);
-        for _ in 0..16 {
-            let unknown = unknown.clone();
-            held.spawn(async move { occupied(&unknown).await });
-        }
-        // Half a handshake, and then nothing.
-        let silent = Dial::plaintext(arena.tls.address).from(from);
-        for _ in 0..100 {
-            let silent = silent.clone();
-            held.spawn(async move { silent.connect().await.ok() });
-        }
-    }
-    let held = held.join_all().await;
-    let refusals = r#"hsmd_limit_refusals_total{limit="unknown_bytes_in_flight"}"#;
-    until("the pool is used up", async || {
-        observe::value(address, refusals).await.filter(|refused| *refused > 0.0)
+async fn three_unknown_peers_over_tls_use_up_nothing_of_the_callers() {
+    let mut metrics = None;
+    let arena = Arena::with(|hsmd| {
+        let (hsmd, address) = observe::observed(hsmd);
+        metrics = Some(address);
+        hsmd
     })
     .await;
-    // 32 connections and 64 handshakes at the most, and the callers' own few.
-    let added = arena.daemon.descriptors().saturating_sub(before);
-    assert!(added <= 32 + 64 + 8, "{added} descriptors for unknown peers");
-
-    for _ in 0..100 {
-        arena.good.sign(DOCUMENT).await.expect("a signature");
-        let new = arena.tls.dial(&["good.example.org"]).remote(&arena.hsmd).rpc;
-        new.sign(DOCUMENT).await.expect("a signature on a new connection");
+    let (metrics, before) = (metrics.unwrap(), arena.daemon.descriptors());
+    let mut peers = UnknownPeers::none();
+    let from = |host| Ipv4Addr::new(127, 66, 66, host);
+    for host in 1..=3 {
+        let unknown = arena.tls.dial(&["stranger.example.org"]).from(from(host));
+        peers.join(move || {
+            let unknown = unknown.clone();
+            async move { unknown.connect().await }
+        });
     }
-    arena.daemon.taint_head().await;
-    for _ in 0..50 {
-        arena.good.endorse("access", &service_key(), HOUR).await.expect("an endorsement");
+    until_used_up(metrics).await;
+    // From elsewhere: they must not keep the others' handshakes out, whose calls are to be seen.
+    for host in 11..=13 {
+        peers.join_silent(&Dial::plaintext(arena.tls.address).from(from(host)));
     }
-    let status = arena.daemon.status().await.unwrap();
-    assert!(status.problems.is_empty(), "{:?}", status.problems);
-    drop(held);
+    let connect = async || arena.tls.dial(&["good.example.org"]).remote(&arena.hsmd).rpc;
+    callers_are_served(&arena.daemon, metrics, before, connect).await;
+    drop(peers);
 }
 
 #[tokio::test(flavor = "multi_thread")]
