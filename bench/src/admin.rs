@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hsmd_tests::{Daemon, Hsmd};
 
 use crate::Plan;
-use crate::load::{connect, press};
+use crate::load::{connect, installation, press};
 use crate::raw::Raw;
 use crate::report::{Report, Row};
 use crate::sample::{Sample, median};
@@ -18,7 +18,7 @@ const ROTATIONS: usize = 1000;
 
 /// Measures them.
 pub(crate) async fn measure(plan: &Plan, report: &mut Report) {
-    let hsmd = Hsmd::initialised().await;
+    let hsmd = installation().await;
     let daemon = hsmd.serve().await;
     let channel = connect(&hsmd.path("service.sock")).await;
     let mut raw = Raw::start(&hsmd);

@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_tests::Hsmd;
-
-use crate::load::{self, Ask, connect};
+use crate::load::{self, Ask, connect, installation};
 use crate::report::{Report, Row};
 use crate::sample::{Sample, median};
 
@@ -15,7 +13,7 @@ const STARTS: usize = 5;
 
 /// Measures both.
 pub(crate) async fn measure(report: &mut Report) {
-    let hsmd = Hsmd::initialised().await;
+    let hsmd = installation().await;
     let daemon = hsmd.serve().await;
     let channel = connect(&hsmd.path("service.sock")).await;
     eprintln!("a million signatures");

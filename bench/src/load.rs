@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hsmd_proto::v1;
 use hsmd_proto::v1::signer_client::SignerClient;
+use hsmd_tests::Hsmd;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -34,6 +35,12 @@ pub(crate) enum Ask {
 const BATCH: usize = 64;
 const DOCUMENT: &str = r#"{"purpose":"document","text":"a document of the size of most tokens"}"#;
 const KEY: &str = "1AAIA5AZhbSNwxYbb23tNppKskVjk5JfUwnVbe-dB5X5idlh";
+
+/// A schema and an identity, and callers who may have as many signatures as there can be.
+pub(crate) async fn installation() -> Hsmd {
+    let hsmd = Hsmd::initialised().await;
+    hsmd.set("limits.rate.per_second", 1_000_000).set("limits.rate.burst", 1_000_000)
+}
 
 /// A connection to a Unix socket.
 pub(crate) async fn connect(socket: &Path) -> Channel {

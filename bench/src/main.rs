@@ -16,6 +16,7 @@ mod cpu;
 mod life;
 mod load;
 mod paths;
+mod peers;
 mod raw;
 mod report;
 mod sample;
@@ -75,6 +76,8 @@ enum Part {
     Tpm,
     /// Rotations and taints.
     Admin,
+    /// Unknown peers, and records of signatures.
+    Peers,
     /// Verification.
     Chain,
     /// A long log and a long life.
@@ -115,6 +118,9 @@ async fn run(plan: &Plan) -> Report {
     }
     if wanted(Part::Admin) {
         admin::measure(plan, &mut report).await;
+    }
+    if wanted(Part::Peers) {
+        peers::measure_all(plan, &mut report).await;
     }
     if wanted(Part::Chain) {
         chain::measure(plan, &mut report);

@@ -6,7 +6,7 @@ use tonic::transport::Channel;
 
 use crate::Plan;
 use crate::cpu::Cpu;
-use crate::load::{Ask, connect, measure};
+use crate::load::{Ask, connect, installation, measure};
 use crate::raw::Raw;
 use crate::report::{Report, Row, share};
 use crate::sample::{Sample, median};
@@ -45,7 +45,7 @@ impl Series {
 
 /// On token keys, as a daemon comes.
 pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
-    let (hsmd, tls) = Tls::configure(Hsmd::initialised().await);
+    let (hsmd, tls) = Tls::configure(installation().await);
     let daemon = hsmd.serve().await;
     let unix = connect(&hsmd.path("service.sock")).await;
     let remote = tls.connect().await;

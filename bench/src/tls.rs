@@ -11,6 +11,8 @@ const CALLER: &str = "caller.bench";
 pub(crate) struct Tls {
     authority: String,
     caller: (String, String),
+    /// Of nobody whom the policy names.
+    stranger: (String, String),
     address: std::net::SocketAddr,
 }
 
@@ -47,20 +49,27 @@ impl Tls {
             .set("listen.tls.key", "@/tls.key")
             .set("listen.tls.client_ca", "@/ca.crt")
             .push("caller", caller);
-        (hsmd, Self { authority, caller: issue(CALLER), address })
+        let (caller, stranger) = (issue(CALLER), issue("stranger.bench"));
+        (hsmd, Self { authority, caller, stranger, address })
     }
 
     /// A connection as that caller.
     pub(crate) async fn connect(&self) -> Channel {
+        self.endpoint(&self.caller).connect().await.expect("a connection to hsmd")
+    }
+
+    /// How an unknown peer connects, who may be turned away.
+    pub(crate) fn stranger(&self) -> Endpoint {
+        self.endpoint(&self.stranger)
+    }
+
+    fn endpoint(&self, (certificate, key): &(String, String)) -> Endpoint {
         let config = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&self.authority))
-            .identity(Identity::from_pem(&self.caller.0, &self.caller.1))
+            .identity(Identity::from_pem(certificate, key))
             .domain_name(SERVER);
         Endpoint::from_shared(format!("https://{}", self.address))
             .and_then(|endpoint| endpoint.tls_config(config))
             .expect("an endpoint")
-            .connect()
-            .await
-            .expect("a connection to hsmd")
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hsmd_tests::{Device, Hsmd, program};
 
 use crate::Plan;
-use crate::load::{Ask, connect, measure};
+use crate::load::{Ask, connect, installation, measure};
 use crate::raw::Raw;
 use crate::report::{Report, Row, share};
 use crate::sample::Sample;
@@ -15,7 +15,7 @@ const PAIRS: [u64; 3] = [1, 200, 1000];
 
 /// Devices that take 1, 5 and 70 ms for a signature.
 pub(crate) async fn slow(plan: &Plan, report: &mut Report) {
-    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let (hsmd, faults) = installation().await.with_faults();
     let daemon = hsmd.serve().await;
     let channel = connect(&hsmd.path("service.sock")).await;
     let module = program("libhsmd_fault.so");
@@ -49,7 +49,7 @@ pub(crate) async fn slow(plan: &Plan, report: &mut Report) {
 pub(crate) async fn crowded(plan: &Plan, report: &mut Report) {
     let mut installations = Vec::new();
     for pairs in PAIRS {
-        let hsmd = Hsmd::initialised().await;
+        let hsmd = installation().await;
         Raw::start(&hsmd).generate(pairs);
         let daemon = hsmd.serve().await;
         let channel = connect(&hsmd.path("service.sock")).await;
