@@ -27,6 +27,9 @@ pub struct Rotated {
     /// Of a taint: whether the tainted generation's private key is gone from the token. When it is not,
     /// the daemon refuses to sign with it and goes on trying; destroy it with the vendor's tool.
     pub key_destroyed: Option<bool>,
+    /// Of a taint: whether the event is not in the daemon's database yet. Its row follows by itself; with
+    /// the host lost as well, `hsmd import` takes the event.
+    pub pending: Option<bool>,
 }
 
 impl AdminClient {
@@ -66,7 +69,7 @@ impl AdminClient {
         let call = async |channel, request| Generated::new(channel).rotate(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Never, message, call).await?;
         let event = signed_event(METHOD, answer.event)?;
-        Ok(Rotated { event, performed: answer.performed, key_destroyed: None })
+        Ok(Rotated { event, performed: answer.performed, key_destroyed: None, pending: None })
     }
 
     /// Rotates and declares the replaced key compromised: once this has answered, nothing that the
@@ -80,7 +83,7 @@ impl AdminClient {
         let call = async |channel, request| Generated::new(channel).taint(request).await;
         let answer = self.caller.unary(METHOD, Repeat::Never, message, call).await?;
         let event = signed_event(METHOD, answer.event)?;
-        let key_destroyed = Some(answer.key_destroyed);
-        Ok(Rotated { event, performed: answer.performed, key_destroyed })
+        let (key_destroyed, pending) = (Some(answer.key_destroyed), Some(answer.pending));
+        Ok(Rotated { event, performed: answer.performed, key_destroyed, pending })
     }
 }

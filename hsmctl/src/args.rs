@@ -108,7 +108,7 @@ pub(crate) enum Command {
     /// Make the committed next key the active one
     Rotate(Change),
     /// Declare the active key compromised and replace it; asks nothing
-    Taint(Change),
+    Taint(Taint),
     /// Print the record of what administrators did
     Audit(Audit),
     /// Verify a key log and what was signed under it, without a daemon
@@ -197,6 +197,17 @@ pub(crate) struct Change {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Taint {
+    #[command(flatten)]
+    pub(crate) change: Change,
+
+    /// Where to write the event, for `hsmd import`, when the daemon's database does not have it yet;
+    /// default: hsmd-taint-<number>.json in the current folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The published key log; "-" is standard input
     #[arg(long, value_name = "FILE")]
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn a_taint_takes_a_reason_and_nothing_else() {
         let cli = Cli::try_parse_from(["hsmctl", "taint", "--reason", "stolen"]).expect("parses");
-        let Command::Taint(change) = cli.command else { panic!("not a taint") };
+        let Command::Taint(Taint { change, .. }) = cli.command else { panic!("not a taint") };
         assert_eq!((change.reason.as_str(), change.expected), ("stolen", None));
         assert!(Cli::try_parse_from(["hsmctl", "taint"]).is_err());
     }

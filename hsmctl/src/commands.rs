@@ -40,7 +40,7 @@ async fn online(command: &Command, global: &Global, output: &Output) -> Result<(
         Command::Endorse(endorse) => sign::endorse(&client(global)?, endorse, output).await,
         Command::Sign(sign) => sign::document(&client(global)?, sign, output).await,
         Command::Rotate(change) => rotate::rotate(&admin(global)?, change, output).await,
-        Command::Taint(change) => rotate::taint(&admin(global)?, change, output).await,
+        Command::Taint(taint) => rotate::taint(&admin(global)?, taint, output).await,
         Command::Verify(_) | Command::Completions { .. } => Ok(()),
     }
 }

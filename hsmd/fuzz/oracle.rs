@@ -34,12 +34,12 @@ pub(crate) fn config(data: &[u8]) {
     assert_eq!(Config::parse(text, Path::new("hsmd.toml")).ok(), Some(config));
 }
 
-/// A journal that is accepted means the same after it has been written again, and its event is
-/// well-formed.
+/// A journal that is accepted means the same after it has been written again, and its events
+/// are well-formed.
 pub(crate) fn journal(data: &[u8]) {
     let Ok(entries) = decode(data) else { return };
     assert_eq!(decode(&encode(&entries)).as_ref(), Ok(&entries));
-    if let Some(event) = &entries.event {
+    for event in entries.events() {
         let parsed = event.parse().expect("an event that was parsed before");
         assert_eq!((parsed.text(), parsed.signature().as_str()), (&*event.text, &*event.signature));
     }

@@ -92,6 +92,14 @@ impl Clock {
     }
 }
 
+/// The earliest time for an event after `head`: for a taint that no clock can stamp.
+///
+/// # Errors
+/// There is none that can be written.
+pub fn after(head: Timestamp) -> Result<Timestamp, ClockSuspect> {
+    Timestamp::from_unix_millis(head.unix_millis() + 1).map_err(|_| ClockSuspect::OutOfRange)
+}
+
 impl DatabaseClock {
     /// The answer in milliseconds since 1970 to a question that was asked at this instant.
     pub fn read(millis: i64, asked: Instant) -> Self {

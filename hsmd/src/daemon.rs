@@ -7,17 +7,19 @@ pub mod head_statement;
 pub mod health;
 pub mod start;
 pub mod state;
+pub mod taints;
 pub mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::KeyLog;
+use hsmd_chain::SignedEvent;
 use hsmd_support::chain;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::daemon::core::{Core, CoreError, parse_rows};
+use crate::daemon::core::append_pending::pending;
+use crate::daemon::core::{Core, CoreError, Found, parse_rows};
 use crate::daemon::start::{StartError, connect_writer, read_journal, start, wait_out_grace};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::keylog::{KeylogError, Writer};
@@ -61,12 +63,18 @@ pub async fn run(
     loop {
         tokio::time::sleep(PERIOD).await;
         let mut guard = shared.core.lock().await;
-        if let Some(core) = guard.as_mut() {
+        let Some(core) = guard.as_mut() else { continue };
+        let maintained = shared.taints.unless_late(async {
             if compared.elapsed() >= COMPARE_EVERY {
                 compare(core, shared).await;
                 compared = Instant::now();
             }
-            maintain(core, config, shared, &mut locked_out).await?;
+            maintain(core, config, shared, &mut locked_out).await
+        });
+        match maintained.await {
+            Some(done) => done?,
+            // Nothing of it is split by that but an answer of the database.
+            None => core.disconnect(),
         }
     }
 }
@@ -83,19 +91,19 @@ async fn compare(core: &mut Core, shared: &Shared) {
 
 async fn compare_rows(core: &mut Core) -> Result<(), CoreError> {
     let Some(writer) = &mut core.writer else { return Ok(()) };
-    if writer.digest().await? == digest(&core.log) {
+    if writer.digest().await? == digest(&core.log.events()[..core.stored]) {
         return Ok(());
     }
-    let events = parse_rows(&writer.read(0).await?)?;
-    let found = core.log.clone().catch_up(events, core.clock.now()?, core.skew);
-    // An event that is not ours was written without the lock: the way back decides about it.
-    if found.map_err(CoreError::Diverged)? > 0 { Err(CoreError::Disconnected) } else { Ok(()) }
+    let rows = parse_rows(&writer.read(0).await?)?;
+    core.find(&core.log, rows)?;
+    // They continue our log, and not by us on this connection: the way back decides about it.
+    Err(CoreError::Disconnected)
 }
 
 /// As [`Writer::digest`], of what the rows should be.
-fn digest(log: &KeyLog) -> Vec<u8> {
+fn digest(events: &[Arc<SignedEvent>]) -> Vec<u8> {
     let mut digest = Sha256::new();
-    for event in log.events() {
+    for event in events {
         digest.update(format!("{}\n{}\n", event.text(), event.signature()));
     }
     digest.finalize().to_vec()
@@ -186,18 +194,13 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     }
     let rows = writer.read(0).await.map_err(|e| failed(e.into()))?;
     let events = parse_rows(&rows).map_err(failed)?;
+    // What our journal holds is ours, whether its COMMIT arrived or not.
     let mut log = core.log.clone();
-    let now = core.clock.now().map_err(|e| failed(e.into()))?;
-    let found = log
-        .catch_up(events, now, core.skew)
-        .map_err(|source| failed(CoreError::Diverged(source)))?;
-    if found > 0 {
-        // An append of ours whose answer was lost; anything else was another daemon's.
-        let ours = core.pending_event().is_some_and(|event| event.text() == log.head().text());
-        if !ours || found > 1 {
-            return Err(Reconnect::Rotated);
-        }
-    }
+    pending(core.journal.entries(), &mut log).map_err(failed)?;
+    let stored = match core.find(&log, events).map_err(failed)? {
+        Found::Stored(stored) => stored,
+        Found::Longer => return Err(Reconnect::Rotated),
+    };
     // Another daemon may have begun or signed something that is not in the log yet.
     let journal = read_journal(config, &core.signer, &log).await.map_err(failed)?;
     let head = log.head().event().sequence_number();
@@ -205,10 +208,10 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         return Err(Reconnect::Rotated);
     }
     core.signer.release_check().renew_lease(proved);
-    if found > 0 {
+    if stored > core.stored {
         // That the row is there does not say that the replicas have it.
         writer.confirm().await.map_err(|e| failed(e.into()))?;
-        core.committed(log).map_err(failed)?;
+        core.committed(&log, stored).map_err(failed)?;
     }
     core.writer = Some(writer);
     core.lost = None;

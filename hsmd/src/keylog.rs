@@ -36,6 +36,9 @@ pub enum KeylogError {
     /// The server did not answer in time.
     #[error("the database did not answer within {0:?} ({1})")]
     Timeout(std::time::Duration, &'static str),
+    /// A taint could wait for it no longer.
+    #[error("the database did not answer within the time that a taint waits for it")]
+    GivenUp,
     /// A statement failed.
     #[error("{doing} failed in the database")]
     Statement {
@@ -123,7 +126,7 @@ impl KeylogError {
                 _ => false,
             },
             Self::ReadOnlyServer | Self::LockedByRole(_) | Self::AwaitingReplication => true,
-            Self::Timeout(..) | Self::LockLost => true,
+            Self::Timeout(..) | Self::GivenUp | Self::LockLost => true,
             _ => false,
         }
     }

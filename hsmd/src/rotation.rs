@@ -3,12 +3,18 @@
 //!
 //! Key n signs, key n+1 is on the token and committed by event n. The token's thread is asked in steps
 //! 2, 4, 7 and 8 only, so that a slow database never stops signing.
+//!
+//! A taint needs nothing but the token. It waits for the database for a moment ([`Taints`]) and goes on
+//! without it: once journal and token hold the event, readers have it, and its row follows.
+//!
+//! [`Taints`]: crate::daemon::taints::Taints
 
 use hsmd_chain::{Digest, Event, KeyLog, PublicKey, SignedEvent, Timestamp};
 use hsmd_support::chain;
 
 use crate::authz::AdminPermit;
-use crate::clock::{ClockSuspect, DatabaseClock};
+use crate::clock::{ClockSuspect, DatabaseClock, after};
+use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{Core, CoreError};
 use crate::journal::{Entries, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, KeylogError};
@@ -35,6 +41,8 @@ pub struct Outcome {
     pub performed: bool,
     /// Whether the replaced generation's private key is gone from the token.
     pub key_destroyed: bool,
+    /// Whether the event is not in the database yet.
+    pub pending: bool,
 }
 
 /// Why it was not done, or not to the end.
@@ -117,12 +125,14 @@ impl Core {
         permit: &AdminPermit,
         request: Request,
     ) -> Result<Outcome, RotationError> {
-        self.finish_earlier().await?;
+        if request.taint {
+            self.take_journaled().await?;
+        } else {
+            self.finish_earlier().await?;
+        }
         // Step 1: a retry after a lost reply must not rotate twice.
         if let Some(event) = self.replaced_already(&request)? {
-            let replaced = event.event().sequence_number() - 1;
-            let key_destroyed = self.is_destroyed(replaced);
-            return Ok(Outcome { event, performed: false, key_destroyed });
+            return Ok(self.outcome(event, false));
         }
         let head = self.log.head().event().sequence_number();
         if request.taint {
@@ -130,8 +140,7 @@ impl Core {
             self.signer.release_check().close_below(head + 1);
             self.signer.active().hold(true);
         }
-        let made = self.make_event(permit, &request).await;
-        let (event, record, log) = match made {
+        let (event, log) = match self.make_event(permit, &request).await {
             Ok(made) => made,
             Err(error) => {
                 if matches!(error, RotationError::NextKeyMissing) {
@@ -146,33 +155,57 @@ impl Core {
             }
         };
         let number = event.event().sequence_number();
-        // Step 6.
-        self.append(&event, &record)
-            .await
-            .and_then(|()| self.committed(log))
-            .map_err(|source| RotationError::NotAppended { number, source })?;
-        // Steps 7 and 8.
-        self.activate_head()
-            .await
-            .map_err(|source| RotationError::NotActivated { number, source })?;
-        let id = event.event().id();
         if request.taint {
-            tracing::warn!(number, %id, "key tainted");
+            self.take(log);
+        }
+        // Step 6.
+        match self.append_pending().await {
+            Ok(()) => {}
+            Err(error) if request.taint => {
+                tracing::warn!(number, error = chain(&error), "taint goes on without the database");
+                self.publish_lasting();
+            }
+            Err(source) => return Err(RotationError::NotAppended { number, source }),
+        }
+        // Steps 7 and 8.
+        self.activate_new_head().await?;
+        let outcome = self.outcome(event, true);
+        let (id, pending) = (outcome.event.event().id(), outcome.pending);
+        if request.taint {
+            tracing::warn!(number, %id, pending, "key tainted");
         } else {
             tracing::info!(number, %id, "key rotated");
         }
-        let key_destroyed = self.is_destroyed(head);
-        Ok(Outcome { event, performed: true, key_destroyed })
+        Ok(outcome)
+    }
+
+    fn outcome(&self, event: SignedEvent, performed: bool) -> Outcome {
+        let number = event.event().sequence_number();
+        let key_destroyed = self.is_destroyed(number - 1);
+        Outcome { event, performed, key_destroyed, pending: self.stored <= number as usize }
+    }
+
+    /// A taint does not wait for the database: what the journal holds of an earlier call is the history.
+    async fn take_journaled(&mut self) -> Result<(), RotationError> {
+        let mut log = self.log.clone();
+        pending(self.journal.entries(), &mut log).map_err(RotationError::NotDone)?;
+        if log.events().len() > self.log.events().len() {
+            self.take(log);
+        }
+        self.activate_new_head().await
     }
 
     /// Completes what an earlier call had to leave.
     async fn finish_earlier(&mut self) -> Result<(), RotationError> {
-        if let Some(event) = self.pending_event() {
-            let number = event.event().sequence_number();
+        if let Some(number) = self.first_pending() {
             self.append_pending()
                 .await
                 .map_err(|source| RotationError::NotAppended { number, source })?;
         }
+        self.activate_new_head().await
+    }
+
+    async fn activate_new_head(&mut self) -> Result<(), RotationError> {
         let number = self.log.head().event().sequence_number();
         self.activate_head().await.map_err(|source| RotationError::NotActivated { number, source })
     }
@@ -200,9 +233,14 @@ impl Core {
         &mut self,
         permit: &AdminPermit,
         request: &Request,
-    ) -> Result<(SignedEvent, AdminRecord, KeyLog), RotationError> {
+    ) -> Result<(SignedEvent, KeyLog), RotationError> {
         let not_done = |error: CoreError| RotationError::NotDone(error);
-        let database_clock = self.database_clock().await.map_err(not_done)?;
+        let database_clock = match self.database_clock().await {
+            Err(error) if !request.taint => return Err(not_done(error)),
+            read => read.inspect_err(|error| {
+                tracing::warn!(error = chain(error), "the database's clock is not known");
+            }),
+        };
         let Some(next) = self.keys.next.clone() else { return Err(RotationError::NextKeyMissing) };
         let head = self.log.head().event().clone();
         let number = head.sequence_number() + 1;
@@ -222,8 +260,13 @@ impl Core {
         self.refuse_known_key(number + 1, &committed).map_err(not_done)?;
         crate::crash_point!("rotation::key-made");
 
-        // Step 3: the event, stamped only if all clocks agree.
-        let created_at = self.clock.stamp(head.created_at(), database_clock)?;
+        // Step 3: the event, stamped only if all clocks agree; a taint without them, right after the head.
+        let stamp = |clock| self.clock.stamp(head.created_at(), clock);
+        let created_at = match database_clock.map(stamp) {
+            Ok(Ok(stamp)) => stamp,
+            Ok(Err(suspect)) if !request.taint => return Err(suspect.into()),
+            _ => after(head.created_at())?,
+        };
         let revealed = self.revealed_key(&next, head.rotation_hash()).await?;
         let event =
             Event::successor(&head, revealed, committed.digest(), created_at, request.taint)
@@ -250,10 +293,8 @@ impl Core {
             request_id: request.request_id.clone(),
             file_digest: None,
         };
-        let entries = Entries {
-            begun: Some(number),
-            event: Some(JournaledEvent::new(&event, Some(record.clone()))),
-        };
+        let journaled = JournaledEvent::new(&event, Some(record));
+        let entries = self.journal.entries().with(journaled, number, self.stored as u32);
         let copied = self.copy_to_token(&entries).await;
         if copied {
             self.journal.remember(entries.clone());
@@ -263,11 +304,15 @@ impl Core {
             self.check_lease().and_then(|()| self.journal.replace(entries).map_err(Into::into));
         match written {
             Ok(()) => {}
+            // The token has it: that is enough for a taint.
+            Err(error) if copied && request.taint => {
+                tracing::error!(error = chain(&error), "the taint is on the token alone");
+            }
             Err(source) if copied => return Err(RotationError::NotAppended { number, source }),
             Err(source) => return Err(not_done(source)),
         }
         crate::crash_point!("rotation::journaled");
-        Ok((event, record, log))
+        Ok((event, log))
     }
 
     /// A token that mixes up its keys must not make two events of one key.
@@ -300,7 +345,8 @@ impl Core {
     async fn database_clock(&mut self) -> Result<DatabaseClock, CoreError> {
         self.prove_lock().await?;
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
-        writer.clock().await.map_err(|error: KeylogError| {
+        let read = self.taints.unless_late(writer.clock()).await;
+        read.unwrap_or(Err(KeylogError::GivenUp)).map_err(|error| {
             if error.is_transient() {
                 self.disconnect();
             }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::command::{command, program};
 use crate::token::{LABEL, PIN};
 use crate::{
-    Daemon, Database, KEY_LABEL, Observer, Output, OwnNetwork, Rpc, Settings, TestToken, now,
+    Daemon, Database, KEY_LABEL, Observer, Output, OwnNetwork, Rpc, Settings, TestToken, now, until,
 };
 
 /// A configured hsmd, as one machine has it. Its commands are real processes. Dropping it removes its
@@ -221,8 +221,12 @@ impl Hsmd {
     }
 
     /// Looks at the database and an export as well, and returns the one history that anybody ever saw,
-    /// verified, which must be all that is in the database.
+    /// verified, which must be all that is in the database. Of a taint the row may follow later.
     pub async fn history(&self) -> KeyLog {
+        until("the database has every event that was seen", async || {
+            self.database.events().await.len() >= self.observer.count()
+        })
+        .await;
         for event in self.database.events().await {
             self.observer.note("the database", event);
         }

@@ -378,6 +378,7 @@ impl Admin for State {
             sequence_number,
             performed,
             key_destroyed: true,
+            pending: false,
         }))
     }
 }

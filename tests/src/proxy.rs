@@ -22,6 +22,8 @@ pub enum Toll {
     Commit,
     /// Nothing passes in either direction and nobody is told, as behind a broken switch.
     Everything,
+    /// Connections end, and new ones end at once, as when the server is stopped.
+    Connections,
 }
 
 /// How CommandComplete names a commit in Postgres's protocol, and how a statement does.
@@ -110,8 +112,14 @@ impl Way {
         let (from_server, to_server) = server.into_split();
         tokio::select! {
             () = self.clone().one_way(from_client, to_server, Toll::Commit) => {}
-            () = self.one_way(from_server, to_client, Toll::CommitAnswer) => {}
+            () = self.clone().one_way(from_server, to_client, Toll::CommitAnswer) => {}
+            () = self.until_cut() => {}
         }
+    }
+
+    async fn until_cut(mut self) {
+        // An error means that the proxy has gone.
+        drop(self.toll.wait_for(|toll| *toll == Toll::Connections).await);
     }
 
     async fn one_way(

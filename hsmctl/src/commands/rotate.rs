@@ -1,10 +1,12 @@
 //! `hsmctl rotate` and `hsmctl taint`: move the key's life forward, and say what has happened.
 
+use std::path::PathBuf;
+
 use hsmd_client::chain::{Digest, SignedEvent};
 use hsmd_client::{AdminClient, CallError, Rotated};
 use serde_json::json;
 
-use crate::args::{Change, Format};
+use crate::args::{Change, Format, Taint};
 use crate::failure::{Failure, Kind};
 use crate::output::{Fields, Output, Style, event_json};
 
@@ -16,18 +18,40 @@ pub(crate) async fn rotate(
 ) -> Result<(), Failure> {
     let expected = expected(admin, change).await?;
     let rotated = admin.rotate(&expected, &change.reason).await;
-    tell("rotate", expected, rotated.map_err(|error| lost("rotate", &expected, error))?, output)
+    let rotated = rotated.map_err(|error| lost("rotate", &expected, error))?;
+    tell("rotate", expected, rotated, None, output)
 }
 
-/// Declares the active key compromised and replaces it.
+/// Declares the active key compromised and replaces it. An event that the daemon's database does not have
+/// is written to a file: with the daemon's host lost as well, it is not lost.
 pub(crate) async fn taint(
     admin: &AdminClient,
-    change: &Change,
+    taint: &Taint,
     output: &Output,
 ) -> Result<(), Failure> {
-    let expected = expected(admin, change).await?;
-    let rotated = admin.taint(&expected, &change.reason).await;
-    tell("taint", expected, rotated.map_err(|error| lost("taint", &expected, error))?, output)
+    let expected = expected(admin, &taint.change).await?;
+    let rotated = admin.taint(&expected, &taint.change.reason).await;
+    let rotated = rotated.map_err(|error| lost("taint", &expected, error))?;
+    let kept = (rotated.pending == Some(true)).then(|| keep(taint, &rotated.event));
+    let written = kept.as_ref().and_then(|kept| kept.as_ref().ok()).cloned();
+    tell("taint", expected, rotated, written, output)?;
+    kept.transpose().map(drop)
+}
+
+/// Writes the event as a part of a published log.
+fn keep(taint: &Taint, event: &SignedEvent) -> Result<PathBuf, Failure> {
+    let number = event.event().sequence_number();
+    let default = || PathBuf::from(format!("hsmd-taint-{number}.json"));
+    let path = taint.event_file.clone().unwrap_or_else(default);
+    let json = format!("[{}]", event.to_json());
+    match std::fs::write(&path, &json) {
+        Ok(()) => Ok(path),
+        Err(error) => {
+            let message = format!("tainted, but can't write {}: {error}", path.display());
+            let advice = format!("The database does not have the event yet. Keep it:\n{json}");
+            Err(Failure::text(Kind::Failed, message).advise(advice))
+        }
+    }
 }
 
 /// The generation to be replaced: as typed, else the head that the daemon names.
@@ -67,6 +91,7 @@ fn tell(
     command: &'static str,
     replaced: Digest,
     rotated: Rotated,
+    written: Option<PathBuf>,
     output: &Output,
 ) -> Result<(), Failure> {
     let event = rotated.event.event();
@@ -75,6 +100,8 @@ fn tell(
             "command": command,
             "performed": rotated.performed,
             "keyDestroyed": rotated.key_destroyed,
+            "pending": rotated.pending,
+            "eventFile": written,
             "replacedGenerationId": replaced.as_str(),
             "event": event_json(&rotated.event),
         });
@@ -101,6 +128,16 @@ fn tell(
         let left = "NOT destroyed: the token refuses; destroy it with the vendor's tool \
                     (`hsmctl status` lists it until it is gone)";
         fields.add("old key", output.paint(Style::Bad, left));
+    }
+    if rotated.pending == Some(true) {
+        let pending = "NOT in the database yet: the daemon keeps the event and appends it by itself \
+                       when the database is right again; until then it does not rotate";
+        fields.add("database", output.paint(Style::Bad, pending));
+    }
+    if let Some(path) = written {
+        let kept =
+            format!("{}, for `hsmd import` if the daemon's host is lost, too", path.display());
+        fields.add("event", kept);
     }
     output.line(&fields.text())?;
     Ok(())

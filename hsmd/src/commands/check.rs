@@ -20,7 +20,7 @@ use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
 use crate::authz::end_of_validity;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon::core::append_pending::{Pending, pending};
+use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{CoreError, verify_rows};
 use crate::daemon::start::read_journal;
 use crate::grpc;
@@ -57,7 +57,7 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
     let journal = match &rows {
         Rows::Log(log) => {
             let copies = tokens.as_ref().map(|_| &signer);
-            Some(check_journal(config, log, copies, &clock, &mut report).await)
+            Some(check_journal(config, log, copies, &mut report).await)
         }
         _ => None,
     };
@@ -77,7 +77,7 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
         (Rows::Unreadable, _) => LogFound::Unreadable,
         (Rows::Broken(error), _) => LogFound::Broken(error),
         (Rows::Log(_), Some(journal)) => {
-            LogFound::Log(journal.as_ref().map(|journal| &journal.pending))
+            LogFound::Log(journal.as_ref().map(|journal| journal.pending))
         }
         _ => LogFound::Empty { identity_known: config.identity.is_some() },
     };
@@ -101,8 +101,9 @@ enum Rows {
 /// A journal that fits the log.
 struct JournalFound {
     journal: Journal,
-    pending: Pending,
-    /// The log, with the journal's event where it lacks that.
+    /// How many of its events the log lacks.
+    pending: usize,
+    /// The log, with the journal's events that it lacks.
     log: KeyLog,
 }
 
@@ -265,7 +266,6 @@ async fn check_journal(
     config: &Config,
     log: &KeyLog,
     tokens: Option<&Signer>,
-    clock: &Clock,
     report: &mut Report,
 ) -> Result<JournalFound, CoreError> {
     let journal = match tokens {
@@ -274,17 +274,18 @@ async fn check_journal(
     };
     let compared = journal.and_then(|journal| {
         let mut log = log.clone();
-        let now = clock.now()?;
-        let pending = pending(journal.entries(), &mut log, now, config.clock_skew)?;
+        let pending = pending(journal.entries(), &mut log)?.len();
         Ok(JournalFound { journal, pending, log })
     });
     match &compared {
-        Ok(JournalFound { pending: Pending::Nothing, .. }) => {
+        Ok(JournalFound { pending: 0, .. }) => {
             report.good("journal", "holds nothing that the log lacks");
         }
-        Ok(JournalFound { pending: Pending::Event(event), .. }) => {
-            let number = event.event().sequence_number();
-            let finding = format!("holds event {number}, which the next start appends to the log");
+        Ok(JournalFound { pending, log, .. }) => {
+            let head = log.head().event().sequence_number();
+            let finding = format!(
+                "holds {pending} events up to {head} that the log lacks: the next start appends them"
+            );
             report.note("journal", &finding);
         }
         Err(error) => report.bad("journal", &chain(error)),

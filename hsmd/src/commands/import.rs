@@ -13,7 +13,7 @@ use super::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
-use crate::daemon::core::{CoreError, verify_rows};
+use crate::daemon::core::{CoreError, parse_rows, verify_rows};
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
 use crate::observe::metrics::Metrics;
@@ -42,11 +42,23 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     let json = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let clock = Clock::start();
     let now = clock.now().map_err(CoreError::from)?;
-    let copy =
-        KeyLog::verify_json(json, anchor, now, config.clock_skew).map_err(CommandError::Copy)?;
-
+    let part = later_part(json);
+    let whole = match &part {
+        Some(_) => None,
+        None => Some(
+            KeyLog::verify_json(json, anchor, now, config.clock_skew)
+                .map_err(CommandError::Copy)?,
+        ),
+    };
     let mut writer = locked_writer(config).await?;
     let rows = writer.read(0).await?;
+    let copy = match whole {
+        Some(copy) => copy,
+        None => {
+            let events = with_what_precedes(part.unwrap_or_default(), parse_rows(&rows)?);
+            KeyLog::verify(events, anchor, now, config.clock_skew).map_err(CommandError::Copy)?
+        }
+    };
     let own = Anchor::new(anchor.identity());
     let ours = verify_rows(&rows, Some(&own), &clock, config.clock_skew)?;
     let known = ours.as_ref().map_or(0, |log| log.events().len());
@@ -61,7 +73,7 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     let mut journal = Journal::open(&config.state_dir, &copy.identity())?;
     // Refuses a copy that is older than the journal or contradicts it.
     let mut with_journal = copy.clone();
-    pending(journal.entries(), &mut with_journal, now, config.clock_skew)?;
+    pending(journal.entries(), &mut with_journal)?;
     if without_token {
         say("hsmd: importing WITHOUT comparing the copy with the token: you vouch for it");
     } else {
@@ -96,6 +108,18 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     }
     say(&format!("hsmd: imported {} events; the head is {}", new.len(), copy.position()));
     Ok(())
+}
+
+/// The events of a file that begins after event 0, as `hsmctl taint` writes it.
+fn later_part(json: &[u8]) -> Option<Vec<SignedEvent>> {
+    let events = KeyLog::parse_json(json).ok()?;
+    events.first().is_some_and(|first| first.event().sequence_number() > 0).then_some(events)
+}
+
+/// These events and, before them, the database's.
+fn with_what_precedes(part: Vec<SignedEvent>, rows: Vec<SignedEvent>) -> Vec<SignedEvent> {
+    let first = part.first().map_or(0, |event| event.event().sequence_number() as usize);
+    rows.into_iter().take(first).chain(part).collect()
 }
 
 /// Refuses a log that the token is ahead of, or that is another token's.

@@ -79,8 +79,8 @@ async fn make(
         }
         None => {
             let event = sign_first(worker, clock, &mut writer).await?;
-            let event_and_record = JournaledEvent::new(&event, Some(record(&event)));
-            intent.replace(Entries { begun: Some(0), event: Some(event_and_record) })?;
+            let journaled = JournaledEvent::new(&event, Some(record(&event)));
+            intent.replace(Entries::default().with(journaled, 0, 0))?;
             crate::crash_point!("init::journaled");
             event
         }
@@ -119,7 +119,7 @@ fn finish(config: &Config, intent: Journal, first: &SignedEvent) -> Result<(), C
     let mut journal = Journal::open(&config.state_dir, &first.event().prefix())?;
     if journal.entries() == &Entries::default() {
         let event = Some(JournaledEvent::new(first, None));
-        journal.replace(Entries { begun: None, event })?;
+        journal.replace(Entries { event, ..Entries::default() })?;
     }
     crate::crash_point!("init::journal");
     intent.discard()?;

@@ -22,10 +22,11 @@ pub use retire::Lasting;
 
 use hsmd_support::chain;
 pub(crate) use retire::Refused;
-pub use rows::{parse_rows, verify_rows};
+pub use rows::{Found, parse_rows, verify_rows};
 
 use crate::clock::Clock;
 use crate::config::{Config, Retire};
+use crate::daemon::taints::Taints;
 use crate::journal::{Entries, Journal, encode};
 use crate::keylog::{Backend, KeylogError, Writer};
 use crate::signer::{Signer, TokenState};
@@ -42,7 +43,12 @@ pub struct Core {
     /// The server process of a connection that was lost: its transaction may not be over.
     pub lost: Option<Backend>,
     pub journal: Journal,
+    /// The verified log, with the taints that are not in the database yet.
     pub log: KeyLog,
+    /// How many of its events are known to be in the database.
+    pub stored: usize,
+    /// The taints that wait, to which whatever waits for the database gives way.
+    pub taints: Taints,
     /// Where the keys are.
     pub keys: Plan,
     /// Keys of earlier generations that the token does not destroy.
@@ -74,12 +80,15 @@ impl Core {
         published: Published,
         lasting: watch::Sender<Lasting>,
         clock: Clock,
+        taints: Taints,
     ) -> Self {
         Self {
             writer: Some(writer),
             lost: None,
             journal,
+            stored: log.events().len(),
             log,
+            taints,
             keys,
             refused: Vec::new(),
             next_looked_at: None,
@@ -99,10 +108,10 @@ impl Core {
         self.writer
     }
 
-    /// Whether the journal holds an event that is not known to be in the log, or keys are still to be
-    /// activated or cleared away.
+    /// Whether an event is not known to be in the database, or keys are still to be activated or cleared
+    /// away.
     pub fn has_unfinished_work(&self) -> bool {
-        self.pending_event().is_some()
+        self.first_pending().is_some()
             || self.signing != Some(self.log.head().event().sequence_number())
             || self.next_looked_at != self.signing
             || self.has_keys_to_destroy()
@@ -118,7 +127,8 @@ impl Core {
     pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let asked = Instant::now();
-        let proved = writer.prove_lock().await;
+        let proved = self.taints.unless_late(writer.prove_lock()).await;
+        let proved = proved.unwrap_or(Err(KeylogError::GivenUp));
         match &proved {
             Ok(()) => self.signer.release_check().renew_lease(asked),
             Err(_) => self.disconnect(),

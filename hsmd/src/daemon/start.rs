@@ -8,7 +8,7 @@ use hsmd_chain::KeyLog;
 use hsmd_support::chain;
 
 use crate::config::Config;
-use crate::daemon::core::append_pending::{Pending, pending, record};
+use crate::daemon::core::append_pending::{next_append, pending};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, decode};
@@ -84,13 +84,19 @@ pub async fn start(
 
     let journal = read_journal(config, &shared.signer, &log).await?;
     crate::crash_point!("start::opened");
-    let now = shared.clock.now().map_err(CoreError::from)?;
-    if let Pending::Event(event) = pending(journal.entries(), &mut log, now, config.clock_skew)? {
-        let number = event.event().sequence_number();
-        tracing::warn!(number, "appending the journal's event, which the log lacks");
-        let record = record(journal.entries(), &event, &shared.clock);
-        writer.append(&[*event], &record).await.map_err(CoreError::from)?;
+    let mut stored = log.events().len();
+    pending(journal.entries(), &mut log)?;
+    while stored < log.events().len() {
+        let (events, record) = next_append(&log, stored, journal.entries(), &shared.clock);
+        let number = stored;
+        tracing::warn!(
+            number,
+            count = events.len(),
+            "appending the journal's event, which the log lacks"
+        );
+        writer.append(&events, &record).await.map_err(CoreError::from)?;
         writer.confirm().await?;
+        stored += events.len();
         crate::crash_point!("start::appended");
     }
 
@@ -115,6 +121,7 @@ pub async fn start(
         shared.log.clone(),
         shared.lasting.clone(),
         shared.clock.clone(),
+        shared.taints.clone(),
     );
     // The token may have kept us waiting.
     core.prove_lock().await?;

@@ -13,6 +13,7 @@ use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::daemon::core::{Core, Lasting, Published};
+use crate::daemon::taints::Taints;
 use crate::observe::metrics::Metrics;
 use crate::signer::{Signed, Signer};
 
@@ -55,6 +56,8 @@ pub struct Shared {
     pub signer: Arc<Signer>,
     /// The history; none before the start has come so far.
     pub core: Arc<Mutex<Option<Core>>>,
+    /// The taints that are not answered yet.
+    pub taints: Taints,
     /// The newest verified log.
     pub log: Published,
     /// What is wrong for longer than a call.
@@ -85,6 +88,7 @@ impl Shared {
             clock,
             signer,
             core: Arc::default(),
+            taints: Taints::default(),
             log: watch::Sender::new(None),
             lasting: watch::Sender::default(),
             phase: watch::Sender::new(Phase::Starting("starting".into())),
@@ -120,7 +124,9 @@ impl Shared {
     pub fn problems(&self) -> Vec<String> {
         let lasting = self.lasting.borrow().clone();
         let problem = self.problem.lock().clone();
-        problem.into_iter().chain(lasting.next_key).chain(lasting.undestroyed).collect()
+        let lasting =
+            lasting.pending.into_iter().chain(lasting.next_key).chain(lasting.undestroyed);
+        problem.into_iter().chain(lasting).collect()
     }
 
     /// The newest statement about this head, if it may leave now.

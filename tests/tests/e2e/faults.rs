@@ -4,9 +4,9 @@
 //! Each fault is a test of its own, `faults::SECTION::row::FAULT`. It asserts what must hold ([`Seen`]) and
 //! compares its row with the page; with `HSMD_WRITE_FAULTS=1` it writes the row instead ([`page`]).
 
-mod clock;
+pub(crate) mod clock;
 mod commit;
-mod database;
+pub(crate) mod database;
 mod history;
 mod overload;
 mod page;
@@ -14,7 +14,7 @@ mod peers;
 mod process;
 mod quirks;
 mod recovery;
-mod seen;
+pub(crate) mod seen;
 mod soak;
 mod token;
 

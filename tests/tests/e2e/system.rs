@@ -17,6 +17,7 @@ mod retries;
 mod schema;
 mod standby;
 mod startup_table;
+mod taint;
 mod transfer;
 mod work;
 

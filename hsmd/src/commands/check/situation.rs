@@ -1,16 +1,15 @@
 //! The situation: all that `check` found, as one case of docs/disaster-recovery.md.
 
 use crate::daemon::core::CoreError;
-use crate::daemon::core::append_pending::Pending;
 use crate::startup::{Plan, Verdict};
-use hsmd_chain::{EventFault, ExtendError, LogError};
+use hsmd_chain::{EventFault, LogError};
 
 /// One of the cases that the document describes, or none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Situation {
     /// Nothing to recover from.
     Good,
-    /// The journal has the one event that the log lacks; the next start appends it.
+    /// The journal has events that the log lacks; the next start appends them.
     Interrupted,
     /// Nothing was ever made here.
     New,
@@ -51,8 +50,8 @@ pub(super) enum LogFound<'a> {
     Broken(&'a CoreError),
     /// No rows; whether the configuration or a journal knows an identity.
     Empty { identity_known: bool },
-    /// A log; and how the journal relates to it.
-    Log(Result<&'a Pending, &'a CoreError>),
+    /// A log; and how many events of the journal it lacks.
+    Log(Result<usize, &'a CoreError>),
 }
 
 impl Situation {
@@ -72,12 +71,13 @@ impl Situation {
             (Err(CoreError::OlderThanJournal { .. }), Verdict::Serve(_)) => Self::BothOlder,
             (Err(CoreError::OlderThanJournal { .. }), _) => Self::DatabaseOlder,
             (Err(CoreError::Contested(_)), _) => Self::TwoHistories,
-            (Err(CoreError::JournalEvent { source, .. }), _) if is_future(source) => Self::Clock,
             (Err(CoreError::JournalEvent { .. }), _) => Self::TwoHistories,
             (Err(_), _) => Self::Unknown,
-            (Ok(Pending::Event(_)), Verdict::Serve(Plan { next: None, .. }))
-            | (Ok(Pending::Event(_)), Verdict::WrongToken) => Self::BothOlder,
-            (Ok(Pending::Event(_)), Verdict::Serve(_)) => Self::Interrupted,
+            (Ok(0), verdict) => Self::of_verdict(verdict),
+            (Ok(_), Verdict::Serve(Plan { next: None, .. }) | Verdict::WrongToken) => {
+                Self::BothOlder
+            }
+            (Ok(_), Verdict::Serve(_)) => Self::Interrupted,
             (Ok(_), verdict) => Self::of_verdict(verdict),
         }
     }
@@ -162,14 +162,8 @@ impl Situation {
     }
 }
 
-fn is_future(error: &ExtendError) -> bool {
-    matches!(error, ExtendError::Future { .. })
-}
-
 #[cfg(test)]
 mod tests {
-    use hsmd_chain::testing::LogBuilder;
-
     use super::*;
     use crate::startup::Place;
 
@@ -179,12 +173,10 @@ mod tests {
         let plan = |next| Plan { active: place(), next, leftovers: Vec::new() };
         let (whole, halved) = (plan(Some(place())), plan(None));
         let (serve, no_next) = (Verdict::Serve(whole.clone()), Verdict::Serve(halved));
-        let event = LogBuilder::of_length("situation", 2).events()[1].clone();
-        let (nothing, pending) = (Pending::Nothing, Pending::Event(Box::new(event)));
         let older = CoreError::OlderThanJournal { head: 1, journal: 3 };
         let contested = CoreError::Contested(1);
         let row = CoreError::Row { position: 0, message: String::new() };
-        let agrees = || LogFound::Log(Ok(&nothing));
+        let agrees = || LogFound::Log(Ok(0));
         let empty = |identity_known| LogFound::Empty { identity_known };
         for (log, verdict, expected) in [
             (agrees(), &serve, Situation::Good),
@@ -192,10 +184,10 @@ mod tests {
             (agrees(), &Verdict::OneEventOld(whole.clone()), Situation::OneEventOld),
             (agrees(), &Verdict::LogOld, Situation::DatabaseOlder),
             (agrees(), &Verdict::WrongToken, Situation::TokenOlder),
-            (LogFound::Log(Ok(&pending)), &serve, Situation::Interrupted),
-            (LogFound::Log(Ok(&pending)), &no_next, Situation::BothOlder),
-            (LogFound::Log(Ok(&pending)), &Verdict::WrongToken, Situation::BothOlder),
-            (LogFound::Log(Ok(&pending)), &Verdict::LogOld, Situation::DatabaseOlder),
+            (LogFound::Log(Ok(1)), &serve, Situation::Interrupted),
+            (LogFound::Log(Ok(1)), &no_next, Situation::BothOlder),
+            (LogFound::Log(Ok(1)), &Verdict::WrongToken, Situation::BothOlder),
+            (LogFound::Log(Ok(1)), &Verdict::LogOld, Situation::DatabaseOlder),
             (LogFound::Log(Err(&older)), &serve, Situation::BothOlder),
             (LogFound::Log(Err(&older)), &Verdict::LogOld, Situation::DatabaseOlder),
             (LogFound::Log(Err(&older)), &Verdict::WrongToken, Situation::DatabaseOlder),

@@ -1,73 +1,79 @@
-//! Append pending: the journal's signed event that the log lacks is appended as it is.
+//! Append pending: what the journal or the log holds and the database lacks is appended as it is.
 //!
 //! [`pending`] decides, without any I/O; [`Core::append_pending`] does what it says.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hsmd_chain::{KeyLog, SignedEvent, Timestamp};
+use hsmd_chain::{KeyLog, SignedEvent};
 
 use super::activate_head::is_to_be_retired;
 use super::{Core, CoreError};
 use crate::clock::Clock;
 use crate::config::Retire;
 use crate::journal::Entries;
-use crate::keylog::{AdminAction, AdminRecord, AppendError};
+use crate::keylog::{AdminAction, AdminRecord, AppendError, KeylogError};
 use crate::startup::{Place, Plan};
 
-/// What the journal's newest event is to a log.
-#[derive(Clone, Debug)]
-pub enum Pending {
-    /// The log has it, or there is none.
-    Nothing,
-    /// The log lacks it: append it as it is.
-    Event(Box<SignedEvent>),
-}
-
-/// Compares the journal's newest event with the log. `log` is extended by a pending one.
+/// Extends the log by the journal's events that it lacks, and returns these. They are the journal's own:
+/// accepted whatever the clock says.
 ///
 /// # Errors
 /// [`CoreError::Contested`], [`CoreError::OlderThanJournal`] or [`CoreError::JournalEvent`]: they
 /// contradict each other. [`CoreError::Row`]: the journal holds no event at all.
-pub fn pending(
-    journal: &Entries,
-    log: &mut KeyLog,
-    now: Timestamp,
-    skew: Duration,
-) -> Result<Pending, CoreError> {
-    let Some(journaled) = &journal.event else { return Ok(Pending::Nothing) };
-    let event = journaled.parse().map_err(|message| CoreError::Row { position: 0, message })?;
-    let number = event.event().sequence_number();
-    let head = log.head().event().sequence_number();
-    if let Some(ours) = log.event(number) {
-        return if ours.text() == event.text() {
-            Ok(Pending::Nothing)
-        } else {
-            Err(CoreError::Contested(number))
-        };
+pub fn pending(journal: &Entries, log: &mut KeyLog) -> Result<Vec<SignedEvent>, CoreError> {
+    let mut lacking = Vec::new();
+    let mut longer = log.clone();
+    for journaled in journal.events() {
+        let event = journaled.parse().map_err(|message| CoreError::Row { position: 0, message })?;
+        let number = event.event().sequence_number();
+        let head = longer.head().event().sequence_number();
+        match longer.event(number) {
+            Some(ours) if ours.text() == event.text() => continue,
+            Some(_) => return Err(CoreError::Contested(number)),
+            None if number > head + 1 => {
+                return Err(CoreError::OlderThanJournal { head, journal: number });
+            }
+            None => {}
+        }
+        longer
+            .extend(event.clone(), event.event().created_at(), std::time::Duration::ZERO)
+            .map_err(|source| CoreError::JournalEvent { number, source })?;
+        lacking.push(event);
     }
-    if number > head + 1 {
-        return Err(CoreError::OlderThanJournal { head, journal: number });
-    }
-    log.extend(event.clone(), now, skew)
-        .map_err(|source| CoreError::JournalEvent { number, source })?;
-    Ok(Pending::Event(Box::new(event)))
+    *log = longer;
+    Ok(lacking)
 }
 
-/// The record that goes with a journal's event: its own, or one that says that it was lost with the
-/// journal's file.
-pub fn record(journal: &Entries, event: &SignedEvent, clock: &Clock) -> AdminRecord {
-    let own = journal.event.as_ref().and_then(|journaled| journaled.record.clone());
-    own.unwrap_or_else(|| {
-        let event = event.event();
-        AdminRecord {
-            at: clock.now().unwrap_or(event.created_at()),
-            action: if event.taint_previous() { AdminAction::Taint } else { AdminAction::Rotate },
-            caller: "hsmd".into(),
-            reason: "recovered from the token's copy of the journal".into(),
-            request_id: String::new(),
-            file_digest: None,
+/// What is to be appended next to a database that has `stored` events: an event with the record that the
+/// journal has of it, or all up to the next such event, with one record that says so.
+pub fn next_append(
+    log: &KeyLog,
+    stored: usize,
+    journal: &Entries,
+    clock: &Clock,
+) -> (Vec<SignedEvent>, AdminRecord) {
+    let lacking = log.events().iter().skip(stored).map(|event| SignedEvent::clone(event));
+    let own = |event: &SignedEvent| journal.record(event.event().sequence_number()).cloned();
+    let mut events: Vec<SignedEvent> = Vec::new();
+    for event in lacking {
+        match own(&event) {
+            Some(record) if events.is_empty() => return (vec![event], record),
+            Some(_) => break,
+            None => events.push(event),
         }
-    })
+    }
+    let record = AdminRecord {
+        at: clock.now().unwrap_or(log.head().event().created_at()),
+        action: AdminAction::Recovered,
+        caller: "hsmd".into(),
+        reason: format!(
+            "the database lacked these events, which this daemon knows: {}",
+            events.len()
+        ),
+        request_id: String::new(),
+        file_digest: None,
+    };
+    (events, record)
 }
 
 /// Notes where the keys are once the log has a new head: the committed next key is the active one, and
@@ -87,44 +93,44 @@ fn follow(keys: &mut Plan, log: &KeyLog, retire: Retire, token: usize) {
 }
 
 impl Core {
-    /// The journal's event that the log lacks.
-    pub fn pending_event(&self) -> Option<SignedEvent> {
-        let event = self.journal.entries().event.as_ref()?.parse().ok()?;
-        let head = self.log.head().event().sequence_number();
-        (event.event().sequence_number() > head).then_some(event)
+    /// The number of the first event that is not known to be in the database.
+    pub fn first_pending(&self) -> Option<u32> {
+        let journaled = self.journal.entries().number();
+        let known = journaled.map_or(0, |number| number as usize + 1).max(self.log.events().len());
+        (self.stored < known).then_some(self.stored as u32)
     }
 
-    /// Appends what the journal holds and the log lacks, as it is.
+    /// Appends what the database lacks, as it is and in order.
     ///
     /// # Errors
     /// As [`pending`], or the database; then it can be called again.
     pub async fn append_pending(&mut self) -> Result<(), CoreError> {
         let mut log = self.log.clone();
-        let now = self.clock.now()?;
-        match pending(self.journal.entries(), &mut log, now, self.skew)? {
-            Pending::Nothing => Ok(()),
-            Pending::Event(event) => {
-                let record = record(self.journal.entries(), &event, &self.clock);
-                self.append(&event, &record).await?;
-                self.committed(log)
-            }
+        pending(self.journal.entries(), &mut log)?;
+        while self.stored < log.events().len() {
+            let (events, record) =
+                next_append(&log, self.stored, self.journal.entries(), &self.clock);
+            self.append(&events, &record).await?;
+            self.committed(&log, self.stored + events.len())?;
         }
+        Ok(())
     }
 
-    /// Inserts an event and its record on the lock's connection.
-    pub async fn append(
+    /// Inserts events and their record on the lock's connection.
+    async fn append(
         &mut self,
-        event: &SignedEvent,
+        events: &[SignedEvent],
         record: &AdminRecord,
     ) -> Result<(), CoreError> {
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
         let asked = Instant::now();
-        let mut appended = writer.append(std::slice::from_ref(event), record).await;
-        if appended.is_ok() {
+        let appending = async {
+            writer.append(events, record).await?;
             // A COMMIT whose wait for the replicas was cancelled succeeds, too.
-            appended = writer.confirm().await.map_err(AppendError::Unknown);
-        }
-        match appended {
+            writer.confirm().await.map_err(AppendError::Unknown)
+        };
+        let appended = self.taints.unless_late(appending).await;
+        match appended.unwrap_or(Err(AppendError::Unknown(KeylogError::GivenUp))) {
             Ok(()) => {
                 self.signer.release_check().renew_lease(asked);
                 Ok(())
@@ -148,12 +154,21 @@ impl Core {
     }
 
     /// Takes the log with its new head, publishes it, and notes where the keys now are.
-    pub fn committed(&mut self, log: KeyLog) -> Result<(), CoreError> {
-        crate::crash_point!("rotation::committed");
+    pub fn take(&mut self, log: KeyLog) {
         self.log = log;
         self.published.send_replace(Some(self.log.clone()));
         follow(&mut self.keys, &self.log, self.retire, self.signer.workers().len() - 1);
-        let entries = Entries { begun: None, ..self.journal.entries().clone() };
+    }
+
+    /// Notes that so many events of the log are in the database.
+    pub fn committed(&mut self, log: &KeyLog, stored: usize) -> Result<(), CoreError> {
+        crate::crash_point!("rotation::committed");
+        if stored > self.log.events().len() {
+            self.take(log.clone());
+        }
+        self.stored = stored;
+        self.publish_lasting();
+        let entries = self.journal.entries().after_storing(stored as u32);
         // A mark behind the head means nothing; one of the other daemon must stay.
         match self.check_lease() {
             Ok(()) => self.journal.replace(entries)?,

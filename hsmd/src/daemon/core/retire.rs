@@ -26,6 +26,8 @@ pub(crate) struct Refused {
 /// What is wrong for longer than a call, for Status and the metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lasting {
+    /// Taints are not in the database yet.
+    pub pending: Option<String>,
     /// The committed next key can't be used.
     pub next_key: Option<String>,
     /// A sentence for each key that the token does not destroy.
@@ -145,8 +147,15 @@ impl Core {
                  destroy it with the vendor's tool"
             )
         });
-        let lasting =
-            Lasting { next_key: self.next_key_trouble.clone(), undestroyed: undestroyed.collect() };
+        let pending = self.log.events().get(self.stored).map(|event| {
+            format!(
+                "event {} is not in the database yet: readers have it, the journal keeps it, and its \
+                 row follows when the database is right again; until then rotate refuses",
+                event.event().sequence_number()
+            )
+        });
+        let next_key = self.next_key_trouble.clone();
+        let lasting = Lasting { pending, next_key, undestroyed: undestroyed.collect() };
         self.lasting.send_if_modified(|known| {
             let changes = *known != lasting;
             *known = lasting;

@@ -1,13 +1,42 @@
 //! From the rows of the table to a verified log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::{Anchor, KeyLog, SignedEvent};
 use hsmd_support::chain;
 
-use super::CoreError;
+use super::{Core, CoreError};
 use crate::clock::Clock;
 use crate::keylog::Row;
+
+/// What rows are to the log that we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Our first events, so many of them, and no fewer than were known to be there.
+    Stored(usize),
+    /// All of ours and more.
+    Longer,
+}
+
+impl Core {
+    /// Compares rows with a log of ours.
+    ///
+    /// # Errors
+    /// They are not the log's events, or fewer than are known to be in the database.
+    pub fn find(&self, log: &KeyLog, rows: Vec<SignedEvent>) -> Result<Found, CoreError> {
+        let is_ours = |(row, ours): &(&SignedEvent, &Arc<SignedEvent>)| *row == &***ours;
+        let ours = rows.iter().zip(log.events()).take_while(is_ours).count();
+        if ours == rows.len() && ours >= self.stored {
+            return Ok(Found::Stored(ours));
+        }
+        let now = self.clock.now()?;
+        match log.clone().catch_up(rows, now, self.skew).map_err(CoreError::Diverged)? {
+            0 => Ok(Found::Stored(log.events().len())),
+            _ => Ok(Found::Longer),
+        }
+    }
+}
 
 /// Parses and verifies the rows of the table.
 ///

@@ -58,6 +58,7 @@ impl Admin for AdminService {
             event: Some(convert::event(&outcome.event)),
             performed: outcome.performed,
             key_destroyed: outcome.key_destroyed,
+            pending: outcome.pending,
         }))
     }
 
@@ -112,8 +113,12 @@ impl AdminService {
             return Err(not_serving(&phase));
         }
         let core = Arc::clone(&self.shared.core);
+        let taint = request.taint.then(|| self.shared.taints.arrive());
         let task = tokio::spawn(async move {
             let mut core = core.lock().await;
+            if let Some(taint) = &taint {
+                taint.begin();
+            }
             match core.as_mut() {
                 Some(core) => {
                     core.advance(&permit, request).await.map_err(|error| not_rotated(&error))

@@ -4,7 +4,7 @@
 use hsmd_tests::{Daemon, Hsmd, Toll, until};
 
 use crate::faults::database::behind_a_proxy;
-use crate::faults::seen::{SOON, is_not_ready, is_ready};
+use crate::faults::seen::{SOON, is_ready};
 use crate::faults::{Seen, faults};
 
 faults! {
@@ -12,8 +12,8 @@ faults! {
     cut_before_commit: "the connection is cut between INSERT and COMMIT", "nothing";
     commit_lost: "COMMIT does not arrive (rotate)", "nothing";
     answer_lost: "COMMIT arrives, its answer does not (rotate)", "nothing";
-    taint_commit_lost: "COMMIT does not arrive (taint)", "nothing; asks again";
-    taint_answer_lost: "COMMIT arrives, its answer does not (taint)", "nothing; asks again";
+    taint_commit_lost: "COMMIT does not arrive (taint)", "nothing";
+    taint_answer_lost: "COMMIT arrives, its answer does not (taint)", "nothing";
     killed_while_unknown: "kill -9 while a COMMIT's outcome is unknown", "nothing";
 }
 
@@ -62,9 +62,8 @@ async fn loses(toll: Toll, taint: bool) -> Seen {
     // What happens while the outcome is unknown is seen in peace: nobody gets through to find out.
     proxy.then_take(Toll::Everything);
     if taint {
-        seen.refuses_to_taint(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
-        seen.refuses_to_sign(&daemon, "TAINT_IN_PROGRESS").await;
-        is_not_ready(&daemon).await;
+        seen.taints(&daemon, zero.as_str(), true).await;
+        seen.signs(&daemon).await;
     } else {
         seen.refuses_to_rotate(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
         seen.signs(&daemon).await;
@@ -98,7 +97,7 @@ async fn killed_while_unknown() -> Seen {
     let zero = daemon.head().await.event().id();
     proxy.take(Toll::CommitAnswer);
     proxy.then_take(Toll::Everything);
-    seen.refuses_to_taint(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
+    seen.taints(&daemon, zero.as_str(), true).await;
     daemon.kill().await;
     proxy.take(Toll::Nothing);
     let daemon = hsmd.launch(&[]);

@@ -30,18 +30,21 @@ async fn with_a_server_of_its_own() -> Hsmd {
 async fn stopped() -> Seen {
     let (hsmd, mut seen) = (with_a_server_of_its_own().await, Seen::default());
     let daemon = hsmd.serve().await;
-    let zero = daemon.head().await.event().id();
+    let zero = daemon.head().await;
     hsmd.database.stop_server();
     daemon.problem("database").await;
     seen.signs(&daemon).await;
-    seen.refuses_to_rotate(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
-    seen.refuses_to_taint(&daemon, zero.as_str(), "DATABASE_UNAVAILABLE").await;
+    seen.refuses_to_rotate(&daemon, zero.event().id().as_str(), "DATABASE_UNAVAILABLE").await;
     seen.signs(&daemon).await;
     is_ready(&daemon).await;
-    hsmd.database.start_server();
-    seen.rotates_within(SOON, &daemon, zero.as_str()).await;
+    let one = seen.taints(&daemon, zero.event().id().as_str(), true).await.event().id();
+    seen.forget_signatures_of(&zero);
+    seen.refuses_to_rotate(&daemon, one.as_str(), "DATABASE_UNAVAILABLE").await;
     seen.signs(&daemon).await;
-    seen.nothing_lost(&hsmd, 2).await
+    hsmd.database.start_server();
+    seen.rotates_within(SOON, &daemon, one.as_str()).await;
+    seen.signs(&daemon).await;
+    seen.nothing_lost(&hsmd, 3).await
 }
 
 async fn down_at_start() -> Seen {

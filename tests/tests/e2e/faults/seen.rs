@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hsmd_chain::{SignedBody, SignedEvent};
+use hsmd_proto::v1::TaintRequest;
 use hsmd_tests::{Hsmd, Refusal, Rpc, now, until, within};
 
 use crate::{DOCUMENT, WINDOW};
@@ -58,6 +59,18 @@ impl Seen {
         let refusal = rpc.rotate(expected).await.expect_err("nothing may be rotated");
         assert_eq!(refusal.reason, reason, "{refusal:?}");
         self.refused("Rotate", &refusal);
+    }
+
+    /// A taint of this generation is made, and is in the database or `pending`.
+    pub(crate) async fn taints(&mut self, rpc: &Rpc, expected: &str, pending: bool) -> SignedEvent {
+        let request = TaintRequest {
+            expected_generation_id: expected.into(),
+            reason: "a test taints".into(),
+        };
+        let answer = rpc.admin.clone().taint(request).await.expect("a taint").into_inner();
+        assert_eq!((answer.pending, answer.key_destroyed), (pending, true), "{answer:?}");
+        self.answer(if pending { "Taint: OK, pending".into() } else { "Taint: OK".into() });
+        rpc.head().await
     }
 
     /// A taint of this generation is refused, for this reason.

@@ -1,0 +1,222 @@
+//! A taint needs nothing but the token: it is made, published and answered while the database is away,
+//! hangs, takes no writes or holds a row that is not ours, and whatever the clock says. The row follows by
+//! itself, as the same text.
+
+use std::time::{Duration, Instant};
+
+use hsmd_chain::SignedEvent;
+use hsmd_proto::v1::{TaintRequest, TaintResponse};
+use hsmd_tests::{Daemon, Hsmd, Proxy, Refusal, Rpc, Toll, for_each_case, now, within};
+
+use crate::faults::clock::{set, with_clock};
+use crate::faults::database::behind_a_proxy;
+use crate::faults::seen::SOON;
+use crate::system::{DOCUMENT, WINDOW, endorse, verified};
+use crate::told;
+
+/// What a statement may take before its connection counts as lost: a taint does not wait that long.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is wrong while the key is tainted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Connections end, and no new ones are taken.
+    Away,
+    /// Nothing passes, and nobody is told.
+    Hanging,
+    /// A demoted primary.
+    ReadOnly,
+    /// The writer's role has put something in the place of the next event.
+    JunkRow,
+    /// The daemon's clock, not the database's.
+    ClockAhead,
+}
+
+impl Trouble {
+    const ALL: [Self; 5] =
+        [Self::Away, Self::Hanging, Self::ReadOnly, Self::JunkRow, Self::ClockAhead];
+
+    async fn begin(self, hsmd: &Hsmd, proxy: &Proxy, head: &SignedEvent) {
+        match self {
+            Self::Away => proxy.take(Toll::Connections),
+            Self::Hanging => proxy.take(Toll::Everything),
+            Self::ReadOnly => {
+                hsmd.database.set_read_only(true).await;
+                hsmd.database.cut_connections().await;
+            }
+            Self::JunkRow => {
+                hsmd.database.execute(false, &junk(head)).await.expect("what a writer may do");
+            }
+            Self::ClockAhead => set(hsmd, "+3600"),
+        }
+    }
+
+    async fn end(self, hsmd: &Hsmd, proxy: &Proxy) {
+        match self {
+            Self::Away | Self::Hanging => proxy.take(Toll::Nothing),
+            Self::ReadOnly => hsmd.database.set_read_only(false).await,
+            Self::JunkRow => {
+                let sql = format!("DELETE FROM event WHERE id = '{JUNK_ID}'");
+                hsmd.database.tamper(&sql).await;
+            }
+            Self::ClockAhead => set(hsmd, "+0"),
+        }
+    }
+
+    /// Whether the database has the event only when the trouble is over.
+    fn keeps_rows_out(self) -> bool {
+        self != Self::ClockAhead
+    }
+
+    /// Whether the daemon knows no time that it may stamp an event with.
+    fn hides_the_time(self) -> bool {
+        matches!(self, Self::Away | Self::Hanging | Self::ClockAhead)
+    }
+}
+
+const JUNK_ID: &str = "EAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// A row of an event's shape after `head`, which no key signed.
+fn junk(head: &SignedEvent) -> String {
+    let (event, signature) = (head.event(), head.signature());
+    let (prefix, number, previous) = (event.prefix(), event.sequence_number() + 1, event.id());
+    let (key, hash) = (event.public_key(), event.rotation_hash());
+    format!(
+        r#"INSERT INTO event (event_text, signature) VALUES ('{{"id":"{JUNK_ID}","prefix":"{prefix}","sequenceNumber":{number},"previous":"{previous}","createdAt":"2030-01-01T00:00:00.000Z","purpose":"key-authorization","publicKey":"{key}","rotationHash":"{hash}"}}', '{signature}')"#
+    )
+}
+
+async fn hsmd_with_a_clock() -> (Hsmd, Proxy) {
+    let (hsmd, proxy) = behind_a_proxy().await;
+    (with_clock(hsmd), proxy)
+}
+
+async fn taint(rpc: &Rpc, expected: &SignedEvent) -> Result<TaintResponse, Refusal> {
+    let expected_generation_id = expected.event().id().to_string();
+    let request = TaintRequest { expected_generation_id, reason: "a test taints".into() };
+    Ok(rpc.admin.clone().taint(request).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_taint_needs_nothing_but_the_token() {
+    for_each_case(Trouble::ALL, taints_in_trouble).await;
+}
+
+async fn taints_in_trouble(trouble: Trouble) {
+    let (hsmd, proxy) = hsmd_with_a_clock().await;
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await;
+    let before = endorse(&daemon).await;
+    trouble.begin(&hsmd, &proxy, &zero).await;
+
+    let asked = Instant::now();
+    let answer = taint(&daemon, &zero).await.unwrap_or_else(|e| panic!("{trouble:?}: {e:?}"));
+    assert!(asked.elapsed() < STATEMENT_TIMEOUT, "{trouble:?}: {:?}", asked.elapsed());
+    assert!(answer.performed && answer.key_destroyed, "{trouble:?}: {answer:?}");
+    assert_eq!(answer.pending, trouble.keeps_rows_out(), "{trouble:?}");
+    assert_eq!(hsmd.token.private_keys(), [1, 2], "{trouble:?}: key 0 is gone");
+    let one = daemon.head().await;
+    assert!(one.event().taint_previous(), "{trouble:?}: readers have it");
+    assert_eq!(one.text(), answer.event.unwrap().text);
+    if trouble.hides_the_time() {
+        let age = |event: &SignedEvent| event.event().created_at().unix_millis();
+        assert_eq!(age(&one), age(&zero) + 1, "{trouble:?}");
+    }
+    let after = daemon.sign(DOCUMENT).await.expect("the next key signs");
+    if trouble.keeps_rows_out() {
+        let refusal = daemon.rotate(one.event().id().as_str()).await.unwrap_err();
+        assert_eq!(refusal.reason, "DATABASE_UNAVAILABLE", "{trouble:?}");
+        daemon.problem("event 1 is not in the database yet").await;
+    }
+    let again = taint(&daemon, &zero).await.unwrap();
+    assert!(!again.performed && again.pending == trouble.keeps_rows_out(), "{trouble:?}");
+    // A second one need not wait either.
+    let second = taint(&daemon, &one).await.unwrap();
+    assert_eq!((second.pending, second.sequence_number), (trouble.keeps_rows_out(), 2));
+    assert_eq!(hsmd.token.private_keys(), [2, 3], "{trouble:?}");
+
+    trouble.end(&hsmd, &proxy).await;
+    rows_follow(&hsmd, 3).await;
+    daemon.rotate_head().await;
+    let log = hsmd.history().await;
+    assert_eq!(log.events().len(), 4, "{trouble:?}");
+    assert_eq!(log.events()[1].text(), one.text(), "{trouble:?}");
+    assert!(verified(&before, &log).is_none(), "{trouble:?}");
+    after.verify(&log, now(), WINDOW).expect_err("generation 1 is tainted, too");
+    let actions = hsmd.database.admin_rows().await;
+    let actions: Vec<_> = actions.iter().map(|row| (&*row.action, &*row.reason)).collect();
+    let tainted = ("taint", "a test taints");
+    assert_eq!(actions[1..], [tainted, tainted, ("rotate", "a test rotates")], "{trouble:?}");
+}
+
+async fn rows_follow(hsmd: &Hsmd, count: usize) {
+    within(SOON, "the rows follow", async || hsmd.database.events().await.len() == count).await;
+}
+
+/// Where a daemon dies while it taints, and whether the event had been decided by then. A start passes
+/// some of them, too.
+const POINTS: [(&str, bool); 10] = [
+    ("rotation::begun", false),
+    ("rotation::begun-copied", false),
+    ("rotation::key-made", false),
+    ("rotation::signed", false),
+    ("rotation::copied", true),
+    ("rotation::journaled", true),
+    ("rotation::activated=1*off->return", true),
+    ("token::between-destroys", true),
+    ("token::between-destroys=1*off->return", true),
+    ("rotation::retired", true),
+];
+
+/// Those that a taint passes only where the database takes the row.
+const WITH_ROWS: [(&str, bool); 3] =
+    [("rotation::before-commit", true), ("rotation::committed", true), ("rotation::cleared", true)];
+
+#[tokio::test]
+async fn killed_in_trouble_it_goes_on() {
+    let long = told("HSMD_LONG").is_some();
+    let mut cases = Vec::new();
+    for (number, trouble) in Trouble::ALL.into_iter().enumerate() {
+        let rows = if trouble.keeps_rows_out() { &[][..] } else { &WITH_ROWS };
+        for (index, point) in POINTS.iter().chain(rows).enumerate() {
+            // Each point while the database is away, and a part of them in each other trouble.
+            if long || trouble == Trouble::Away || (index + number) % 4 == 0 {
+                cases.push((trouble, *point));
+            }
+        }
+    }
+    for_each_case(cases, |(trouble, (point, decided))| dies_in_trouble(trouble, point, decided))
+        .await;
+}
+
+async fn dies_in_trouble(trouble: Trouble, point: &'static str, decided: bool) {
+    let context = format!("{trouble:?}, {point}");
+    let (hsmd, proxy) = hsmd_with_a_clock().await;
+    let mut daemon = hsmd.launch_until(point);
+    daemon.ready().await;
+    let zero = daemon.head().await;
+    let before = endorse(&daemon).await;
+    trouble.begin(&hsmd, &proxy, &zero).await;
+    taint(&daemon, &zero).await.expect_err(&context);
+    daemon.died().await;
+
+    trouble.end(&hsmd, &proxy).await;
+    let daemon = hsmd.serve().await;
+    let head = daemon.head().await;
+    assert_eq!(head.event().sequence_number(), u32::from(decided), "{context}");
+    let answer = taint(&daemon, &zero).await.expect(&context);
+    assert_eq!((answer.performed, answer.pending), (!decided, false), "{context}");
+    assert_eq!(hsmd.token.private_keys(), [1, 2], "{context}");
+    daemon.rotate_head().await;
+    let log = hsmd.history().await;
+    assert_eq!(log.events().len(), 3, "{context}");
+    assert!(verified(&before, &log).is_none(), "{context}");
+    let record = hsmd.database.admin_rows().await;
+    assert_eq!((&*record[1].action, &*record[1].reason), ("taint", "a test taints"), "{context}");
+    stopped(daemon, &hsmd).await;
+}
+
+async fn stopped(daemon: Daemon, hsmd: &Hsmd) {
+    daemon.stop().await;
+    hsmd.run(&["check"]).await.good();
+}
