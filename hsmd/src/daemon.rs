@@ -5,6 +5,7 @@ pub mod activation;
 pub mod core;
 pub mod head_statement;
 pub mod health;
+pub mod known;
 pub mod start;
 pub mod state;
 pub mod taints;
@@ -208,6 +209,11 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
         return Err(Reconnect::Rotated);
     }
     core.signer.release_check().renew_lease(proved);
+    if stored < core.stored {
+        let (known, log) = (core.stored, log.events().len());
+        tracing::warn!(known, stored, log, "the database has lost events: appending them again");
+        core.stored = stored;
+    }
     if stored > core.stored {
         // That the row is there does not say that the replicas have it.
         writer.confirm().await.map_err(|e| failed(e.into()))?;

@@ -6,12 +6,16 @@
 //! second time: an event found here is appended as it is.
 //! Before there is an identity, `init.json` holds the intent.
 
+mod log_file;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use hsmd_chain::{Digest, SignedEvent};
 use serde::{Deserialize, Serialize};
+
+pub use log_file::LogFile;
 
 use crate::keylog::AdminRecord;
 use hsmd_support::durable;

@@ -153,6 +153,16 @@ impl Hsmd {
         self.path("state")
     }
 
+    /// Loses the log in the state folder.
+    pub fn forget_log(&self) {
+        for entry in std::fs::read_dir(self.state_dir()).expect("the state folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                std::fs::remove_file(path).expect("remove the log");
+            }
+        }
+    }
+
     /// Loses the journal: its files and its copy on the token.
     pub fn forget_journal(&self) {
         std::fs::remove_dir_all(self.state_dir()).expect("remove the state folder");

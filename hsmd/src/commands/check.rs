@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{CoreError, verify_rows};
+use crate::daemon::known::Known;
 use crate::daemon::start::read_journal;
 use crate::grpc;
 use crate::journal::Journal;
@@ -29,7 +30,7 @@ use crate::keylog::{KeylogError, Reader};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
 use crate::signer::Signer;
-use crate::startup::{Known, Plan, Verdict, decide};
+use crate::startup::{self, Plan, Verdict, decide};
 use crate::token::{Inventory, Modules};
 
 /// Prints a line for each thing looked at and one for the situation that they make, and fails if
@@ -54,12 +55,19 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
     let modules = Arc::new(Modules::default());
     let signer = signer(config, &clock, &modules, &Metrics::default())?;
     let tokens = check_tokens(&signer, &mut report).await;
-    let journal = match &rows {
-        Rows::Log(log) => {
-            let copies = tokens.as_ref().map(|_| &signer);
-            Some(check_journal(config, log, copies, &mut report).await)
+    let own = match &rows {
+        Rows::Log(log) => Known::of(config, Some(log.clone())),
+        Rows::Empty => Known::of(config, None),
+        Rows::Unreadable | Rows::Broken(_) => Ok(None),
+    };
+    let copies = tokens.as_ref().map(|_| &signer);
+    let journal = match own {
+        Ok(Some(known)) => Some(check_journal(config, known, copies, &mut report).await),
+        Ok(None) => None,
+        Err(error) => {
+            report.bad("log in state_dir", &chain(&error));
+            Some(Err(error))
         }
-        _ => None,
     };
     let verdict = match &tokens {
         Some(found) => {
@@ -78,6 +86,9 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
         (Rows::Broken(error), _) => LogFound::Broken(error),
         (Rows::Log(_), Some(journal)) => {
             LogFound::Log(journal.as_ref().map(|journal| journal.pending))
+        }
+        (Rows::Empty, Some(Ok(journal))) if matches!(verdict, Some(Verdict::Serve(_))) => {
+            LogFound::Log(Ok(journal.pending))
         }
         _ => LogFound::Empty { identity_known: config.identity.is_some() },
     };
@@ -101,9 +112,9 @@ enum Rows {
 /// A journal that fits the log.
 struct JournalFound {
     journal: Journal,
-    /// How many of its events the log lacks.
+    /// How many events the table lacks that it or the log in `state_dir` has.
     pending: usize,
-    /// The log, with the journal's events that it lacks.
+    /// The log with these.
     log: KeyLog,
 }
 
@@ -264,17 +275,17 @@ async fn check_access(reader: &mut Reader, config: &Config, report: &mut Report)
 /// The journal: with the tokens' copies, as the start has it, where the tokens are open.
 async fn check_journal(
     config: &Config,
-    log: &KeyLog,
+    Known { mut log, stored, .. }: Known,
     tokens: Option<&Signer>,
     report: &mut Report,
 ) -> Result<JournalFound, CoreError> {
     let journal = match tokens {
-        Some(signer) => read_journal(config, signer, log).await,
+        Some(signer) => read_journal(config, signer, &log).await,
         None => Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from),
     };
     let compared = journal.and_then(|journal| {
-        let mut log = log.clone();
-        let pending = pending(journal.entries(), &mut log)?.len();
+        pending(journal.entries(), &mut log)?;
+        let pending = log.events().len() - stored;
         Ok(JournalFound { journal, pending, log })
     });
     match &compared {
@@ -284,7 +295,8 @@ async fn check_journal(
         Ok(JournalFound { pending, log, .. }) => {
             let head = log.head().event().sequence_number();
             let finding = format!(
-                "holds {pending} events up to {head} that the log lacks: the next start appends them"
+                "{pending} events up to {head} are known here that the log lacks: the next start appends \
+                 them, if the token goes on from there"
             );
             report.note("journal", &finding);
         }
@@ -325,22 +337,40 @@ fn check_keys(
     is_trial: bool,
     report: &mut Report,
 ) -> Option<Verdict> {
+    let without_a_log = || match Journal::intent(&config.state_dir) {
+        Ok(intent) => {
+            Ok(startup::Known { init_intent: intent.is_some(), ..startup::Known::default() })
+        }
+        Err(error) => Err(chain(&error)),
+    };
     let (known, log) = match (rows, journal) {
         // Without a log that verifies there is nothing to compare the keys with.
         (Rows::Unreadable | Rows::Broken(_), _) => return None,
         (_, Some(Ok(JournalFound { journal, log, .. }))) => {
-            (Known { init_intent: false, begun: journal.entries().begun }, Some(log))
+            let begun = journal.entries().begun;
+            (startup::Known { init_intent: false, begun }, Some(log))
         }
-        (Rows::Log(log), _) => (Known::default(), Some(log)),
-        (Rows::Empty, _) => match Journal::intent(&config.state_dir) {
-            Ok(intent) => (Known { init_intent: intent.is_some(), begun: None }, None),
+        (Rows::Log(log), _) => (startup::Known::default(), Some(log)),
+        (Rows::Empty, _) => match without_a_log() {
+            Ok(known) => (known, None),
             Err(error) => {
-                report.bad("journal", &chain(&error));
+                report.bad("journal", &error);
                 return None;
             }
         },
     };
-    let verdict = decide(log.map(|log| log.head().event()), found, known);
+    let mut verdict = decide(log.map(|log| log.head().event()), found, known);
+    // An empty table is filled again only if the token holds the head's pairs.
+    let fills = matches!(&verdict, Verdict::Serve(plan) if plan.next.is_some());
+    if matches!(rows, Rows::Empty) && log.is_some() && !fills {
+        match without_a_log() {
+            Ok(known) => verdict = decide(None, found, known),
+            Err(error) => {
+                report.bad("journal", &error);
+                return None;
+            }
+        }
+    }
     match &verdict {
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         // The trial comes before the first ceremony.

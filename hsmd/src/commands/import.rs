@@ -14,11 +14,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{CoreError, parse_rows, verify_rows};
+use crate::daemon::known::Known;
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::say;
-use crate::startup::{Known, Verdict, decide};
+use crate::startup::{self, Verdict, decide};
 use crate::token::Modules;
 
 const SHOW_PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     };
     let own = Anchor::new(anchor.identity());
     let ours = verify_rows(&rows, Some(&own), &clock, config.clock_skew)?;
-    let known = ours.as_ref().map_or(0, |log| log.events().len());
+    let stored = ours.as_ref().map_or(0, |log| log.events().len());
     if let Some(mut ours) = ours {
         ours.catch_up(
             copy.events().iter().map(|event| SignedEvent::clone(event)),
@@ -71,16 +72,17 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
         .map_err(CommandError::CopyDiverges)?;
     }
     let mut journal = Journal::open(&config.state_dir, &copy.identity())?;
-    // Refuses a copy that is older than the journal or contradicts it.
+    // Refuses a copy that is older than the journal, or contradicts it or the log in state_dir.
     let mut with_journal = copy.clone();
     pending(journal.entries(), &mut with_journal)?;
+    Known::of(config, Some(copy.clone()))?;
     if without_token {
         say("hsmd: importing WITHOUT comparing the copy with the token: you vouch for it");
     } else {
         compare_with_token(config, &clock, &journal, &with_journal).await?;
     }
     let new: Vec<SignedEvent> =
-        copy.events()[known..].iter().map(|event| SignedEvent::clone(event)).collect();
+        copy.events()[stored..].iter().map(|event| SignedEvent::clone(event)).collect();
     if new.is_empty() {
         say("hsmd: nothing to import: the log has every event of the copy");
         return Ok(());
@@ -133,7 +135,7 @@ async fn compare_with_token(
     let signer = signer(config, clock, &modules, &Metrics::default())?;
     let found = inventories(&signer).await;
     stop_signer(&signer, &modules);
-    let known = Known { init_intent: false, begun: journal.entries().begun };
+    let known = startup::Known { init_intent: false, begun: journal.entries().begun };
     match decide(Some(log.head().event()), &found?, known) {
         Verdict::Serve(_) => Ok(()),
         refused => Err(CommandError::Refused(format!("with the copy, {}", refused.advice()))),

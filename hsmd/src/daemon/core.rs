@@ -27,7 +27,7 @@ pub use rows::{Found, parse_rows, verify_rows};
 use crate::clock::Clock;
 use crate::config::{Config, Retire};
 use crate::daemon::taints::Taints;
-use crate::journal::{Entries, Journal, encode};
+use crate::journal::{Entries, Journal, LogFile, encode};
 use crate::keylog::{Backend, KeylogError, Writer};
 use crate::signer::{Signer, TokenState};
 use crate::startup::Plan;
@@ -45,6 +45,9 @@ pub struct Core {
     pub journal: Journal,
     /// The verified log, with the taints that are not in the database yet.
     pub log: KeyLog,
+    /// The whole log in `state_dir`.
+    pub log_file: LogFile,
+    pub identity_is_configured: bool,
     /// How many of its events are known to be in the database.
     pub stored: usize,
     /// The taints that wait, to which whatever waits for the database gives way.
@@ -74,6 +77,7 @@ impl Core {
         config: &Config,
         writer: Writer,
         journal: Journal,
+        log_file: LogFile,
         log: KeyLog,
         keys: Plan,
         signer: Arc<Signer>,
@@ -88,6 +92,8 @@ impl Core {
             journal,
             stored: log.events().len(),
             log,
+            log_file,
+            identity_is_configured: config.identity.is_some(),
             taints,
             keys,
             refused: Vec::new(),

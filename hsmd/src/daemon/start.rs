@@ -8,13 +8,14 @@ use hsmd_chain::KeyLog;
 use hsmd_support::chain;
 
 use crate::config::Config;
-use crate::daemon::core::append_pending::{next_append, pending};
+use crate::daemon::core::append_pending::{keep, next_append, pending};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
+use crate::daemon::known::Known;
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
-use crate::journal::{Journal, decode};
+use crate::journal::{Journal, LogFile, decode};
 use crate::keylog::{AppendError, KeylogError, Writer};
 use crate::signer::Signer;
-use crate::startup::{Known, Verdict, decide};
+use crate::startup::{self, Verdict, decide};
 use crate::token::{Class, Inventory, TokenError};
 
 /// How long to wait before the next attempt to reach what was down.
@@ -71,50 +72,57 @@ pub async fn start(
 ) -> Result<Core, StartError> {
     let mut writer = locked_writer(config, shared).await?;
     let rows = writer.read(0).await?;
-    let log = verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?;
-    shared.log.send_replace(log.clone());
+    let rows = verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?;
+    let was_empty = rows.is_none();
+    let known = Known::of(config, rows)?;
+    if let Some(known) = &known
+        && !was_empty
+    {
+        publish_before_the_token(config, shared, &known.log);
+    }
 
     shared.set_phase(Phase::Starting("opening the token".into()));
     open_tokens(shared, &mut writer).await?;
-    let Some(mut log) = log else {
-        let known = Known { init_intent: has_intent(config)?, begun: None };
-        let verdict = decide(None, &inventories(&shared.signer).await?, known);
-        return Err(StartError::Refused(verdict));
+    let Some(Known { mut log, mut stored, file: mut log_file }) = known else {
+        return Err(StartError::Refused(without_a_log(config, shared).await?));
     };
 
     let journal = read_journal(config, &shared.signer, &log).await?;
     crate::crash_point!("start::opened");
-    let mut stored = log.events().len();
     pending(journal.entries(), &mut log)?;
-    while stored < log.events().len() {
-        let (events, record) = next_append(&log, stored, journal.entries(), &shared.clock);
-        let number = stored;
-        tracing::warn!(
-            number,
-            count = events.len(),
-            "appending the journal's event, which the log lacks"
-        );
-        writer.append(&events, &record).await.map_err(CoreError::from)?;
-        writer.confirm().await?;
-        stored += events.len();
-        crate::crash_point!("start::appended");
-    }
-
-    let known = Known { init_intent: false, begun: journal.entries().begun };
+    let journaled = startup::Known { init_intent: false, begun: journal.entries().begun };
     let head = log.head().event().clone();
-    let plan = match decide(Some(&head), &inventories(&shared.signer).await?, known) {
-        Verdict::Serve(plan) => plan,
-        Verdict::OneEventOld(plan) if assume_crashed => {
+    // What is appended to the database is what the token goes on from.
+    let plan = match decide(Some(&head), &inventories(&shared.signer).await?, journaled) {
+        // Nothing but the configuration says that an empty table is this identity's.
+        Verdict::Serve(plan) if !was_empty || plan.next.is_some() => plan,
+        Verdict::OneEventOld(plan) if assume_crashed && !was_empty => {
             tracing::warn!("serving although the log may be one event old: --assume-crashed");
             plan
         }
+        _ if was_empty => return Err(StartError::Refused(without_a_log(config, shared).await?)),
         refused => return Err(StartError::Refused(refused)),
     };
+    while stored < log.events().len() {
+        let (events, record) = next_append(&log, stored, journal.entries(), &shared.clock);
+        let (first, count) = (stored, events.len());
+        tracing::warn!(
+            first,
+            count,
+            "appending events of the journal or the log in state_dir, which the database lacks"
+        );
+        writer.append(&events, &record).await.map_err(CoreError::from)?;
+        writer.confirm().await?;
+        stored += count;
+        crate::crash_point!("start::appended");
+    }
+    keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
     let mut core = Core::new(
         config,
         writer,
         journal,
+        log_file,
         log,
         plan,
         Arc::clone(&shared.signer),
@@ -131,6 +139,57 @@ pub async fn start(
         core.prove_lock().await?;
     }
     Ok(core)
+}
+
+/// What the token says where there is no log.
+async fn without_a_log(config: &Config, shared: &Shared) -> Result<Verdict, CoreError> {
+    let known = startup::Known { init_intent: has_intent(config)?, begun: None };
+    Ok(decide(None, &inventories(&shared.signer).await?, known))
+}
+
+/// Readers need not wait for a token that is away. Where log and journal contradict each other nothing is
+/// shown, and the start will say why.
+fn publish_before_the_token(config: &Config, shared: &Shared, log: &KeyLog) {
+    let journal = Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from);
+    if let Ok(shown) = journal.and_then(|journal| with_taints(log, &journal)) {
+        shared.log.send_replace(Some(shown));
+    }
+}
+
+/// The log with the journal's taints. A rotation is shown when its row is there.
+fn with_taints(log: &KeyLog, journal: &Journal) -> Result<KeyLog, CoreError> {
+    let mut longer = log.clone();
+    let lacking = pending(journal.entries(), &mut longer)?;
+    let all_taint = lacking.iter().all(|event| event.event().taint_previous());
+    Ok(if all_taint { longer } else { log.clone() })
+}
+
+/// While the database is away, readers are shown what `state_dir` and the token have: a taint that was
+/// answered must not be hidden by it. In a standby pair another may know more.
+async fn publish_without_database(config: &Config, shared: &Shared) {
+    if config.standby || shared.log.borrow().is_some() {
+        return;
+    }
+    let known = match Known::without_database(config) {
+        Ok(Some(known)) => known,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(error = chain(&error), "no log is shown"),
+    };
+    for worker in shared.signer.workers() {
+        match worker.run(|token_state| token_state.open()).await {
+            Ok(Ok(())) => {}
+            // The token may know more.
+            _ => return,
+        }
+    }
+    let journal = read_journal(config, &shared.signer, &known.log).await;
+    match journal.and_then(|journal| with_taints(&known.log, &journal)) {
+        Ok(shown) => {
+            tracing::info!("serving the key log from state_dir until the database is back");
+            shared.log.send_replace(Some(shown));
+        }
+        Err(error) => tracing::warn!(error = chain(&error), "no log is shown"),
+    }
 }
 
 /// A connection that holds the lock. In standby it waits for it, serving reads meanwhile.
@@ -211,6 +270,7 @@ async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError>
                 let problem = chain(&error);
                 shared.set_phase(Phase::Starting("waiting for the database".into()));
                 shared.set_database(DatabaseReport { problem, ..DatabaseReport::default() });
+                publish_without_database(config, shared).await;
                 tokio::time::sleep(RETRY_DELAY).await;
             }
             Err(error) => return Err(error.into()),
@@ -238,6 +298,12 @@ async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result
             Some(log)
         }
     };
+    if let Some(log) = &log {
+        // This host's own copy: with it a database that loses events heals.
+        let (mut file, _) =
+            LogFile::open(&config.state_dir, &log.identity()).map_err(CoreError::from)?;
+        keep(&mut file, log);
+    }
     shared.log.send_replace(log);
     Ok(())
 }

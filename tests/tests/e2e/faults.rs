@@ -7,7 +7,7 @@
 pub(crate) mod clock;
 mod commit;
 pub(crate) mod database;
-mod history;
+pub(crate) mod history;
 mod overload;
 mod page;
 mod peers;
@@ -21,7 +21,7 @@ mod token;
 use seen::Seen;
 
 /// A part of the page: faults in their order, each with what an operator does about it.
-struct Section {
+pub(crate) struct Section {
     title: &'static str,
     faults: &'static [(&'static str, &'static str)],
 }

@@ -10,6 +10,7 @@ mod crash_init;
 mod crash_rotation;
 mod happy_path;
 mod heads;
+mod healing;
 mod outages;
 mod pin;
 mod refusals;

@@ -9,7 +9,7 @@ use hsmd_chain::{EventFault, LogError};
 pub(super) enum Situation {
     /// Nothing to recover from.
     Good,
-    /// The journal has events that the log lacks; the next start appends them.
+    /// This host knows events that the database lacks; the next start appends them.
     Interrupted,
     /// Nothing was ever made here.
     New,
@@ -122,8 +122,8 @@ impl Situation {
         match self {
             Self::Good => "good: log, journal and token agree",
             Self::Interrupted => {
-                "the database lacks the journal's event (an interrupted rotation, or a restored \
-                 backup): the next start appends it"
+                "the database lacks events that are known here (an interrupted rotation, a taint without \
+                 it, a restored backup, a lost schema): the next start appends them"
             }
             Self::New => "nothing was ever made here: run `hsmd init`",
             Self::InitInterrupted => "`hsmd init` was interrupted: run it again, it will finish",

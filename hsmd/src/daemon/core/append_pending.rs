@@ -5,12 +5,13 @@
 use std::time::Instant;
 
 use hsmd_chain::{KeyLog, SignedEvent};
+use hsmd_support::chain;
 
 use super::activate_head::is_to_be_retired;
 use super::{Core, CoreError};
 use crate::clock::Clock;
 use crate::config::Retire;
-use crate::journal::Entries;
+use crate::journal::{Entries, LogFile};
 use crate::keylog::{AdminAction, AdminRecord, AppendError, KeylogError};
 use crate::startup::{Place, Plan};
 
@@ -92,6 +93,14 @@ fn follow(keys: &mut Plan, log: &KeyLog, retire: Retire, token: usize) {
     keys.next = Some(Place { token, id });
 }
 
+/// Adds a log's new events to the file in `state_dir`. The journal, the token or the database has them, too:
+/// without the file everything goes on.
+pub fn keep(file: &mut LogFile, log: &KeyLog) {
+    if let Err(error) = file.extend(log) {
+        tracing::error!(error = chain(&error), "the log in state_dir is not the newest");
+    }
+}
+
 impl Core {
     /// The number of the first event that is not known to be in the database.
     pub fn first_pending(&self) -> Option<u32> {
@@ -156,6 +165,7 @@ impl Core {
     /// Takes the log with its new head, publishes it, and notes where the keys now are.
     pub fn take(&mut self, log: KeyLog) {
         self.log = log;
+        keep(&mut self.log_file, &self.log);
         self.published.send_replace(Some(self.log.clone()));
         follow(&mut self.keys, &self.log, self.retire, self.signer.workers().len() - 1);
     }

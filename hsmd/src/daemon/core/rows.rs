@@ -13,21 +13,22 @@ use crate::keylog::Row;
 /// What rows are to the log that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Our first events, so many of them, and no fewer than were known to be there.
+    /// Our first events, so many of them; the table may have lost some.
     Stored(usize),
     /// All of ours and more.
     Longer,
 }
 
 impl Core {
-    /// Compares rows with a log of ours.
+    /// Compares rows with a log of ours. An empty table may be another identity's, unless the configuration
+    /// names ours.
     ///
     /// # Errors
-    /// They are not the log's events, or fewer than are known to be in the database.
+    /// They are not the log's events.
     pub fn find(&self, log: &KeyLog, rows: Vec<SignedEvent>) -> Result<Found, CoreError> {
         let is_ours = |(row, ours): &(&SignedEvent, &Arc<SignedEvent>)| *row == &***ours;
         let ours = rows.iter().zip(log.events()).take_while(is_ours).count();
-        if ours == rows.len() && ours >= self.stored {
+        if ours == rows.len() && (ours > 0 || self.identity_is_configured) {
             return Ok(Found::Stored(ours));
         }
         let now = self.clock.now()?;

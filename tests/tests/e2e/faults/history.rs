@@ -1,6 +1,6 @@
 //! The log in the database is not the one that the daemon knows: changed, cut short, older, lost.
 
-use hsmd_tests::{Daemon, Hsmd, until};
+use hsmd_tests::{Daemon, Hsmd};
 
 use crate::faults::seen::SOON;
 use crate::faults::{Seen, faults};
@@ -10,10 +10,10 @@ faults! {
     row_changed: "an old row's signature is changed by the owner while the daemon runs", "repairs the row, or imports a copy into a new schema";
     row_changed_stopped: "an old row's signature is changed by the owner while the daemon is stopped", "repairs the row, or imports a copy into a new schema";
     head_changed: "the newest row is changed by the owner while the daemon runs", "repairs the row";
-    truncated: "the log is truncated while the daemon runs", "`hsmd import` of a copy";
-    truncated_stopped: "the log is truncated while the daemon is stopped", "`hsmd import` of a copy";
-    older_while_running: "an older backup of the database is restored while the daemon runs", "`hsmd import` of a copy; the daemon goes on by itself";
-    older_while_stopped: "an older backup of the database is restored while the daemon is stopped", "`hsmd import` of a copy";
+    truncated: "the log is truncated while the daemon runs", "nothing";
+    truncated_stopped: "the log is truncated while the daemon is stopped", "starts it";
+    older_while_running: "an older backup of the database is restored while the daemon runs", "nothing";
+    older_while_stopped: "an older backup of the database is restored while the daemon is stopped", "starts it";
     writer_changes: "the daemon's own database role tries to change a row", "nothing";
 }
 
@@ -111,47 +111,41 @@ pub(crate) const LOST: &str = "the database is lost, or this is the wrong one";
 
 async fn truncated() -> Seen {
     let ((hsmd, daemon), mut seen) = (rotated(2).await, Seen::default());
-    let export = hsmd.export().await;
+    let two = daemon.head().await.event().id();
     hsmd.database.tamper(TRUNCATE).await;
-    let two = notices(&mut seen, &daemon).await;
-    hsmd.run(&["check"]).await.refused(LOST);
-    seen.said("check", LOST);
-    import_beside(&hsmd, &export).await;
-    seen.rotates_within(SOON, &daemon, &two).await;
+    heals(&mut seen, &hsmd, &daemon, 3).await;
+    daemon.rotate(two.as_str()).await.expect("it rotates");
     seen.nothing_lost(&hsmd, 4).await
+}
+
+/// The daemon fills the table again, and callers notice nothing.
+async fn heals(seen: &mut Seen, hsmd: &Hsmd, daemon: &Daemon, events: usize) {
+    let full = async || hsmd.database.events().await.len() == events;
+    seen.heals_within(SOON, async || full().await.then_some(())).await;
+    seen.signs(daemon).await;
+    let records = hsmd.database.admin_rows().await;
+    assert!(records.iter().any(|record| record.action == "recovered"), "{records:?}");
+    seen.said("the record", "recovered");
 }
 
 async fn truncated_stopped() -> Seen {
-    let ((hsmd, daemon), mut seen) = (rotated(2).await, Seen::default());
+    let ((hsmd, daemon), seen) = (rotated(2).await, Seen::default());
     daemon.stop().await;
-    let export = hsmd.export().await;
     hsmd.database.tamper(TRUNCATE).await;
-    hsmd.run(&["check"]).await.refused(LOST);
-    seen.said("check", LOST);
-    hsmd.launch(&[]).refused("the log is lost or this is the wrong database").await;
-    seen.said("exit", "the log is lost or this is the wrong database");
-    import_and_go_on(&mut seen, &hsmd, &export).await;
-    seen.nothing_lost(&hsmd, 4).await
+    starts_and_heals(seen, &hsmd, 3).await
 }
 
-/// Imports a copy while a daemon runs that does not know these rows: it has let the lock go, but takes
-/// it for a moment whenever it looks again.
-async fn import_beside(hsmd: &Hsmd, export: &str) {
-    let copy = copy(hsmd, export);
-    until("the import gets the lock", async || {
-        hsmd.run(&["import", &copy]).await.status.success().then_some(())
-    })
-    .await;
-}
+const LACKS: &str = "the database lacks events that are known here";
 
-/// Imports a copy, after which the daemon serves and rotates.
-async fn import_and_go_on(seen: &mut Seen, hsmd: &Hsmd, export: &str) {
-    hsmd.run(&["import", &copy(hsmd, export)]).await.good();
-    hsmd.run(&["check"]).await.good();
+async fn starts_and_heals(mut seen: Seen, hsmd: &Hsmd, events: usize) -> Seen {
+    let check = hsmd.run(&["check"]).await.good();
+    assert!(check.contains(LACKS), "{check}");
+    seen.said("check", LACKS);
     let daemon = hsmd.serve().await;
-    seen.signs(&daemon).await;
+    heals(&mut seen, hsmd, &daemon, events).await;
     daemon.rotate_head().await;
-    seen.takes_a_person();
+    hsmd.run(&["check"]).await.good();
+    seen.nothing_lost(hsmd, events + 1).await
 }
 
 pub(crate) const OLDER: &str = "the database is older than what is known here";
@@ -163,32 +157,22 @@ async fn older_while_running() -> Seen {
     let daemon = hsmd.serve().await;
     daemon.rotate_head().await;
     let three = daemon.rotate_head().await.event().id();
-    let export = hsmd.export().await;
     hsmd.database.restore(&backup).await;
-    assert_eq!(notices(&mut seen, &daemon).await, three.as_str());
-    hsmd.run(&["check"]).await.refused(OLDER);
-    seen.said("check", OLDER);
-    import_beside(&hsmd, &export).await;
-    seen.rotates_within(SOON, &daemon, three.as_str()).await;
+    heals(&mut seen, &hsmd, &daemon, 4).await;
+    daemon.rotate(three.as_str()).await.expect("it rotates");
     seen.nothing_lost(&hsmd, 5).await
 }
 
 async fn older_while_stopped() -> Seen {
-    let ((hsmd, daemon), mut seen) = (rotated(1).await, Seen::default());
+    let ((hsmd, daemon), seen) = (rotated(1).await, Seen::default());
     daemon.stop().await;
     let backup = hsmd.database.backup().await;
     let daemon = hsmd.serve().await;
     daemon.rotate_head().await;
     daemon.rotate_head().await;
     daemon.stop().await;
-    let export = hsmd.export().await;
     hsmd.database.restore(&backup).await;
-    hsmd.run(&["check"]).await.refused(OLDER);
-    seen.said("check", OLDER);
-    hsmd.launch(&[]).refused("the journal knows event 3").await;
-    seen.said("exit", "the log ends at event 1, the journal knows event 3");
-    import_and_go_on(&mut seen, &hsmd, &export).await;
-    seen.nothing_lost(&hsmd, 5).await
+    starts_and_heals(seen, &hsmd, 4).await
 }
 
 async fn writer_changes() -> Seen {

@@ -11,7 +11,8 @@ use crate::faults::{Seen, faults};
 
 faults! {
     "Disaster and recovery":
-    database_lost: "the database is lost", "`hsmd migrate`, `hsmd import` of any published copy";
+    database_lost: "the database is lost", "`hsmd migrate`, starts it";
+    database_and_folder_lost: "the database and the state folder are lost", "`hsmd migrate`, `hsmd import` of any published copy";
     token_older: "an older backup of the token is restored", "restores the newest one; without it: a new identity";
     database_older: "an older backup of the database is restored, the journal is lost", "`hsmd import` of the newest copy";
     both_older: "older backups of database and token are restored", "restores the newest token, `hsmd import` of the newest copy";
@@ -40,12 +41,28 @@ async fn another_database() -> Seen {
 
 async fn database_lost() -> Seen {
     let ((hsmd, daemon), mut seen) = (rotated(2).await, Seen::default());
+    daemon.stop().await;
+    let hsmd = hsmd.into_empty_database().await;
+    let words = "the database lacks events that are known here";
+    let check = hsmd.run(&["check"]).await.good();
+    assert!(check.contains(words), "{check}");
+    seen.said("check", words);
+    hsmd.run(&["init"]).await.refused("import a copy with `hsmd import FILE`");
+    let seen = seen.goes_on_by_a_person(&hsmd, 4).await;
+    let records = hsmd.database.admin_rows().await;
+    assert_eq!(records[0].action, "recovered", "{records:?}");
+    seen
+}
+
+async fn database_and_folder_lost() -> Seen {
+    let ((hsmd, daemon), mut seen) = (rotated(2).await, Seen::default());
     seen.signs(&daemon).await;
     // What any follower of the log holds is as good as an export.
     let published = daemon.log().await.to_json();
     daemon.stop().await;
     assert_eq!(published, hsmd.export().await);
     let hsmd = hsmd.into_empty_database().await;
+    hsmd.forget_journal();
     let words = "the log is lost or this is the wrong database";
     hsmd.run(&["check"]).await.refused(crate::faults::history::LOST);
     hsmd.run(&["init"]).await.refused("import a copy with `hsmd import FILE`");
@@ -121,7 +138,7 @@ async fn both_older() -> Seen {
         "the journal's event was appended"
     );
     daemon.stop().await;
-    seen.said("the log", "appending the journal's event, which the log lacks");
+    seen.said("the log", "which the database lacks");
     hsmd.run(&["check"]).await.refused("the next key is lost");
     hsmd.token.restore(&newest);
     hsmd.run(&["import", &copy(&hsmd, &published)]).await.good();

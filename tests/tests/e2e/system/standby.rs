@@ -26,7 +26,7 @@ async fn pair() -> (Hsmd, Hsmd) {
     (hsmd, twin)
 }
 
-async fn stands_by(daemon: &Daemon) {
+pub(crate) async fn stands_by(daemon: &Daemon) {
     until("the second daemon stands by", async || {
         let status = daemon.status().await.ok()?;
         (status.state() == ServingState::Standby && !status.identity.is_empty()).then_some(())

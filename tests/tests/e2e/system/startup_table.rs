@@ -180,6 +180,7 @@ async fn a_restored_backup_of_the_log_is_refused_until_a_copy_is_imported() {
     std::fs::write(hsmd.path("copy"), hsmd.export().await).unwrap();
 
     let hsmd = hsmd.with_database(backup).set("identity", identity);
+    hsmd.forget_log();
     let by_the_journal = "the log ends at event 0, the journal knows event 2";
     hsmd.run(&["check"]).await.refused(by_the_journal);
     hsmd.launch(&[]).refused(by_the_journal).await;

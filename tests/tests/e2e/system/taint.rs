@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hsmd_chain::SignedEvent;
 use hsmd_proto::v1::{TaintRequest, TaintResponse};
-use hsmd_tests::{Daemon, Hsmd, Proxy, Refusal, Rpc, Toll, for_each_case, now, within};
+use hsmd_tests::{Daemon, Hsmd, Proxy, Refusal, Rpc, Toll, for_each_case, now, until, within};
 
 use crate::faults::clock::{set, with_clock};
 use crate::faults::database::behind_a_proxy;
@@ -200,6 +200,10 @@ async fn dies_in_trouble(trouble: Trouble, point: &'static str, decided: bool) {
     taint(&daemon, &zero).await.expect_err(&context);
     daemon.died().await;
 
+    let waits_for_the_database = matches!(trouble, Trouble::Away | Trouble::Hanging);
+    if decided && waits_for_the_database {
+        serves_from_the_folder(&hsmd, &context).await;
+    }
     trouble.end(&hsmd, &proxy).await;
     let daemon = hsmd.serve().await;
     let head = daemon.head().await;
@@ -214,6 +218,18 @@ async fn dies_in_trouble(trouble: Trouble, point: &'static str, decided: bool) {
     let record = hsmd.database.admin_rows().await;
     assert_eq!((&*record[1].action, &*record[1].reason), ("taint", "a test taints"), "{context}");
     stopped(daemon, &hsmd).await;
+}
+
+/// With the database still away the log is served from `state_dir` and the token; nothing is signed.
+async fn serves_from_the_folder(hsmd: &Hsmd, context: &str) {
+    let daemon = hsmd.launch(&[]);
+    until(&format!("{context}: the log is served"), async || {
+        daemon.is_serving("hsmd.v1.KeyLog").await
+    })
+    .await;
+    assert!(daemon.head().await.event().taint_previous(), "{context}");
+    assert_eq!(daemon.sign(DOCUMENT).await.unwrap_err().reason, "STARTING", "{context}");
+    daemon.kill().await;
 }
 
 async fn stopped(daemon: Daemon, hsmd: &Hsmd) {
