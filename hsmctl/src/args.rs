@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Verify a key log and what was signed under it, without a daemon
     Verify(Verify),
+    /// Decide between several logs of one identity, or say that nothing in them decides
+    Reconcile(Reconcile),
     /// Print a script of shell completions
     Completions {
         /// The shell
@@ -205,6 +207,17 @@ pub(crate) struct Taint {
     /// default: hsmd-taint-<number>.json in the current folder
     #[arg(long, value_name = "FILE")]
     pub(crate) event_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// The published logs, as `hsmd export` writes them: of each database, and of readers
+    #[arg(value_name = "LOG", num_args = 2.., required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+
+    /// Where to write the log to follow, for `hsmd import` and `hsmd clear-branch`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod log;
+mod reconcile;
 mod rotate;
 mod sign;
 mod status;
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
     match &cli.command {
         Command::Audit(audit) if !audit.signatures.is_empty() => audit::signatures(audit, output),
         Command::Verify(verify) => verify::run(verify, &cli.global, output),
+        Command::Reconcile(args) => reconcile::run(args, &cli.global, output),
         Command::Completions { shell } => completions(*shell, output),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -41,7 +43,7 @@ async fn online(command: &Command, global: &Global, output: &Output) -> Result<(
         Command::Sign(sign) => sign::document(&client(global)?, sign, output).await,
         Command::Rotate(change) => rotate::rotate(&admin(global)?, change, output).await,
         Command::Taint(taint) => rotate::taint(&admin(global)?, taint, output).await,
-        Command::Verify(_) | Command::Completions { .. } => Ok(()),
+        Command::Verify(_) | Command::Reconcile(_) | Command::Completions { .. } => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands: each a straight line over the components.
 
 mod check;
+mod clear_branch;
 pub mod cli;
 mod export;
 mod import;
@@ -148,6 +149,9 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
         Command::Export => export::export(&config).await,
         Command::Import { file, without_token } => {
             import::import(&config, &file, without_token).await
+        }
+        Command::ClearBranch { log, discard } => {
+            clear_branch::clear_branch(&config, &log, &discard).await
         }
         Command::Migrate => migrate::migrate(&config).await,
     }

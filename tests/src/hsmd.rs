@@ -195,6 +195,15 @@ impl Hsmd {
         Output::of(&mut self.command(arguments)).await
     }
 
+    /// Runs the operator's command line against this hsmd's sockets, in its folder.
+    pub async fn hsmctl(&self, arguments: &[&str]) -> Output {
+        let endpoint = |name| format!("unix://{}", self.path(name).display());
+        let mut command = command("hsmctl", arguments.iter().map(std::ffi::OsStr::new));
+        command.env("HSMD_ENDPOINT", endpoint("service.sock"));
+        command.env("HSMD_ADMIN_ENDPOINT", endpoint("admin.sock"));
+        Output::of(command.current_dir(self.folder.path())).await
+    }
+
     /// Runs a command that dies at a failpoint, and asserts that it does.
     pub async fn run_until(&self, failpoint: &str, arguments: &[&str]) {
         let mut command = self.command(arguments);

@@ -47,6 +47,63 @@ impl Files {
     }
 }
 
+/// Writes logs, and reconciles them under an anchor.
+fn reconcile(anchor: &str, logs: &[&LogBuilder]) -> (Done, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files: Vec<String> = logs
+        .iter()
+        .enumerate()
+        .map(|(index, log)| write(folder.path(), &format!("{index}.json"), &log.to_json()))
+        .collect();
+    let keep = folder.path().join("keep.json");
+    let keep_text = keep.to_str().expect("UTF-8");
+    let mut arguments = vec!["reconcile", "--identity", anchor, "--write", keep_text];
+    arguments.extend(files.iter().map(String::as_str));
+    (run(&arguments), std::fs::read_to_string(keep).unwrap_or_default())
+}
+
+#[test]
+fn the_branch_that_the_committed_key_follows_or_that_nothing_decides() {
+    let trunk = LogBuilder::of_length("trunk", 4);
+    let before = trunk.rewound_to(3);
+    let later = |log: &LogBuilder| {
+        let created_at = log.head().event().created_at();
+        created_at.saturating_add(std::time::Duration::from_millis(7))
+    };
+    let at = later(&before);
+    let accident = before.append(at, false);
+    let identity = trunk.identity().to_string();
+
+    let (done, kept) = reconcile(&identity, &[&trunk.rewound_to(2), &trunk]);
+    let out = done.expect(0).out;
+    assert!(out.contains("one history") && out.contains("its beginning"), "{out}");
+    assert_eq!(kept, trunk.to_json());
+
+    let (done, kept) = reconcile(&identity, &[&trunk, &accident]);
+    assert!(done.expect(2).err.contains("no event follows that decides"));
+    assert_eq!(kept, "", "nothing is written that nothing has decided");
+
+    let longer = accident.clone().rotate();
+    let (done, kept) = reconcile(&identity, &[&trunk, &longer]);
+    let out = done.expect(0).out;
+    assert!(out.contains("contested, and decided") && out.contains("the losing branch"), "{out}");
+    assert!(out.contains("the committed key has signed"), "{out}");
+    assert_eq!(kept, longer.to_json());
+
+    let theft = trunk.stolen_at(3, "thief").rotate();
+    let (done, _) = reconcile(&identity, &[&trunk, &theft]);
+    let err = done.expect(2).err;
+    assert!(
+        err.contains("commit to different keys") && err.contains("Nothing in the logs"),
+        "{err}"
+    );
+    let anchor = format!("{identity}@3:{}", trunk.id(3));
+    let (done, kept) = reconcile(&anchor, &[&trunk, &theft]);
+    assert!(done.expect(0).out.contains("that --identity names"));
+    assert_eq!(kept, trunk.to_json());
+    assert_eq!(run(&["reconcile", "a", "b"]).code, 64);
+}
+
 #[test]
 fn a_good_log_and_what_it_vouches_for() {
     let files = Files::new();

@@ -53,6 +53,15 @@ pub enum Command {
         #[arg(long)]
         without_token: bool,
     },
+    /// After two histories of one identity: clear what this host and its token hold of the losing branch.
+    ClearBranch {
+        /// The log to go on from, as `hsmctl reconcile --write` or `export` writes it.
+        log: PathBuf,
+        /// The first event of the losing branch, by its id: to show that you mean this one. Without it, the
+        /// command says which it is.
+        #[arg(long, value_name = "EVENT_ID", default_value = "")]
+        discard: String,
+    },
     /// Create or update the database schema, as its owner.
     Migrate,
 }

@@ -60,6 +60,15 @@ impl LogFile {
         identities.next().filter(|_| identities.next().is_none())
     }
 
+    /// Makes the file of a log's identity hold this log and nothing else.
+    ///
+    /// # Errors
+    /// The file can't be written; it holds what it held before.
+    pub fn replace(state_dir: &Path, log: &KeyLog) -> Result<(), JournalError> {
+        let path = state_dir.join(format!("{}.{EXTENSION}", log.identity()));
+        Self { path, events: 0, length: 0 }.extend(log)
+    }
+
     /// Appends the events of a log that the file lacks, durably.
     ///
     /// # Errors

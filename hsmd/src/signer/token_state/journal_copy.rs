@@ -67,6 +67,14 @@ impl TokenState {
         written
     }
 
+    /// Replaces the journal's copies by this one where the token holds any.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn replace_journals(&mut self, value: &[u8]) -> Result<(), TokenError> {
+        if self.read_journal()?.is_empty() { Ok(()) } else { self.write_journal(value) }
+    }
+
     /// Why the token gets no copy; none when it does.
     fn without_copy(&self) -> Result<Option<String>, TokenError> {
         if self.config.journal_copy == JournalCopy::Never {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hsmd_softhsm::{Class, Tool};
-use hsmd_tests::{KEY_LABEL, TestToken, program};
+use hsmd_tests::{Hsmd, KEY_LABEL, TestToken, program};
 use toml::Value;
 
 use crate::faults::history::{copy, rotated};
@@ -16,6 +16,7 @@ faults! {
     token_older: "an older backup of the token is restored", "restores the newest one; without it: a new identity";
     database_older: "an older backup of the database is restored, the journal is lost", "`hsmd import` of the newest copy";
     both_older: "older backups of database and token are restored", "restores the newest token, `hsmd import` of the newest copy";
+    two_histories: "two histories: each of two databases has another event of one number", "`hsmctl reconcile`, then `hsmd clear-branch` on the losing branch's host";
     both_lost: "database and token are lost", "a new identity, told to every verifier";
     another_database: "the configuration names another identity's database", "corrects the configuration";
     another_hsm: "the HSM is replaced by another", "configures both, rotates twice, removes the old one";
@@ -142,6 +143,60 @@ async fn both_older() -> Seen {
     hsmd.run(&["check"]).await.refused("the next key is lost");
     hsmd.token.restore(&newest);
     hsmd.run(&["import", &copy(&hsmd, &published)]).await.good();
+    hsmd.run(&["check"]).await.good();
+    seen.goes_on_by_a_person(&hsmd, 4).await
+}
+
+async fn two_histories() -> Seen {
+    let (mut seen, hsmd) = (Seen::default(), Hsmd::initialised().await);
+    let identity = hsmd.init().await;
+    let (token, database) = (hsmd.token.backup(), hsmd.database.backup().await);
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    daemon.stop().await;
+    let (losing, first) = (hsmd.export().await, hsmd.observer.history().head().event().id());
+    let kept = hsmd.path("kept");
+    std::fs::rename(hsmd.state_dir(), &kept).expect("move the state folder away");
+    // The other site: an older backup of the token, and a database of its own.
+    hsmd.token.restore(&token);
+    let hsmd = hsmd.with_database(database).unobserved().set("identity", identity.clone());
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    let right = daemon.rotate_head().await.event().clone();
+    daemon.stop().await;
+    let winning = hsmd.export().await;
+
+    // The first host comes back with its folder, on the other site's database.
+    hsmd.forget_journal();
+    std::fs::rename(&kept, hsmd.state_dir()).expect("move it back");
+    let words = "two histories of one identity";
+    hsmd.run(&["check"]).await.refused(words);
+    hsmd.launch(&[]).refused(words).await;
+    seen.said("check, exit", words);
+    let (one, two) = (copy(&hsmd, &losing), hsmd.path("two.json").display().to_string());
+    std::fs::write(&two, &winning).expect("a copy");
+    let reconcile = |anchor: &str| {
+        let arguments = ["reconcile", "--identity", anchor, "--write", "keep.json", &one, &two];
+        arguments.map(str::to_owned)
+    };
+    let run = async |anchor: &str| {
+        let arguments = reconcile(anchor);
+        hsmd.hsmctl(&arguments.each_ref().map(String::as_str)).await
+    };
+    let undecided = run(&identity).await;
+    assert!(undecided.stderr.contains("commit to different keys"), "{undecided:?}");
+    undecided.ended(2, "Nothing in the logs decides");
+    seen.said("hsmctl reconcile", "Nothing in the logs decides");
+    // A person has found out which branch the token goes on from.
+    let head = format!("{identity}@{}:{}", right.sequence_number(), right.id());
+    assert!(run(&head).await.good().contains("the losing branch"));
+
+    let keep = hsmd.path("keep.json").display().to_string();
+    hsmd.run(&["clear-branch", &one]).await.refused("the database holds event");
+    hsmd.run(&["clear-branch", &keep]).await.refused(&format!("--discard {first}"));
+    hsmd.run(&["clear-branch", &keep, "--discard", first.as_str()]).await.good();
+    let again = hsmd.run(&["clear-branch", &keep, "--discard", first.as_str()]).await;
+    assert!(again.status.success() && again.stderr.contains("nothing to clear"), "{again:?}");
     hsmd.run(&["check"]).await.good();
     seen.goes_on_by_a_person(&hsmd, 4).await
 }

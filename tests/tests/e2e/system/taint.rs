@@ -149,6 +149,39 @@ async fn taints_in_trouble(trouble: Trouble) {
     assert_eq!(actions[1..], [tainted, tainted, ("rotate", "a test rotates")], "{trouble:?}");
 }
 
+#[tokio::test]
+async fn with_the_host_lost_as_well_the_event_is_in_the_administrators_file() {
+    let (hsmd, proxy) = hsmd_with_a_clock().await;
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await;
+    let before = endorse(&daemon).await;
+    proxy.take(Toll::Connections);
+    let said = hsmd.hsmctl(&["taint", "--reason", "stolen"]).await.good();
+    assert!(said.contains("NOT in the database yet"), "{said}");
+    assert!(said.contains("hsmd-taint-1.json"), "{said}");
+    let one = daemon.head().await;
+    let second = ["taint", "--reason", "stolen", "--event-file", "second.json", "--output", "json"];
+    let said = hsmd.hsmctl(&second).await.good();
+    assert!(said.contains(r#""pending":true"#) && said.contains("second.json"), "{said}");
+    daemon.kill().await;
+    hsmd.forget_journal();
+    proxy.take(Toll::Nothing);
+
+    let hsmd = hsmd.set("identity", zero.event().prefix().to_string());
+    hsmd.launch(&[]).refused("the log is older than the token").await;
+    let file = |name| hsmd.path(name).display().to_string();
+    hsmd.run(&["import", &file("second.json")]).await.refused("does not verify");
+    // The token has gone on from the second, so the first alone is not enough.
+    hsmd.run(&["import", &file("hsmd-taint-1.json")]).await.refused("older than the token");
+    hsmd.run(&["import", "--without-token", &file("hsmd-taint-1.json")]).await.good();
+    hsmd.run(&["import", &file("second.json")]).await.good();
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    let log = hsmd.history().await;
+    assert_eq!((log.events().len(), log.events()[1].text()), (4, one.text()));
+    assert!(verified(&before, &log).is_none(), "the taint is not lost");
+}
+
 async fn rows_follow(hsmd: &Hsmd, count: usize) {
     within(SOON, "the rows follow", async || hsmd.database.events().await.len() == count).await;
 }
