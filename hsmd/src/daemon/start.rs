@@ -1,10 +1,12 @@
 //! The start: from an empty process to a core that may serve, waiting for what is down and refusing
 //! to guess. The order: database, lock, (in standby: grace), log, tokens, journal, table, keys.
 
+mod publish;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::KeyLog;
+use hsmd_chain::{Anchor, KeyLog, LogError};
 use hsmd_support::chain;
 
 use crate::config::Config;
@@ -72,13 +74,15 @@ pub async fn start(
 ) -> Result<Core, StartError> {
     let mut writer = locked_writer(config, shared).await?;
     let rows = writer.read(0).await?;
-    let rows = verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?;
+    // A remembered head may be among the events that the database has lost.
+    let own = config.identity.as_ref().map(|anchor| Anchor::new(anchor.identity()));
+    let rows = verify_rows(&rows, own.as_ref(), &shared.clock, config.clock_skew)?;
     let was_empty = rows.is_none();
     let known = Known::of(config, rows)?;
     if let Some(known) = &known
         && !was_empty
     {
-        publish_before_the_token(config, shared, &known.log);
+        publish::before_the_token(config, shared, &known.log);
     }
 
     shared.set_phase(Phase::Starting("opening the token".into()));
@@ -90,6 +94,9 @@ pub async fn start(
     let journal = read_journal(config, &shared.signer, &log).await?;
     crate::crash_point!("start::opened");
     pending(journal.entries(), &mut log)?;
+    if let Some(anchor) = &config.identity {
+        check_remembered(&log, anchor).map_err(CoreError::from)?;
+    }
     let journaled = startup::Known { init_intent: false, begun: journal.entries().begun };
     let head = log.head().event().clone();
     // What is appended to the database is what the token goes on from.
@@ -141,55 +148,20 @@ pub async fn start(
     Ok(core)
 }
 
+/// Whether the log has the event that the configuration remembers.
+fn check_remembered(log: &KeyLog, anchor: &Anchor) -> Result<(), LogError> {
+    let Some(remembered) = anchor.head() else { return Ok(()) };
+    match log.event(remembered.sequence_number).map(|event| event.event().id()) {
+        Some(found) if found == remembered.id => Ok(()),
+        Some(found) => Err(LogError::Forked { remembered, found }),
+        None => Err(LogError::Rollback { remembered, offered: log.position() }),
+    }
+}
+
 /// What the token says where there is no log.
 async fn without_a_log(config: &Config, shared: &Shared) -> Result<Verdict, CoreError> {
     let known = startup::Known { init_intent: has_intent(config)?, begun: None };
     Ok(decide(None, &inventories(&shared.signer).await?, known))
-}
-
-/// Readers need not wait for a token that is away. Where log and journal contradict each other nothing is
-/// shown, and the start will say why.
-fn publish_before_the_token(config: &Config, shared: &Shared, log: &KeyLog) {
-    let journal = Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from);
-    if let Ok(shown) = journal.and_then(|journal| with_taints(log, &journal)) {
-        shared.log.send_replace(Some(shown));
-    }
-}
-
-/// The log with the journal's taints. A rotation is shown when its row is there.
-fn with_taints(log: &KeyLog, journal: &Journal) -> Result<KeyLog, CoreError> {
-    let mut longer = log.clone();
-    let lacking = pending(journal.entries(), &mut longer)?;
-    let all_taint = lacking.iter().all(|event| event.event().taint_previous());
-    Ok(if all_taint { longer } else { log.clone() })
-}
-
-/// While the database is away, readers are shown what `state_dir` and the token have: a taint that was
-/// answered must not be hidden by it. In a standby pair another may know more.
-async fn publish_without_database(config: &Config, shared: &Shared) {
-    if config.standby || shared.log.borrow().is_some() {
-        return;
-    }
-    let known = match Known::without_database(config) {
-        Ok(Some(known)) => known,
-        Ok(None) => return,
-        Err(error) => return tracing::warn!(error = chain(&error), "no log is shown"),
-    };
-    for worker in shared.signer.workers() {
-        match worker.run(|token_state| token_state.open()).await {
-            Ok(Ok(())) => {}
-            // The token may know more.
-            _ => return,
-        }
-    }
-    let journal = read_journal(config, &shared.signer, &known.log).await;
-    match journal.and_then(|journal| with_taints(&known.log, &journal)) {
-        Ok(shown) => {
-            tracing::info!("serving the key log from state_dir until the database is back");
-            shared.log.send_replace(Some(shown));
-        }
-        Err(error) => tracing::warn!(error = chain(&error), "no log is shown"),
-    }
 }
 
 /// A connection that holds the lock. In standby it waits for it, serving reads meanwhile.
@@ -270,7 +242,7 @@ async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError>
                 let problem = chain(&error);
                 shared.set_phase(Phase::Starting("waiting for the database".into()));
                 shared.set_database(DatabaseReport { problem, ..DatabaseReport::default() });
-                publish_without_database(config, shared).await;
+                publish::without_database(config, shared).await;
                 tokio::time::sleep(RETRY_DELAY).await;
             }
             Err(error) => return Err(error.into()),
@@ -287,7 +259,17 @@ async fn follow(writer: &mut Writer, config: &Config, shared: &Shared) -> Result
         return Ok(());
     }
     let log: Option<KeyLog> = match known {
-        None => verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?,
+        None => {
+            let rows =
+                verify_rows(&rows, config.identity.as_ref(), &shared.clock, config.clock_skew)?;
+            match Known::of(config, rows)? {
+                Some(Known { log, .. }) => {
+                    let journal = Journal::open(&config.state_dir, &log.identity());
+                    Some(publish::with_taints(&log, &journal.map_err(CoreError::from)?)?)
+                }
+                None => None,
+            }
+        }
         Some(mut log) => {
             for event in parse_rows(&rows)? {
                 let number = event.event().sequence_number();

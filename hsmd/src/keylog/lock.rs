@@ -95,8 +95,8 @@ impl Writer {
         if held { Ok(()) } else { Err(KeylogError::LockLost) }
     }
 
-    /// Ends the server process of a connection that we lost, so that its transaction is over and its
-    /// lock free: the rows say then what became of it. Nothing happens when it is gone already.
+    /// Ends the server process of a connection that we lost, and waits for its end, so that its transaction
+    /// is over and its lock free: the rows say then what became of it. Nothing happens when it is gone already.
     ///
     /// # Errors
     /// The server; or the process waits for synchronous replicas, and is left alone: ended, its COMMIT
@@ -105,7 +105,7 @@ impl Writer {
         let waits = timed("ending a lost connection", async {
             sqlx::query_scalar::<_, bool>(
                 "SELECT CASE WHEN wait_event = 'SyncRep' THEN true \
-                   ELSE pg_terminate_backend(pid) AND false END FROM pg_stat_activity \
+                   ELSE pg_terminate_backend(pid, 3000) AND false END FROM pg_stat_activity \
                  WHERE pid = $1 AND backend_start::text = $2",
             )
             .bind(lost.pid)

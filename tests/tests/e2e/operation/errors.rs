@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use hsmd_proto::v1;
 use hsmd_tests::{Database, Hsmd, Refusal, until};
@@ -303,19 +302,13 @@ async fn a_queue_is_full() {
 
 /// The taint takes much longer than a call waits for it.
 async fn a_taint_is_in_progress() {
-    const LOCK: &str = "BEGIN; LOCK TABLE event IN SHARE MODE; SELECT pg_sleep(8); COMMIT";
-    const IS_FREE: &str = "DO $$ BEGIN LOCK TABLE event IN ROW EXCLUSIVE MODE NOWAIT; END $$";
     let hsmd = Hsmd::initialised().await;
-    let daemon = hsmd.serve().await;
-    // Nobody writes into the table for as long as that.
-    let database = Arc::clone(&hsmd.database);
-    let locked = tokio::spawn(async move { database.execute(true, LOCK).await });
-    until("the table is locked", async || hsmd.database.execute(true, IS_FREE).await.err()).await;
+    let mut daemon = hsmd.launch_until("rotation::journaled=1*sleep(8000)");
+    daemon.ready().await;
     let (rpc, zero) = (hsmd.rpc(), daemon.head().await.event().id().to_string());
     let taint = tokio::spawn(async move { rpc.taint(&zero).await });
     let refused = until("a taint is in progress", async || daemon.sign(DOCUMENT).await.err());
     assert_documented::<()>("TAINT_IN_PROGRESS", Err(refused.await));
-    locked.await.unwrap().expect("a lock and its end");
     // Whether or not it was told in time, the taint is made.
     drop(taint.await.unwrap());
     until("the next generation signs", async || daemon.sign(DOCUMENT).await.ok()).await;

@@ -79,7 +79,9 @@ async fn dies_and_goes_on(case: &'static Case, taint: bool) {
         true => rpc.taint(zero.as_str()).await,
         false => rpc.rotate(zero.as_str()).await,
     };
-    advance(&daemon).await.expect_err(&context);
+    let advanced = advance(&daemon).await;
+    // A taint may be answered before its row is committed.
+    assert!(taint || advanced.is_err(), "{context}: {advanced:?}");
     daemon.died().await;
     for point in &case.dies_at[1..] {
         hsmd.launch_until(point).died().await;

@@ -51,8 +51,9 @@ async fn an_empty_table_is_filled_only_for_the_configured_identity_and_its_token
     let unnamed = hsmd.unset("identity");
     unnamed.launch(&[]).refused(lost).await;
     unnamed.token.restore(&old);
-    let identity = unnamed.observer.history().identity().to_string();
-    let hsmd = unnamed.set("identity", identity);
+    // With the head that readers remember.
+    let anchor = unnamed.observer.history().anchor().to_string();
+    let hsmd = unnamed.set("identity", anchor);
     hsmd.launch(&[]).refused(lost).await;
     hsmd.run(&["check"]).await.refused(lost);
     assert!(

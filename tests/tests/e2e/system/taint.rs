@@ -230,7 +230,9 @@ async fn dies_in_trouble(trouble: Trouble, point: &'static str, decided: bool) {
     let zero = daemon.head().await;
     let before = endorse(&daemon).await;
     trouble.begin(&hsmd, &proxy, &zero).await;
-    taint(&daemon, &zero).await.expect_err(&context);
+    let answer = taint(&daemon, &zero).await;
+    // On a busy machine it may be answered before its row is committed.
+    assert!(!trouble.keeps_rows_out() || answer.is_err(), "{context}: {answer:?}");
     daemon.died().await;
 
     let waits_for_the_database = matches!(trouble, Trouble::Away | Trouble::Hanging);

@@ -1,0 +1,69 @@
+//! What readers are shown before the daemon serves: nothing that the journal contradicts, and no less than
+//! they were shown before.
+
+use hsmd_chain::KeyLog;
+use hsmd_support::chain;
+
+use super::read_journal;
+use crate::config::Config;
+use crate::daemon::core::CoreError;
+use crate::daemon::core::append_pending::pending;
+use crate::daemon::known::Known;
+use crate::daemon::state::Shared;
+use crate::journal::Journal;
+
+/// Readers need not wait for a token that is away. Where log and journal contradict each other nothing is
+/// shown, and the start will say why.
+pub fn before_the_token(config: &Config, shared: &Shared, log: &KeyLog) {
+    let journal = Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from);
+    if let Ok(shown) = journal.and_then(|journal| with_taints(log, &journal)) {
+        show(shared, shown);
+    }
+}
+
+/// Shows a log, unless a longer one is shown already: the token may have been ahead of the rows.
+fn show(shared: &Shared, log: KeyLog) {
+    shared.log.send_if_modified(|shown| {
+        let is_news = shown.as_ref().is_none_or(|shown| shown.events().len() < log.events().len());
+        if is_news {
+            *shown = Some(log);
+        }
+        is_news
+    });
+}
+
+/// The log with the journal's taints. A rotation is shown when its row is there.
+pub fn with_taints(log: &KeyLog, journal: &Journal) -> Result<KeyLog, CoreError> {
+    let mut longer = log.clone();
+    let lacking = pending(journal.entries(), &mut longer)?;
+    let all_taint = lacking.iter().all(|event| event.event().taint_previous());
+    Ok(if all_taint { longer } else { log.clone() })
+}
+
+/// While the database is away, readers are shown what `state_dir` and the token have: a taint that was
+/// answered must not be hidden by it. In a standby pair another may know more.
+pub async fn without_database(config: &Config, shared: &Shared) {
+    if config.standby || shared.log.borrow().is_some() {
+        return;
+    }
+    let known = match Known::without_database(config) {
+        Ok(Some(known)) => known,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(error = chain(&error), "no log is shown"),
+    };
+    for worker in shared.signer.workers() {
+        match worker.run(|token_state| token_state.open()).await {
+            Ok(Ok(())) => {}
+            // The token may know more.
+            _ => return,
+        }
+    }
+    let journal = read_journal(config, &shared.signer, &known.log).await;
+    match journal.and_then(|journal| with_taints(&known.log, &journal)) {
+        Ok(shown) => {
+            tracing::info!("serving the key log from state_dir until the database is back");
+            show(shared, shown);
+        }
+        Err(error) => tracing::warn!(error = chain(&error), "no log is shown"),
+    }
+}
