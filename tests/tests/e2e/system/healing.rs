@@ -16,10 +16,7 @@ async fn actions(hsmd: &Hsmd) -> Vec<String> {
 async fn a_standby_fills_what_a_failover_has_lost() {
     let hsmd = Hsmd::initialised().await.set("standby", true);
     let first = hsmd.serve().await;
-    let one = first.rotate_head().await;
-    first.stop().await;
-    let backup = hsmd.database.backup().await;
-    let (first, twin) = (hsmd.serve().await, hsmd.twin());
+    let (one, twin) = (first.rotate_head().await, hsmd.twin());
     let second = twin.launch(&[]);
     stands_by(&second).await;
     assert_eq!(first.head().await, one);
@@ -28,7 +25,9 @@ async fn a_standby_fills_what_a_failover_has_lost() {
     until("the second follows", async || second.head().await == three).await;
     first.kill().await;
     // The replica that takes over has not got the newest two.
-    hsmd.database.restore(&backup).await;
+    let lose = |table| format!("DELETE FROM {table} WHERE sequence_number > 1");
+    hsmd.database.tamper(&lose("admin_action")).await;
+    hsmd.database.tamper(&lose("event")).await;
     within(LOCK_PASSES, "the second serves", async || second.is_serving("").await).await;
     assert_eq!(second.head().await, three, "readers see no rollback");
     assert_eq!(actions(&twin).await, ["init", "rotate", "recovered", "taint"]);
