@@ -12,17 +12,19 @@ mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::cli::{Arguments, Command};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::daemon::core::CoreError;
 use crate::daemon::retry_lock;
-use crate::daemon::start::StartError;
+use crate::daemon::start::{Confirmed, StartError};
 use crate::grpc::ServeError;
 use crate::journal::JournalError;
 use crate::keylog::{AppendError, KeylogError, Writer};
 use crate::observe::metrics::Metrics;
+use crate::ownership::OwnershipError;
 use crate::signer::{ReleaseCheck, Signer, TokenWorker, WorkerGone};
 use crate::token::{Inventory, Modules, TokenError};
 
@@ -88,6 +90,9 @@ pub enum CommandError {
         #[source]
         source: std::io::Error,
     },
+    /// The token is not ours.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// The database.
     #[error(transparent)]
     Keylog(#[from] KeylogError),
@@ -138,8 +143,9 @@ pub enum CommandError {
 /// What kept it from its end, as [`CommandError`] names it.
 pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandError> {
     match arguments.command {
-        Command::Serve { assume_crashed } => {
-            serve::serve(config, &arguments.config, assume_crashed).await
+        Command::Serve { assume_crashed, take_over_token } => {
+            let confirmed = Confirmed { assume_crashed, take_over_token };
+            serve::serve(config, &arguments.config, confirmed).await
         }
         Command::Init => init::init(&config).await,
         Command::Check { try_token } => {
@@ -157,16 +163,19 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
     }
 }
 
-/// The tokens of a configuration, with their threads, nothing opened yet.
+/// The tokens of a configuration, with their threads, nothing opened yet. `grace` is how long a proof of the
+/// lock lasts, for a daemon of a standby pair.
 fn signer(
     config: &Config,
+    grace: Option<Duration>,
     clock: &Clock,
     modules: &Arc<Modules>,
     metrics: &Metrics,
 ) -> Result<Signer, CommandError> {
-    let release_check = Arc::new(ReleaseCheck::new(config.standby.then_some(config.lock_grace)));
-    let workers = config.token.iter().map(|token| {
+    let release_check = Arc::new(ReleaseCheck::new(grace, config.token.len()));
+    let workers = config.token.iter().enumerate().map(|(index, token)| {
         TokenWorker::start(
+            index,
             token.clone(),
             config.state_dir.clone(),
             Arc::clone(modules),

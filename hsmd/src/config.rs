@@ -43,9 +43,13 @@ pub struct Config {
     /// Whether a second daemon waits for the lock or refuses to start.
     #[serde(default)]
     pub standby: bool,
-    /// With standby: how long a daemon may sign without proof of its lock.
+    /// How long a daemon may sign without a look at the token's owner and, with standby, without proof of
+    /// its lock.
     #[serde(default = "defaults::lock_grace", deserialize_with = "duration")]
     pub lock_grace: Duration,
+    /// How long a claim of the token waits for the jobs of other daemons; equal everywhere.
+    #[serde(default = "defaults::claim_wait", deserialize_with = "duration")]
+    pub claim_wait: Duration,
     /// How far ahead of our clock an event in the log may lie.
     #[serde(default = "defaults::clock_skew", deserialize_with = "duration")]
     pub clock_skew: Duration,
@@ -143,7 +147,15 @@ impl Config {
         if self.lock_grace < Duration::from_millis(500) {
             return Err("lock_grace is less than 500ms".into());
         }
+        if self.claim_wait < Duration::from_millis(20) {
+            return Err("claim_wait is less than 20ms".into());
+        }
         token::check(&self.token)?;
+        if self.standby && self.token.iter().any(|token| token.lock_file.is_some()) {
+            return Err("a token with a lock_file can't be used with standby = true: what one process makes \
+                        on it shows in another only after C_Initialize"
+                .into());
+        }
         self.purposes.check()?;
         policy::check(&self.purposes, &self.caller, &self.admin)
     }
@@ -154,6 +166,10 @@ mod defaults {
 
     pub(super) fn lock_grace() -> Duration {
         Duration::from_secs(3)
+    }
+
+    pub(super) fn claim_wait() -> Duration {
+        Duration::from_secs(1)
     }
 
     pub(super) fn clock_skew() -> Duration {

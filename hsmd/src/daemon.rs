@@ -6,6 +6,7 @@ pub mod core;
 pub mod head_statement;
 pub mod health;
 pub mod known;
+pub mod own;
 pub mod start;
 pub mod state;
 pub mod taints;
@@ -21,7 +22,10 @@ use sha2::{Digest, Sha256};
 use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{Core, CoreError, Found, parse_rows};
-use crate::daemon::start::{StartError, connect_writer, read_journal, start, wait_out_grace};
+use crate::daemon::own::{claim_anew_if_lost, was_superseded_here};
+use crate::daemon::start::{
+    Confirmed, StartError, connect_writer, read_journal, start, wait_out_grace,
+};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::keylog::{KeylogError, Writer};
 
@@ -42,10 +46,10 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(
     config: &Config,
     shared: &Arc<Shared>,
-    assume_crashed: bool,
+    confirmed: Confirmed,
 ) -> Result<(), StartError> {
     let core = loop {
-        match start(config, shared, assume_crashed).await {
+        match start(config, shared, confirmed).await {
             Ok(core) => break core,
             // What went away in the middle of the start comes back: begin again.
             Err(error) if error.is_transient() => {
@@ -65,6 +69,7 @@ pub async fn run(
         tokio::time::sleep(PERIOD).await;
         let mut guard = shared.core.lock().await;
         let Some(core) = guard.as_mut() else { continue };
+        claim_anew_if_lost(core, config).await;
         let maintained = shared.taints.unless_late(async {
             if compared.elapsed() >= COMPARE_EVERY {
                 compare(core, shared).await;
@@ -153,6 +158,11 @@ async fn maintain(
     core.signer.release_check().set_revoked(false);
     shared.set_database(DatabaseReport { connected: true, lock_held: true, ..Default::default() });
 
+    match was_superseded_here(core).await {
+        Ok(true) => return Err(StartError::AnotherWriter),
+        Ok(false) => {}
+        Err(error) => tracing::debug!(error = chain(&error), "the claims were not read"),
+    }
     if core.has_unfinished_work() {
         let finished = match core.append_pending().await {
             Ok(()) => core.activate_head().await,
@@ -189,7 +199,7 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     // While our lease was valid, no daemon that held the lock in between has used it, since it waits for
     // the end of our lease first. If our lease has expired, we wait for the end of theirs.
     let mut proved = asked;
-    if config.standby && !core.signer.release_check().lease_is_valid() {
+    if config.standby && !core.signer.release_check().holds_lock() {
         proved =
             wait_out_grace(&mut writer, config.lock_grace).await.map_err(|e| failed(e.into()))?;
     }

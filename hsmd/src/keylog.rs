@@ -5,6 +5,7 @@
 //! readers verify them. See `migrations/` for what the database itself refuses.
 
 mod append;
+mod claims;
 mod connect;
 mod lock;
 mod migrate;
@@ -14,6 +15,7 @@ mod url;
 mod writer;
 
 pub use append::AppendError;
+pub use claims::Claim;
 pub use connect::Owner;
 pub use migrate::migrate;
 pub use reader::{ActionRow, Reader, Row};

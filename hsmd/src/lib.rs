@@ -17,6 +17,7 @@ mod grpc;
 mod journal;
 mod keylog;
 mod observe;
+mod ownership;
 mod rotation;
 mod signer;
 mod startup;

@@ -245,8 +245,13 @@ impl Core {
         let head = self.log.head().event().clone();
         let number = head.sequence_number() + 1;
 
-        // Step 2: note it, then find or make key n+2.
+        // Step 2: note it, then make key n+2. What an earlier attempt left of it is made anew.
+        let again = self.journal.entries().begun == Some(number);
+        if again {
+            self.refuse_committed_leftover(number + 1).await.map_err(not_done)?;
+        }
         let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
+        self.look_at_tokens().await.map_err(not_done)?;
         self.check_lease().map_err(not_done)?;
         self.journal.replace(begun).map_err(|e| not_done(e.into()))?;
         crate::crash_point!("rotation::begun");
@@ -254,7 +259,7 @@ impl Core {
         crate::crash_point!("rotation::begun-copied");
         let made_on = self.signer.workers().len() - 1;
         let committed = self
-            .on_token(made_on, move |token_state| token_state.find_or_generate(number + 1))
+            .on_token(made_on, move |token_state| token_state.generate_anew(number + 1, again))
             .await
             .map_err(not_done)?;
         self.refuse_known_key(number + 1, &committed).map_err(not_done)?;
@@ -313,6 +318,17 @@ impl Core {
         }
         crate::crash_point!("rotation::journaled");
         Ok((event, log))
+    }
+
+    /// The key that an interrupted rotation left is destroyed, unless a known event names it.
+    async fn refuse_committed_leftover(&self, number: u32) -> Result<(), CoreError> {
+        let id = crate::token::keys::id(number);
+        for worker in self.signer.workers() {
+            for key in worker.run(move |token_state| token_state.public_keys(&id)).await?? {
+                self.refuse_known_key(number, &key)?;
+            }
+        }
+        Ok(())
     }
 
     /// A token that mixes up its keys must not make two events of one key.

@@ -13,6 +13,7 @@ pub mod generation;
 pub mod liveness;
 pub mod queue;
 pub mod release_check;
+pub mod token_lease;
 pub mod token_state;
 pub mod worker;
 
@@ -106,8 +107,8 @@ pub enum SignError {
     /// The active generation is being tainted.
     #[error("the active generation is being tainted; try again in a moment")]
     TaintInProgress,
-    /// The lock may be another daemon's.
-    #[error("this daemon can't prove that it holds the writer lock")]
+    /// The lock, or the token, may be another daemon's.
+    #[error("this daemon can't prove that it holds the writer lock and owns the token")]
     LockLost,
     /// The token can't sign now.
     #[error("the token can't sign now: {0}")]
@@ -149,6 +150,7 @@ impl Signer {
     /// Sends signing requests to another token from now on.
     pub fn set_active(&self, index: usize) {
         debug_assert!(index < self.workers.len());
+        self.release_check.set_active(index);
         self.active.store(index, Ordering::Release);
     }
 

@@ -22,6 +22,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 pub use class::Class;
+pub use data::Handles;
 pub use error::TokenError;
 pub use inventory::{Inventory, Pair};
 pub use keys::KeyHandle;

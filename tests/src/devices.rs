@@ -46,6 +46,8 @@ impl Device {
         let mut dbus = Command::new("dbus-daemon");
         dbus.args(["--session", "--nofork", "--address", &address]);
         device.start(dbus, &bus);
+        let lock_file = device.path("lock").display().to_string();
+        device.settings = vec![("token.0.lock_file", lock_file.into())];
         device.environment = vec![
             ("DBUS_SESSION_BUS_ADDRESS", address.into()),
             ("TPM2_PKCS11_STORE", store.into()),

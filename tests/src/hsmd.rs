@@ -163,7 +163,7 @@ impl Hsmd {
         }
     }
 
-    /// Loses the journal: its files and its copy on the token.
+    /// Loses the journal: its files and its copies on the token, records and all.
     pub fn forget_journal(&self) {
         std::fs::remove_dir_all(self.state_dir()).expect("remove the state folder");
         self.token.forget_journal();
@@ -289,6 +289,7 @@ fn settings() -> Settings {
     Settings::parse(&format!(
         r#"
         state_dir = "@/state"
+        claim_wait = "50ms"
         [database]
         writer_url_file = "@/writer.url"
         owner_url_file = "@/owner.url"

@@ -15,11 +15,16 @@ use tokio::sync::OnceCell;
 
 use crate::until;
 
-/// Starts a cluster in `$1` and ends it, and the folder with it, when standard input is closed: so it
-/// never outlives the test, however that ends. Nothing in it needs to survive a power cut.
+/// Starts a cluster in `$1`, or a replica there of the one in `$3`, and ends it, and the folder with it, when
+/// standard input is closed: so it never outlives the test, however that ends. Nothing in it needs to
+/// survive a power cut.
 const CLUSTER: &str = r#"
 cd "$1" || exit 1
-"$2/initdb" -D data -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >initdb.log 2>&1 &&
+if [ "$3" ]; then
+    "$2/pg_basebackup" -D data -h "$3" -U postgres -c fast -R --no-sync >basebackup.log 2>&1
+else
+    "$2/initdb" -D data -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >initdb.log 2>&1
+fi &&
 cat >>data/postgresql.conf <<END
 listen_addresses = ''
 unix_socket_directories = '$1'
@@ -81,16 +86,61 @@ pub struct AdminRow {
 impl Database {
     /// A new database in the Postgres that all tests of this binary share.
     pub async fn create() -> Self {
-        let cluster = CLUSTER_OF_THIS_BINARY.get_or_init(Cluster::start).await;
+        let cluster = CLUSTER_OF_THIS_BINARY.get_or_init(|| Cluster::start(None)).await;
         Self::create_in(&cluster.folder, None).await
     }
 
     /// A new database in a Postgres of its own, which the test may stop.
     pub async fn create_alone() -> Self {
-        let cluster = Cluster::start().await;
+        let cluster = Cluster::start(None).await;
         // A handful a binary: not worth a lifetime in every signature.
         let folder = Box::leak(cluster.folder.clone().into_boxed_path());
         Self::create_in(folder, Some(Own { cluster, down: Mutex::new(false) })).await
+    }
+
+    /// A streaming replica of this database, in a Postgres of its own: a hot standby until it is
+    /// [promoted](Self::promote). This one must be [alone](Self::create_alone).
+    pub async fn replica(&self) -> Self {
+        let cluster = Cluster::start(Some(self.folder)).await;
+        let folder = Box::leak(cluster.folder.clone().into_boxed_path());
+        let Self { name, owner, writer, .. } = self;
+        let (name, owner, writer) = (name.clone(), owner.clone(), writer.clone());
+        Self { folder, name, owner, writer, own: Some(Own { cluster, down: Mutex::new(false) }) }
+    }
+
+    /// Makes a replica a primary, whatever becomes of the other one.
+    pub async fn promote(&self) {
+        self.as_superuser("SELECT pg_promote(true)").await;
+    }
+
+    /// Lets a replica receive nothing more, or go on.
+    pub async fn cut_off(&self, of: &Self, cut: bool) {
+        let from = if cut { Path::new("/nowhere") } else { of.folder };
+        let from = format!("host={} user=postgres", from.display());
+        self.as_superuser(&format!("ALTER SYSTEM SET primary_conninfo = '{from}'")).await;
+        self.as_superuser("SELECT pg_reload_conf()").await;
+        let receives = "SELECT count(*) FROM pg_stat_wal_receiver";
+        until("the replica is cut off or follows", async || {
+            (self.superusers_value(receives).await.ok()? == i64::from(!cut)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until this replica has everything that the primary has.
+    pub async fn catch_up_with(&self, primary: &Self) {
+        let at = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
+        let at = primary.superusers_value(at).await.expect("where the primary is");
+        let replayed = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
+        until("the replica has caught up", async || {
+            (self.superusers_value(replayed).await.ok()? >= at).then_some(())
+        })
+        .await;
+    }
+
+    async fn superusers_value(&self, sql: &str) -> Result<i64, sqlx::Error> {
+        let mut connection = self.connect("postgres", "postgres").await?;
+        let value = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+        value.fetch_one(&mut connection).await
     }
 
     async fn create_in(folder: &'static Path, own: Option<Own>) -> Self {
@@ -295,11 +345,13 @@ impl Database {
 }
 
 impl Cluster {
-    async fn start() -> Self {
-        tokio::task::spawn_blocking(Self::start_blocking).await.expect("a started Postgres")
+    /// A new one, or a replica of the one in a folder.
+    async fn start(of: Option<&'static Path>) -> Self {
+        let started = tokio::task::spawn_blocking(move || Self::start_blocking(of));
+        started.await.expect("a started Postgres")
     }
 
-    fn start_blocking() -> Self {
+    fn start_blocking(of: Option<&Path>) -> Self {
         // Short: the path of a Unix socket has 108 bytes at the most.
         let folder = tempfile::Builder::new().prefix("hsmd-pg.").tempdir_in("/tmp");
         let folder = folder.expect("a folder for Postgres").keep();
@@ -310,7 +362,7 @@ impl Cluster {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("chmod");
         let mut keeper = shell
             .args(["-c", CLUSTER, "sh"])
-            .args([&folder, &programs()])
+            .args([folder.as_path(), &programs(), of.unwrap_or(Path::new(""))])
             .current_dir("/")
             // Ctrl-C is for the test: this one ends when the test has.
             .process_group(0)

@@ -83,13 +83,21 @@ impl TestToken {
         self.tool.destroy(&half).expect("hsmd-softhsm destroy");
     }
 
-    /// Destroys the journal's copy, if there is one.
+    /// Destroys the journal's copies, if there are any: the records of the token's owners hold them.
     pub fn forget_journal(&self) {
-        let label = format!("hsmd-journal:{KEY_LABEL}");
-        if self.objects().iter().any(|object| object.label == label) {
-            let journal = Selection { label, id: None, class: Some(Class::Data) };
-            self.tool.destroy(&journal).expect("hsmd-softhsm destroy");
+        // The records of the token's owners, and the copy of older versions.
+        for label in [format!("{KEY_LABEL}:owner"), format!("hsmd-journal:{KEY_LABEL}")] {
+            if self.objects().iter().any(|object| object.label == label) {
+                let journal = Selection { label, id: None, class: Some(Class::Data) };
+                self.tool.destroy(&journal).expect("hsmd-softhsm destroy");
+            }
         }
+    }
+
+    /// How many records of owners there are.
+    pub fn records(&self) -> usize {
+        let label = format!("{KEY_LABEL}:owner");
+        self.objects().iter().filter(|object| object.label == label).count()
     }
 
     /// A backup of the token, to be [restored](Self::restore) later.

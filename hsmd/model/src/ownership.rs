@@ -14,6 +14,9 @@ mod start;
 mod state;
 mod work;
 
+/// The `crash_point!`s of the code: behind a claim, behind the change after it, behind the last look.
+pub const CRASH_POINTS: [&str; 3] = ["owner::claimed", "owner::changed", "owner::taken"];
+
 pub use actions::{Action, Bounds, Ownership};
 pub use flaw::Flaw;
 pub use invariants::PROPERTIES;

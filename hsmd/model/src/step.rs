@@ -172,6 +172,7 @@ impl Step {
 /// The names of all crash points, sorted, each once.
 pub fn kill_points() -> Vec<&'static str> {
     let mut names: Vec<_> = Step::ALL.into_iter().filter_map(Step::crash_point).collect();
+    names.extend(crate::ownership::CRASH_POINTS);
     names.sort_unstable();
     names.dedup();
     names

@@ -53,7 +53,7 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
     check_descriptors(config, &mut report);
     let rows = check_log(config, &clock, &mut report).await;
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, &clock, &modules, &Metrics::default())?;
+    let signer = signer(config, None, &clock, &modules, &Metrics::default())?;
     let tokens = check_tokens(&signer, &mut report).await;
     let own = match &rows {
         Rows::Log(log) => Known::of(config, Some(log.clone())),

@@ -27,6 +27,10 @@ pub enum Command {
         /// rotation: for when you know that a rotation crashed and its journal is lost.
         #[arg(long)]
         assume_crashed: bool,
+        /// Claim the token although another state folder owns it and the database does not name that
+        /// claim: for when you know that its daemon is stopped, or lost for good.
+        #[arg(long)]
+        take_over_token: bool,
     },
     /// Make a new identity: keys 0 and 1 on the token, event 0 in the log. Prints the identity.
     Init,

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{CoreError, parse_rows, verify_rows};
 use crate::daemon::known::Known;
+use crate::daemon::start::read_journal;
 use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord};
 use crate::observe::metrics::Metrics;
@@ -79,7 +80,7 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
     if without_token {
         say("hsmd: importing WITHOUT comparing the copy with the token: you vouch for it");
     } else {
-        compare_with_token(config, &clock, &journal, &with_journal).await?;
+        compare_with_token(config, &clock, &with_journal).await?;
     }
     let new: Vec<SignedEvent> =
         copy.events()[stored..].iter().map(|event| SignedEvent::clone(event)).collect();
@@ -124,19 +125,23 @@ fn with_what_precedes(part: Vec<SignedEvent>, rows: Vec<SignedEvent>) -> Vec<Sig
     rows.into_iter().take(first).chain(part).collect()
 }
 
-/// Refuses a log that the token is ahead of, or that is another token's.
+/// Refuses a log that the token is ahead of, or that is another token's. The records on the token hold the
+/// journals of all folders that used it.
 async fn compare_with_token(
     config: &Config,
     clock: &Clock,
-    journal: &Journal,
     log: &KeyLog,
 ) -> Result<(), CommandError> {
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, clock, &modules, &Metrics::default())?;
+    let signer = signer(config, None, clock, &modules, &Metrics::default())?;
     let found = inventories(&signer).await;
+    let journal = read_journal(config, &signer, log).await;
     stop_signer(&signer, &modules);
+    let (found, journal) = (found?, journal?);
+    let mut log = log.clone();
+    pending(journal.entries(), &mut log)?;
     let known = startup::Known { init_intent: false, begun: journal.entries().begun };
-    match decide(Some(log.head().event()), &found?, known) {
+    match decide(Some(log.head().event()), &found, known) {
         Verdict::Serve(_) => Ok(()),
         refused => Err(CommandError::Refused(format!("with the copy, {}", refused.advice()))),
     }

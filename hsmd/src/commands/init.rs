@@ -15,6 +15,9 @@ use crate::journal::{Entries, Journal, JournaledEvent};
 use crate::keylog::{AdminAction, AdminRecord, Writer};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
+use crate::ownership::OwnershipError;
+use crate::ownership::claim::{Means, take};
+use crate::ownership::folder::Folder;
 use crate::signer::TokenWorker;
 use crate::startup::{Known, Verdict, decide};
 use crate::token::{Modules, keys};
@@ -27,7 +30,7 @@ pub async fn init(config: &Config) -> Result<(), CommandError> {
     prepare_state_dir(config)?;
     let clock = Clock::start();
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, &clock, &modules, &Metrics::default())?;
+    let signer = signer(config, None, &clock, &modules, &Metrics::default())?;
     let made = make(config, &clock, &signer).await;
     stop_signer(&signer, &modules);
     let event = made?;
@@ -64,6 +67,25 @@ async fn make(
         refused => return Err(CommandError::Refused(refused.advice().into())),
     }
 
+    let mut folder = Folder::open(&config.state_dir).map_err(OwnershipError::from)?;
+    let mut means = Means { config, writer: &mut writer, folder: &mut folder, take_over: false };
+    take(&mut means, signer, &|what| tracing::info!(what, "init")).await?;
+    let made = make_owned(config, clock, signer, &mut writer, intent).await;
+    // Whoever serves claims the token; nobody waits for us.
+    for worker in signer.workers() {
+        worker.run_once(|token_state| token_state.release_ownership()).await??;
+    }
+    made
+}
+
+/// Makes the identity on tokens that are ours.
+async fn make_owned(
+    config: &Config,
+    clock: &Clock,
+    signer: &crate::signer::Signer,
+    writer: &mut Writer,
+    intent: Option<Journal>,
+) -> Result<SignedEvent, CommandError> {
     let mut intent = match intent {
         Some(intent) => intent,
         None => Journal::note_intent(&config.state_dir)?,
@@ -78,7 +100,7 @@ async fn make(
             journaled.parse().map_err(|message| CoreError::Row { position: 0, message })?
         }
         None => {
-            let event = sign_first(worker, clock, &mut writer).await?;
+            let event = sign_first(worker, clock, writer).await?;
             let journaled = JournaledEvent::new(&event, Some(record(&event)));
             intent.replace(Entries::default().with(journaled, 0, 0))?;
             crate::crash_point!("init::journaled");

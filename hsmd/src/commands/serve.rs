@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -16,6 +15,7 @@ use crate::audit::Audit;
 use crate::authz::Policy;
 use crate::clock::Clock;
 use crate::config::{Config, LimitsConfig};
+use crate::daemon::start::Confirmed;
 use crate::daemon::state::{Phase, Shared};
 use crate::daemon::{activation, watchdog};
 use crate::observe::metrics::Metrics;
@@ -29,7 +29,7 @@ use crate::{daemon, grpc, observe};
 pub async fn serve(
     config: Config,
     config_file: &Path,
-    assume_crashed: bool,
+    confirmed: Confirmed,
 ) -> Result<(), CommandError> {
     let descriptors = harden()?;
     prepare_state_dir(&config)?;
@@ -41,7 +41,13 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::default());
     let audit = Audit::start(&config.audit, clock.clone(), metrics.audit().clone())
         .map_err(CommandError::Audit)?;
-    let signer = Arc::new(signer(&config, &clock, &modules, &metrics)?);
+    let signer = Arc::new(signer(
+        &config,
+        config.standby.then_some(config.lock_grace),
+        &clock,
+        &modules,
+        &metrics,
+    )?);
     let policy = Policy::new(&config);
     let database = config.database.clone();
     let shared =
@@ -59,7 +65,7 @@ pub async fn serve(
     notify(&[NotifyState::Ready]);
 
     let result = tokio::select! {
-        result = daemon::run(&config, &shared, assume_crashed) => result.map_err(CommandError::from),
+        result = daemon::run(&config, &shared, confirmed) => result.map_err(CommandError::from),
         result = &mut server => match result {
             Ok(result) => result.map_err(CommandError::from),
             Err(error) => Err(CommandError::Refused(format!("the gRPC server ended: {error}"))),
@@ -70,7 +76,7 @@ pub async fn serve(
     notify(&[NotifyState::Stopping]);
     shared.set_phase(Phase::Stopping);
     if result.is_ok() && !server.is_finished() {
-        drain(&mut server, &shared, config.stop_grace).await;
+        drain(&mut server, &shared, &config).await;
     }
     server.abort();
     beside.abort_all();
@@ -141,8 +147,9 @@ async fn serve_http(
 async fn drain(
     server: &mut tokio::task::JoinHandle<Result<(), grpc::ServeError>>,
     shared: &Shared,
-    grace: Duration,
+    config: &Config,
 ) {
+    let grace = config.stop_grace;
     let finished = tokio::time::timeout(grace, async {
         match server.await {
             Ok(Ok(())) => {}
@@ -150,7 +157,11 @@ async fn drain(
             Err(error) => tracing::warn!(%error, "the gRPC server failed"),
         }
         // A rotation whose caller has left still holds the core.
-        if let Some(core) = shared.core.lock().await.take()
+        let core = shared.core.lock().await.take();
+        if config.standby {
+            release_tokens(shared).await;
+        }
+        if let Some(core) = core
             && let Some(writer) = core.into_writer()
         {
             writer.close().await;
@@ -158,6 +169,16 @@ async fn drain(
     });
     if finished.await.is_err() {
         tracing::warn!(?grace, "stop_grace is over: unfinished calls are dropped");
+    }
+}
+
+/// The other daemon of the pair need not wait for our lease.
+async fn release_tokens(shared: &Shared) {
+    for worker in shared.signer.workers() {
+        match worker.run_once(|token_state| token_state.release_ownership()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the token was not released"),
+        }
     }
 }
 

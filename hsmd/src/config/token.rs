@@ -31,6 +31,9 @@ pub struct TokenConfig {
     /// Whether the token gets a copy of the journal.
     #[serde(default, deserialize_with = "journal_copy")]
     pub journal_copy: JournalCopy,
+    /// A file to lock, for a token that shows what other processes have made only after `C_Initialize`: the
+    /// same for all daemons that use the token, on one machine.
+    pub lock_file: Option<PathBuf>,
     /// Whether to use a module that reports all its keys as ones that could leave the device.
     #[serde(default)]
     pub accept_extractable: bool,

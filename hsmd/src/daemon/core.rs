@@ -29,6 +29,7 @@ use crate::config::{Config, Retire};
 use crate::daemon::taints::Taints;
 use crate::journal::{Entries, Journal, LogFile, encode};
 use crate::keylog::{Backend, KeylogError, Writer};
+use crate::ownership::folder::Folder;
 use crate::signer::{Signer, TokenState};
 use crate::startup::Plan;
 use crate::token::TokenError;
@@ -69,6 +70,8 @@ pub struct Core {
     pub clock: Clock,
     pub skew: Duration,
     pub retire: Retire,
+    /// Kept locked, so that no other process uses it.
+    pub folder: Folder,
 }
 
 impl Core {
@@ -85,6 +88,7 @@ impl Core {
         lasting: watch::Sender<Lasting>,
         clock: Clock,
         taints: Taints,
+        folder: Folder,
     ) -> Self {
         Self {
             writer: Some(writer),
@@ -106,6 +110,7 @@ impl Core {
             clock,
             skew: config.clock_skew,
             retire: config.retire,
+            folder,
         }
     }
 
@@ -142,14 +147,18 @@ impl Core {
         proved
     }
 
-    /// To be called before anything is changed that a standby pair shares: when the lease has expired, the
-    /// other daemon may be changing it.
-    pub fn check_lease(&self) -> Result<(), CoreError> {
-        if self.signer.release_check().lease_is_valid() {
-            Ok(())
-        } else {
-            Err(CoreError::LeaseExpired)
+    /// Looks whether every token is ours.
+    pub async fn look_at_tokens(&self) -> Result<(), CoreError> {
+        for token in 0..self.signer.workers().len() {
+            self.on_token(token, |token_state| token_state.look()).await?;
         }
+        Ok(())
+    }
+
+    /// To be called before anything is changed that another daemon could change: when a lease has expired, the
+    /// other daemon may be at it.
+    pub fn check_lease(&self) -> Result<(), CoreError> {
+        if self.signer.release_check().holds_all() { Ok(()) } else { Err(CoreError::LeaseExpired) }
     }
 
     /// Changes something on a token, under the same condition, which the token state checks before each

@@ -31,6 +31,9 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     }
     let worker = shared.signer.active();
     let (report, liveness) = (worker.report(), worker.liveness());
+    if let Some(problem) = shared.signer.release_check().ownership_problem() {
+        return Some(problem);
+    }
     if !shared.signer.release_check().lease_is_valid() {
         return Some("the writer lock can't be proved".into());
     }

@@ -1,5 +1,5 @@
 //! The start: from an empty process to a core that may serve, waiting for what is down and refusing
-//! to guess. The order: database, lock, (in standby: grace), log, tokens, journal, table, keys.
+//! to guess. The order: database, lock, log, tokens, ownership, journal, table, keys.
 
 mod publish;
 
@@ -13,9 +13,12 @@ use crate::config::Config;
 use crate::daemon::core::append_pending::{keep, next_append, pending};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::known::Known;
+use crate::daemon::own::{open_folder, own_tokens, settle};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
-use crate::journal::{Journal, LogFile, decode};
+use crate::journal::{Entries, Journal, LogFile, decode};
 use crate::keylog::{AppendError, KeylogError, Writer};
+use crate::ownership::OwnershipError;
+use crate::ownership::claim::Means;
 use crate::signer::Signer;
 use crate::startup::{self, Verdict, decide};
 use crate::token::{Class, Inventory, TokenError};
@@ -27,7 +30,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 const IDLE_AT_MOST: Duration = Duration::from_secs(6);
 
 /// How long a daemon that does not stand by waits for the lock of one that has just died.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,18 @@ pub enum StartError {
     /// Log and token do not fit.
     #[error("{}", .0.advice())]
     Refused(Verdict),
+    /// The token is not this daemon's.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
+}
+
+/// What a person has confirmed on the command line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Confirmed {
+    /// A rotation crashed and its journal is lost.
+    pub assume_crashed: bool,
+    /// The token's owner is stopped, or lost for good.
+    pub take_over_token: bool,
 }
 
 impl StartError {
@@ -58,6 +73,7 @@ impl StartError {
                 AppendError::NotCommitted(error) | AppendError::Unknown(error),
             )) => error.is_transient(),
             Self::Core(CoreError::Token(error)) => error.class() != Class::Caller,
+            Self::Ownership(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -70,7 +86,7 @@ impl StartError {
 pub async fn start(
     config: &Config,
     shared: &Shared,
-    assume_crashed: bool,
+    confirmed: Confirmed,
 ) -> Result<Core, StartError> {
     let mut writer = locked_writer(config, shared).await?;
     let rows = writer.read(0).await?;
@@ -82,7 +98,7 @@ pub async fn start(
     if let Some(known) = &known
         && !was_empty
     {
-        publish::before_the_token(config, shared, &known.log);
+        publish::before_the_token(config, shared, &mut writer, &known.log).await?;
     }
 
     shared.set_phase(Phase::Starting("opening the token".into()));
@@ -91,7 +107,15 @@ pub async fn start(
         return Err(StartError::Refused(without_a_log(config, shared).await?));
     };
 
-    let journal = read_journal(config, &shared.signer, &log).await?;
+    let mut folder = open_folder(config, shared).await?;
+    let means = Means {
+        config,
+        writer: &mut writer,
+        folder: &mut folder,
+        take_over: confirmed.take_over_token,
+    };
+    let claimed = own_tokens(means, shared).await?;
+    let mut journal = read_journal(config, &shared.signer, &log).await?;
     crate::crash_point!("start::opened");
     pending(journal.entries(), &mut log)?;
     if let Some(anchor) = &config.identity {
@@ -103,8 +127,11 @@ pub async fn start(
     let plan = match decide(Some(&head), &inventories(&shared.signer).await?, journaled) {
         // Nothing but the configuration says that an empty table is this identity's.
         Verdict::Serve(plan) if !was_empty || plan.next.is_some() => plan,
-        Verdict::OneEventOld(plan) if assume_crashed && !was_empty => {
+        Verdict::OneEventOld(plan) if confirmed.assume_crashed && !was_empty => {
             tracing::warn!("serving although the log may be one event old: --assume-crashed");
+            let begun = Some(head.sequence_number() + 1);
+            let entries = Entries { begun, ..journal.entries().clone() };
+            journal.replace(entries).map_err(CoreError::from)?;
             plan
         }
         _ if was_empty => return Err(StartError::Refused(without_a_log(config, shared).await?)),
@@ -123,6 +150,9 @@ pub async fn start(
         stored += count;
         crate::crash_point!("start::appended");
     }
+    if claimed {
+        settle(&mut journal, &shared.signer).await?;
+    }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
     let mut core = Core::new(
@@ -137,6 +167,7 @@ pub async fn start(
         shared.lasting.clone(),
         shared.clock.clone(),
         shared.taints.clone(),
+        folder,
     );
     // The token may have kept us waiting.
     core.prove_lock().await?;
@@ -195,13 +226,6 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
             }
             Err(error) => return Err(error.into()),
         }
-    }
-    if config.standby {
-        // Only then is the token ours.
-        shared.set_phase(Phase::Starting("waiting until the daemon before us has stopped".into()));
-        let proved = wait_out_grace(&mut writer, config.lock_grace).await?;
-        shared.signer.release_check().renew_lease(proved);
-        crate::crash_point!("start::waited");
     }
     Ok(writer)
 }

@@ -98,6 +98,12 @@ pub fn not_serving(phase: &Phase) -> Status {
     status(Code::Unavailable, reason, message, HashMap::new())
 }
 
+/// The answer to readers while another daemon may be ahead of this one.
+pub fn not_newest(reason: &str) -> Status {
+    let message = format!("this daemon's key log may not be the newest: {reason}");
+    status(Code::Unavailable, "LOCK_LOST", message, HashMap::new())
+}
+
 pub fn not_rotated(error: &RotationError) -> Status {
     let message = chain(error);
     let (code, reason) = match error {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::daemon::health;
-use crate::daemon::state::Shared;
+use crate::daemon::state::{Phase, Shared};
 
 /// Serves until `stop` becomes true.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
@@ -47,6 +47,8 @@ fn read_gauges(shared: &Shared) {
     let undestroyed = shared.lasting.borrow().undestroyed.len();
     gauges.keys_not_destroyed.set(i64::try_from(undestroyed).unwrap_or(i64::MAX));
     gauges.lock_held.set(database.lock_held.into());
+    let owned = shared.signer.release_check().ownership_problem().is_none();
+    gauges.token_owned.set((shared.phase() == Phase::Serving && owned).into());
     gauges.certificate_expiry_timestamp_seconds.set(shared.certificate_expiry() / 1000);
     let ready = health::obstacle(shared).or_else(|| health::overload(shared)).is_none();
     gauges.ready.set(ready.into());

@@ -68,6 +68,7 @@ pub struct Gauges {
     pub(crate) last_good_signature_timestamp_seconds: Gauge,
     pub(crate) database_connected: Gauge,
     pub(crate) lock_held: Gauge,
+    pub(crate) token_owned: Gauge,
     pub(crate) keys_not_destroyed: Gauge,
     pub(crate) certificate_expiry_timestamp_seconds: Gauge,
     pub(crate) ready: Gauge,
@@ -212,6 +213,11 @@ impl Default for Metrics {
             ),
             ("database_connected", "Whether Postgres is connected", &gauges.database_connected),
             ("lock_held", "Whether this daemon holds the writer lock", &gauges.lock_held),
+            (
+                "token_owned",
+                "Whether this daemon serves and owns the token that signs",
+                &gauges.token_owned,
+            ),
             (
                 "keys_not_destroyed",
                 "Private keys of earlier generations that the token does not destroy",

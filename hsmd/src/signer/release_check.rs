@@ -1,10 +1,13 @@
 //! The release check: which replies may still leave. It closes for a generation when its taint is
-//! accepted, and, in a standby pair, for every generation when the lease on the writer lock has expired.
+//! accepted, and for every generation when the lease on the token that signs has expired, or, in a standby
+//! pair, the lease on the writer lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+
+use super::token_lease::{Against, TokenLease};
 
 /// What may leave. Cheap to ask: on the path of every signature.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ pub struct ReleaseCheck {
     /// Another daemon was seen to hold the lock.
     revoked: AtomicBool,
     lease: Option<Lease>,
+    /// One a token, in the order of the configuration.
+    tokens: Box<[TokenLease]>,
+    /// The token that signs.
+    active: AtomicUsize,
 }
 
 /// The lease on the writer lock: valid for a while after each proof.
@@ -29,8 +36,9 @@ struct Lease {
 }
 
 impl ReleaseCheck {
-    /// An open release check; `grace` is how long a proof of the lock lasts, where one is needed.
-    pub fn new(grace: Option<Duration>) -> Self {
+    /// An open release check before so many tokens; `grace` is how long a proof of the lock lasts, where one
+    /// is needed.
+    pub fn new(grace: Option<Duration>, tokens: usize) -> Self {
         Self {
             dead_below: AtomicU32::new(0),
             passage: RwLock::new(()),
@@ -40,7 +48,52 @@ impl ReleaseCheck {
                 epoch: Instant::now(),
                 proved: AtomicU64::new(0),
             }),
+            tokens: (0..tokens).map(|_| TokenLease::default()).collect(),
+            active: AtomicUsize::new(0),
         }
+    }
+
+    /// The lease on a token.
+    pub fn token(&self, index: usize) -> &TokenLease {
+        &self.tokens[index]
+    }
+
+    /// Notes which token signs.
+    pub fn set_active(&self, index: usize) {
+        self.active.store(index, Ordering::Release);
+    }
+
+    fn active_token(&self) -> Option<&TokenLease> {
+        self.tokens.get(self.active.load(Ordering::Acquire))
+    }
+
+    /// Why the token that signs is not this daemon's, or can't be shown to be.
+    pub fn ownership_problem(&self) -> Option<String> {
+        self.active_token().and_then(TokenLease::problem)
+    }
+
+    /// The same of the tokens that do not sign: then nothing is rotated.
+    pub fn ownership_problems_elsewhere(&self) -> Vec<String> {
+        let active = self.active.load(Ordering::Acquire);
+        let others = self.tokens.iter().enumerate().filter(|(index, _)| *index != active);
+        others.filter_map(|(_, token)| token.problem()).collect()
+    }
+
+    /// Whether the record of this daemon is gone from a token that nobody else has claimed.
+    pub fn has_lost_record(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token.against(), Some(Against::RecordGone(_))))
+    }
+
+    /// Whether another daemon's claim of a token stands.
+    pub fn is_superseded(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token.against(), Some(Against::Superseded(_))))
+    }
+
+    /// Whether readers may be shown our log as the newest: not while another daemon owns a token, nor, in a
+    /// standby pair, without the leases. A frozen feed would hide a taint.
+    pub fn may_publish(&self) -> bool {
+        let shut = self.tokens.iter().any(TokenLease::is_shut);
+        !shut && (self.lease.is_none() || self.lease_is_valid())
     }
 
     /// Lets nothing signed by a generation below this number leave any more.
@@ -79,9 +132,19 @@ impl ReleaseCheck {
         }
     }
 
+    /// Whether what the active token signs may leave: this daemon holds the lock and owns that token.
+    pub fn lease_is_valid(&self) -> bool {
+        self.holds_lock() && self.active_token().is_none_or(TokenLease::is_valid)
+    }
+
+    /// Whether the history may be changed: this daemon holds the lock and owns all tokens.
+    pub fn holds_all(&self) -> bool {
+        self.holds_lock() && self.tokens.iter().all(TokenLease::is_valid)
+    }
+
     /// Whether no other daemon was seen to hold the lock and, where a lease is needed, the newest proof is
     /// younger than its grace.
-    pub fn lease_is_valid(&self) -> bool {
+    pub fn holds_lock(&self) -> bool {
         if self.revoked.load(Ordering::Acquire) {
             return false;
         }
@@ -101,8 +164,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_signature_needs_its_tokens_lease_and_a_rotation_all_of_them() {
+        let release_check = ReleaseCheck::new(None, 2);
+        for index in 0..2 {
+            release_check.token(index).own(Duration::from_secs(60), Instant::now());
+        }
+        let states = || (release_check.pass(0, || ()).is_some(), release_check.holds_all());
+        assert_eq!(states(), (true, true));
+        release_check.token(1).set_against(Some(Against::Released));
+        assert_eq!(states(), (true, false));
+        assert!(!release_check.may_publish());
+        release_check.set_active(1);
+        assert_eq!(states(), (false, false));
+        release_check.token(1).looked(Instant::now());
+        assert_eq!(states(), (true, true));
+    }
+
+    #[test]
     fn what_a_tainted_generation_signed_does_not_leave() {
-        let release_check = ReleaseCheck::new(None);
+        let release_check = ReleaseCheck::new(None, 0);
         assert_eq!(release_check.pass(3, || "sent"), Some("sent"));
         release_check.close_below(4);
         assert_eq!(release_check.pass(3, || "sent"), None);
@@ -113,12 +193,12 @@ mod tests {
 
     #[test]
     fn a_lease_runs_out() {
-        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)));
+        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)), 0);
         assert!(!release_check.lease_is_valid(), "nothing was proved yet");
         release_check.renew_lease(Instant::now());
         assert!(release_check.lease_is_valid());
         assert_eq!(release_check.pass(0, || "sent"), Some("sent"));
-        let release_check = ReleaseCheck::new(Some(Duration::ZERO));
+        let release_check = ReleaseCheck::new(Some(Duration::ZERO), 0);
         release_check.renew_lease(Instant::now());
         assert!(!release_check.lease_is_valid());
         assert_eq!(release_check.pass(0, || "sent"), None);
@@ -127,7 +207,7 @@ mod tests {
     #[test]
     fn a_lock_that_another_daemon_holds_ends_every_lease() {
         for grace in [None, Some(Duration::from_secs(60))] {
-            let release_check = ReleaseCheck::new(grace);
+            let release_check = ReleaseCheck::new(grace, 0);
             release_check.renew_lease(Instant::now());
             release_check.set_revoked(true);
             release_check.renew_lease(Instant::now());
@@ -140,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_older_proof_that_is_answered_later_does_not_shorten_the_lease() {
-        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)));
+        let release_check = ReleaseCheck::new(Some(Duration::from_secs(60)), 0);
         let now = Instant::now();
         release_check.renew_lease(now + Duration::from_secs(1));
         let newest = release_check.lease.as_ref().unwrap().proved.load(Ordering::Acquire);
@@ -150,7 +230,7 @@ mod tests {
 
     #[test]
     fn closing_waits_for_the_hand_over_that_has_begun() {
-        let release_check = ReleaseCheck::new(None);
+        let release_check = ReleaseCheck::new(None, 0);
         let order = parking_lot::Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             let sent = release_check.pass(0, || {

@@ -5,7 +5,9 @@
 
 mod binding;
 mod journal_copy;
+mod owner;
 mod pairs;
+mod records;
 mod session;
 
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use hsmd_chain::{Body, Event, MerkleTree, Signature, SignedEvent, SigningInput, Timestamp};
 use parking_lot::Mutex;
+
+pub use owner::lease_for;
 
 use super::liveness::Liveness;
 use super::{Document, Generation, ReleaseCheck, SignError, Signed};
@@ -57,6 +61,10 @@ pub struct TokenState {
     retry_at: Option<Instant>,
     backoff: Duration,
     release_check: Arc<ReleaseCheck>,
+    /// The token's place in the configuration.
+    index: usize,
+    /// The claim under which this daemon uses the token; none where it holds no records.
+    claim: Option<owner::Claim>,
     liveness: Arc<Liveness>,
     report: Arc<Mutex<TokenReport>>,
 }
@@ -70,7 +78,9 @@ struct Active {
 }
 
 impl TokenState {
+    #[expect(clippy::too_many_arguments, reason = "built once, in the worker")]
     pub fn new(
+        index: usize,
         config: TokenConfig,
         state_dir: PathBuf,
         modules: Arc<Modules>,
@@ -92,6 +102,8 @@ impl TokenState {
             retry_at: None,
             backoff: RETRY_FIRST,
             release_check,
+            index,
+            claim: None,
             liveness,
             report,
         }
@@ -138,6 +150,7 @@ impl TokenState {
                 self.session = Some(session);
                 self.retry_at = None;
                 self.backoff = RETRY_FIRST;
+                self.look_in_new_session();
                 Ok(())
             }
             Err(error) => {
@@ -204,10 +217,13 @@ impl TokenState {
         &mut self,
         body: impl FnOnce(&Generation) -> Body,
     ) -> Result<Signed, SignError> {
+        self.look_if_due();
         let generation = self.may_sign()?;
         let body = body(&generation);
         let signature =
             self.sign_body(&body, false).map_err(|error| SignError::Token(error.to_string()))?;
+        // It may have taken long: a lease that has run out meanwhile is no reason to drop it.
+        self.look_if_due();
         Ok(Signed { body: body.into_text(), signature, generation })
     }
 
@@ -218,6 +234,7 @@ impl TokenState {
     /// # Errors
     /// The token can't sign, or there is nothing to sign with.
     pub fn sign_head(&mut self, stamp: Option<Timestamp>) -> Result<Option<Signed>, SignError> {
+        self.look_if_due();
         let generation = self.may_sign()?;
         let body = match stamp {
             Some(stamp) => generation.head_body(stamp),

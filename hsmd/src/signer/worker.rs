@@ -44,11 +44,14 @@ pub struct TokenWorker {
 pub struct WorkerGone;
 
 impl TokenWorker {
-    /// Starts the thread. Nothing is opened yet. `batch` is the most documents of one tree.
+    /// Starts the thread of the token at this place in the configuration. Nothing is opened yet. `batch` is
+    /// the most documents of one tree.
     ///
     /// # Errors
     /// The system has no thread left.
+    #[expect(clippy::too_many_arguments, reason = "built once, in the commands")]
     pub fn start(
+        index: usize,
         config: TokenConfig,
         state_dir: PathBuf,
         modules: Arc<Modules>,
@@ -64,6 +67,7 @@ impl TokenWorker {
             ..TokenReport::default()
         }));
         let token_state = TokenState::new(
+            index,
             config.clone(),
             state_dir,
             modules,
@@ -178,6 +182,7 @@ impl fmt::Debug for TokenWorker {
 fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness, batch: usize) {
     let mut polling = Policy::default();
     loop {
+        token_state.look_if_due();
         let begun = Instant::now();
         if polling.polls() {
             queue.poll();

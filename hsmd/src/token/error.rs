@@ -146,6 +146,13 @@ pub enum TokenError {
         /// What it has.
         found: String,
     },
+    /// A key has the number of the one that a rotation is to make, and no journal of ours began it.
+    #[error(
+        "the token holds a key {0:08} that no rotation of this daemon has begun: an event that is not known \
+         here may commit to it. Import the newest copy of the log, or, if you know that there is none, \
+         destroy that key"
+    )]
+    KeyInTheWay(u32),
     /// A new key could leave the token.
     #[error(
         "the token reports a new key with {0}: it may not be kept in the device; if this module \
@@ -174,8 +181,13 @@ pub enum TokenError {
         #[source]
         source: std::io::Error,
     },
-    /// In a standby pair: the other daemon may be the one that writes. The token is as it was.
-    #[error("the lease on the writer lock has expired")]
+    /// An object among the records of the token's owners is none that this version knows.
+    #[error(
+        "the token holds a record of its owner that this hsmd can't read: another version's, or damaged"
+    )]
+    UnknownRecord,
+    /// Another daemon may be the one that writes. The token is as it was.
+    #[error("the lease on the writer lock or on the token has expired")]
     LeaseExpired,
     /// The module was finalised on another token's behalf.
     #[error("the session ended when the PKCS#11 module was reinitialised for another token")]
@@ -211,10 +223,12 @@ impl TokenError {
             | Self::LoginUnsupported(_)
             | Self::Ambiguous { .. } => Class::Fatal,
             Self::LeaseExpired
+            | Self::UnknownRecord
             | Self::SecondProcess
             | Self::NoCopy(_)
             | Self::CopyNote { .. }
             | Self::IdTaken { .. }
+            | Self::KeyInTheWay(_)
             | Self::IdChanged { .. }
             | Self::Unguarded(_)
             | Self::Unproven { .. } => Class::Caller,
@@ -247,9 +261,10 @@ impl TokenError {
             Self::AnotherObject { .. } => "another_object".into(),
             Self::SecondProcess => "second_process".into(),
             Self::NoCopy(_) | Self::CopyNote { .. } => "no_journal_copy".into(),
-            Self::IdTaken { .. } | Self::IdChanged { .. } => "key_id".into(),
+            Self::KeyInTheWay(_) | Self::IdTaken { .. } | Self::IdChanged { .. } => "key_id".into(),
             Self::Unguarded(_) => "key_unguarded".into(),
             Self::Unproven { .. } => "key_unproven".into(),
+            Self::UnknownRecord => "unknown_record".into(),
             Self::LeaseExpired => "lease_expired".into(),
             Self::Finalised => "module_finalised".into(),
             Self::Closed { .. } => "closed".into(),

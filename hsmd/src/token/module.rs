@@ -25,8 +25,9 @@ const REINITIALISE_AT_MOST: Duration = Duration::from_secs(30);
 /// Without a need to reinitialise for this long, the next one begins with the first delay again.
 const CALM_AFTER: Duration = Duration::from_secs(60);
 
-/// Its handles are given twice once an object was destroyed, and its process may abort over that.
-const GIVES_HANDLES_TWICE: &str = "tpm2-software.github.io";
+/// tpm2-pkcs11: its handles are given twice once an object was destroyed, and its process may abort over
+/// that; what another process has made shows after `C_Initialize` only.
+const TPM2_PKCS11: &str = "tpm2-software.github.io";
 
 /// How long to wait for other tokens' calls to return before a module is finalised. Longer calls are
 /// waited for by trying again.
@@ -56,6 +57,8 @@ struct Module {
 struct Handles {
     /// It gives handles that are in use.
     given_twice: AtomicBool,
+    /// Other processes' objects show after `C_Initialize` only.
+    hides_foreign: AtomicBool,
     /// Something was destroyed since it was initialised.
     destroyed: AtomicBool,
 }
@@ -126,8 +129,8 @@ impl Modules {
         done
     }
 
-    /// Finalises a module whose handles are stale, whenever that was done last. Returns whether it was
-    /// done: not while another token's call does not return.
+    /// Finalises a module whose handles or objects are stale, whenever that was done last. Returns whether
+    /// it was done: not while another token's call does not return.
     pub fn renumber(&self, path: &Path) -> bool {
         self.loaded.lock().get_mut(path).is_some_and(Module::finalise)
     }
@@ -151,7 +154,8 @@ impl Module {
                 self.initialised = true;
                 self.handles.destroyed.store(false, Ordering::Release);
                 match self.context.get_library_info() {
-                    Ok(info) if info.manufacturer_id() == GIVES_HANDLES_TWICE => {
+                    Ok(info) if info.manufacturer_id() == TPM2_PKCS11 => {
+                        self.handles.hides_foreign.store(true, Ordering::Release);
                         self.handles.given_twice.store(true, Ordering::Release);
                     }
                     Ok(_) => {}
@@ -196,8 +200,13 @@ impl ModuleEpoch {
 
     /// Whether a new object could get a handle that is in use: until the module is initialised again.
     pub fn handles_are_stale(&self) -> bool {
-        let Handles { given_twice, destroyed } = &*self.handles;
+        let Handles { given_twice, destroyed, .. } = &*self.handles;
         given_twice.load(Ordering::Acquire) && destroyed.load(Ordering::Acquire)
+    }
+
+    /// Whether it shows what other processes have made only after `C_Initialize`.
+    pub fn hides_foreign_objects(&self) -> bool {
+        self.handles.hides_foreign.load(Ordering::Acquire)
     }
 
     /// Keeps the module as it is for a call.

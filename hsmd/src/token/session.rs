@@ -7,6 +7,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use hsmd_chain::{Digest, PublicKey, Signature, SigningInput};
 
+use super::data::Handles;
 use super::error::TokenError;
 use super::generate::{self, Making};
 use super::inventory::Inventory;
@@ -168,6 +169,19 @@ impl OpenToken {
         })
     }
 
+    /// Whether a key of ours has this CKA_ID.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn holds_id(&self, id: &[u8]) -> Result<bool, TokenError> {
+        self.call(|session| {
+            let label = &self.key_label;
+            let public = keys::with_id(session, label, id, ObjectClass::PUBLIC_KEY)?;
+            let private = keys::with_id(session, label, id, ObjectClass::PRIVATE_KEY)?;
+            Ok(!public.is_empty() || !private.is_empty())
+        })
+    }
+
     /// The public key of the one complete pair with this CKA_ID; `None` when there is none, or one
     /// part of it, or several.
     ///
@@ -203,8 +217,48 @@ impl OpenToken {
     /// # Errors
     /// A PKCS#11 call fails; many tokens hold no data objects.
     pub fn write_data(&self, label: &str, value: &[u8]) -> Result<(), TokenError> {
+        self.replace_data(label, value, |_| true)
+    }
+
+    /// Makes `value` a data object of ours with this label, then destroys the older ones that it
+    /// `replaces`, judged by their values. It must replace itself.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails; many tokens hold no data objects.
+    pub fn replace_data(
+        &self,
+        label: &str,
+        value: &[u8],
+        replaces: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), TokenError> {
         let destroyed = || self.module.note_destroyed();
-        self.call(|session| data::replace(session, label, value, destroyed))
+        self.call(|session| data::replace(session, label, value, replaces, destroyed))
+    }
+
+    /// Destroys the data objects with this label whose value is such a one.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn destroy_data(
+        &self,
+        label: &str,
+        which: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), TokenError> {
+        let destroyed = || self.module.note_destroyed();
+        self.call(|session| data::destroy(session, label, which, destroyed))
+    }
+
+    /// The handles of the data objects with this label: one find, whatever they hold.
+    ///
+    /// # Errors
+    /// A PKCS#11 call fails.
+    pub fn data_handles(&self, label: &str) -> Result<Handles, TokenError> {
+        self.call(|session| data::handles(session, label))
+    }
+
+    /// Whether the module shows what other processes have made only after `C_Initialize`.
+    pub fn hides_foreign_objects(&self) -> bool {
+        self.module.hides_foreign_objects()
     }
 
     /// Logs out and closes the session.

@@ -5,9 +5,9 @@ use cryptoki::object::ObjectClass;
 use hsmd_chain::PublicKey;
 
 use super::error::TokenError;
+use super::generate;
 use super::keys::{self, KeyHandle};
 use super::session::OpenToken;
-use super::{data, generate};
 
 impl OpenToken {
     /// Makes a pair with a CKA_ID that is no generation's.
@@ -53,14 +53,5 @@ impl OpenToken {
         let pairs = self.inventory()?.pairs;
         let mut keys = pairs.iter().flat_map(|pair| pair.public.iter().copied());
         keys.next().ok_or(TokenError::Nonsense("no public key"))
-    }
-
-    /// Destroys the data objects with this label.
-    ///
-    /// # Errors
-    /// [`TokenError::Call`].
-    pub fn destroy_data(&self, label: &str) -> Result<(), TokenError> {
-        let destroyed = || self.module.note_destroyed();
-        self.call(|session| data::destroy(session, label, destroyed))
     }
 }

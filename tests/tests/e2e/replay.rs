@@ -14,7 +14,8 @@ async fn the_daemon_does_what_the_model_does() {
     let share = traces.len().div_ceil(PAIRS);
     let shares: Vec<Vec<Trace>> = traces.chunks(share).map(<[Trace]>::to_vec).collect();
     for_each_case(shares, |traces| async move {
-        let first = Hsmd::initialised().await;
+        // Each change of the host waits for the lease of the one before, and a second.
+        let first = Hsmd::initialised().await.set("lock_grace", "500ms");
         let hosts = [&first, &first.twin()];
         for trace in &traces {
             replay(hosts, trace).await;

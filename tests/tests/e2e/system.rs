@@ -12,6 +12,7 @@ mod happy_path;
 mod heads;
 mod healing;
 mod outages;
+mod ownership;
 mod pin;
 mod refusals;
 mod retries;

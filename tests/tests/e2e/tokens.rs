@@ -45,6 +45,8 @@ async fn kryoptic() {
 }
 
 async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
+    // A round trip a call, on a busy machine.
+    let hsmd = hsmd.set("claim_wait", "500ms");
     hsmd.migrate().await;
     let tried = hsmd.run(&["check", "--try"]).await.good();
     assert!(tried.contains("nothing of the trial is left on the token"), "{tried}");

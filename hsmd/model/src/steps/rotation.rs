@@ -1,6 +1,6 @@
 //! Rotation and taint: `hsmd/src/rotation.rs` and `hsmd/src/core.rs`.
 
-use super::{append, complete_pair, destroy_public, go, make_pair, sign};
+use super::{append, destroy_public, go, make_pair, sign};
 use crate::actions::History;
 use crate::daemon::{Active, At};
 use crate::flaw::Flaw;
@@ -43,11 +43,11 @@ impl History {
                 go(state, daemon, Step::FindKey)
             }
             Step::FindKey => {
-                let found = complete_pair(state, n + 2);
-                state.daemons[daemon].committing = found;
+                // What an interrupted attempt left is made anew. A key that no journal knows of is not met
+                // here: the startup table refuses it.
+                state.daemons[daemon].committing = None;
                 let none = state.keys.iter().all(|pair| pair.key.number != n + 2);
-                let make = if none { Step::MakeKey } else { Step::DropPrivate };
-                go(state, daemon, if found.is_some() { Step::Sign } else { make })
+                go(state, daemon, if none { Step::MakeKey } else { Step::DropPrivate })
             }
             Step::DropPrivate => {
                 self.destroy_private(state, n + 2);

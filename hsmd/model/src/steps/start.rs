@@ -15,10 +15,12 @@ impl History {
                     return false;
                 }
                 state.daemons[daemon].known = state.log.len() as u8;
-                go(state, daemon, if self.bounds.standby { Step::Wait } else { Step::Marker })
+                go(state, daemon, Step::Marker)
             }
             Step::Wait => self.wait(state, daemon),
-            Step::Marker => go(state, daemon, Step::Open),
+            Step::Marker => {
+                go(state, daemon, if self.bounds.standby { Step::Wait } else { Step::Open })
+            }
             Step::Open => self.open(state, daemon),
             Step::StartInsert => {
                 if self.holds_lock(state, daemon) {
@@ -63,7 +65,7 @@ impl History {
             return false;
         }
         state.daemons[daemon].known = state.log.len() as u8;
-        go(state, daemon, Step::Marker)
+        go(state, daemon, Step::Open)
     }
 
     /// Login, then journal against log: what contradicts ends the start.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use hsmd_chain::PublicKey;
 use hsmd_support::chain;
@@ -39,9 +40,9 @@ pub(super) async fn trial(
     for token in &config.token {
         let (tell, told) = channel();
         let (scratch, state_dir) = (scratch(token), config.state_dir.clone());
-        let path = config_path.to_owned();
+        let (path, claim_wait) = (config_path.to_owned(), config.claim_wait);
         let thread = std::thread::Builder::new().name("trial".into()).spawn(move || {
-            let mut trial = Trial::new(scratch, state_dir, path, tell);
+            let mut trial = Trial::new(scratch, state_dir, path, claim_wait, tell);
             if let Err(error) = trial.run() {
                 trial.bad("try", chain(&error));
             }
@@ -98,6 +99,7 @@ struct Trial {
     config: TokenConfig,
     state_dir: std::path::PathBuf,
     config_path: std::path::PathBuf,
+    claim_wait: Duration,
     tell: Sender<Finding>,
 }
 
@@ -112,9 +114,10 @@ impl Trial {
         config: TokenConfig,
         state_dir: std::path::PathBuf,
         config_path: std::path::PathBuf,
+        claim_wait: Duration,
         tell: Sender<Finding>,
     ) -> Self {
-        Self { modules: Arc::default(), config, state_dir, config_path, tell }
+        Self { modules: Arc::default(), config, state_dir, config_path, claim_wait, tell }
     }
 
     fn run(&mut self) -> Result<(), TokenError> {
@@ -247,7 +250,12 @@ impl Trial {
         self.begins(AFTER_DATA);
         token.inventory()?;
         match written {
-            Ok(()) => self.good("try: data", "a data object is written and replaced"),
+            Ok(()) => {
+                self.good("try: data", "a data object is written and replaced");
+                if self.config.lock_file.is_none() {
+                    self.claim_wait(&token, &label)?;
+                }
+            }
             Err(error) => self.note(
                 "try: data",
                 &format!(
@@ -257,6 +265,29 @@ impl Trial {
             ),
         }
         Ok(token)
+    }
+
+    /// Whether a job that another daemon has begun ends before a claim's wait is half over: a look at what
+    /// is there, and a change.
+    fn claim_wait(&self, token: &OpenToken, label: &str) -> Result<(), TokenError> {
+        self.begins("a look and a change");
+        let began = Instant::now();
+        token.read_data(label)?;
+        token.inventory()?;
+        token.write_data(label, b"3")?;
+        let took = began.elapsed();
+        let (took, wait) = (took.as_millis(), self.claim_wait.as_millis());
+        if took * 2 <= wait {
+            let finding = format!("a look and a change take {took} ms: claim_wait is long enough");
+            self.good("try: claim", &finding);
+        } else {
+            let finding = format!(
+                "a look and a change take {took} ms: claim_wait is {wait} ms and has to be twice as long \
+                 at least, on all daemons"
+            );
+            self.bad("try: claim", finding);
+        }
+        Ok(())
     }
 
     /// Whether what this process made last shows in the other one, which looked before.
@@ -283,7 +314,7 @@ impl Trial {
         for pair in token.inventory()?.pairs {
             token.destroy(&pair.id)?;
         }
-        token.destroy_data(&self.data_label())
+        token.destroy_data(&self.data_label(), |_| true)
     }
 
     fn open(&self) -> Result<OpenToken, TokenError> {

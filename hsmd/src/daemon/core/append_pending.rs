@@ -131,6 +131,11 @@ impl Core {
         events: &[SignedEvent],
         record: &AdminRecord,
     ) -> Result<(), CoreError> {
+        if self.writer.is_none() {
+            return Err(CoreError::Disconnected);
+        }
+        // The token has the event; if another daemon has claimed the token since, it goes on from there.
+        self.on_token(self.keys.active.token, |token_state| token_state.look()).await?;
         let Some(writer) = &mut self.writer else { return Err(CoreError::Disconnected) };
         let asked = Instant::now();
         let appending = async {

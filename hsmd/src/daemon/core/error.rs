@@ -71,8 +71,8 @@ pub enum CoreError {
     /// The append.
     #[error("cannot append to the key log")]
     Append(#[from] AppendError),
-    /// In a standby pair: the other daemon may be the one that writes.
-    #[error("the lease on the writer lock has expired")]
+    /// Another daemon may be the one that writes.
+    #[error("the lease on the writer lock or on the token has expired")]
     LeaseExpired,
     /// The clock.
     #[error(transparent)]

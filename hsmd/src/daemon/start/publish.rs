@@ -4,21 +4,39 @@
 use hsmd_chain::KeyLog;
 use hsmd_support::chain;
 
-use super::read_journal;
+use super::{StartError, read_journal};
 use crate::config::Config;
 use crate::daemon::core::CoreError;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::known::Known;
 use crate::daemon::state::Shared;
 use crate::journal::Journal;
+use crate::keylog::Writer;
+use crate::ownership::OwnershipError;
+use crate::ownership::folder::Folder;
 
-/// Readers need not wait for a token that is away. Where log and journal contradict each other nothing is
-/// shown, and the start will say why.
-pub fn before_the_token(config: &Config, shared: &Shared, log: &KeyLog) {
+/// Readers need not wait for a token that is away, if nobody but this folder can know more than the rows: the
+/// newest claim that the database knows is its own, or there has been none. Where log and journal contradict
+/// each other nothing is shown, and the start will say why.
+///
+/// # Errors
+/// The database, or the state folder.
+pub async fn before_the_token(
+    config: &Config,
+    shared: &Shared,
+    writer: &mut Writer,
+    log: &KeyLog,
+) -> Result<(), StartError> {
+    let own = Folder::id_of(&config.state_dir).map_err(OwnershipError::from)?;
+    let newest = writer.claims().await?.into_iter().next();
+    if newest.is_some_and(|claim| Some(claim.folder) != own) {
+        return Ok(());
+    }
     let journal = Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from);
     if let Ok(shown) = journal.and_then(|journal| with_taints(log, &journal)) {
         show(shared, shown);
     }
+    Ok(())
 }
 
 /// Shows a log, unless a longer one is shown already: the token may have been ahead of the rows.

@@ -197,7 +197,7 @@ mod tests {
         let sink = AuditSink::File { file: audit.into(), max_bytes: 1 << 20, keep: 1 };
         let audit = AuditConfig { sink, signatures: false };
         let audit = Audit::start(&audit, Clock::start(), Default::default()).unwrap();
-        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None)), 0));
+        let signer = Arc::new(Signer::new(Vec::new(), Arc::new(ReleaseCheck::new(None, 0)), 0));
         let policy = Policy::new(&config);
         let clock = Clock::start();
         Arc::new(Shared::new(policy, Arc::default(), audit, clock, signer, config.database))

@@ -149,6 +149,7 @@ impl AdminService {
             Phase::Stopping => v1::ServingState::Stopping,
             Phase::Serving => {
                 problems.extend(obstacle.clone());
+                problems.extend(shared.signer.release_check().ownership_problems_elsewhere());
                 problems.extend(health::overload(shared));
                 problems.extend(expired_certificate(shared));
                 let lost = shared.metrics.audit().problem();

@@ -19,7 +19,7 @@ use crate::grpc::convert;
 use crate::grpc::layers::authorization;
 use crate::grpc::layers::context::CallContext;
 use crate::grpc::layers::memory::SharedReservation;
-use crate::grpc::status::{bytes_in_flight, connection_age, not_serving, status};
+use crate::grpc::status::{bytes_in_flight, connection_age, not_newest, not_serving, status};
 
 const MAX_PAGE: usize = 1000;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -103,8 +103,19 @@ impl KeyLog for KeyLogService {
 impl KeyLogService {
     /// The newest log.
     fn log(&self) -> Result<VerifiedLog, Status> {
+        may_publish(&self.shared)?;
         self.shared.snapshot().ok_or_else(|| not_serving(&self.shared.phase()))
     }
+}
+
+/// While it serves, a daemon shows its log only when it can tell that no other is ahead of it.
+fn may_publish(shared: &Shared) -> Result<(), Status> {
+    if shared.phase() == Phase::Serving && !shared.signer.release_check().may_publish() {
+        let reason = shared.signer.release_check().ownership_problem();
+        let reason = reason.unwrap_or_else(|| "the writer lock can't be proved".into());
+        return Err(not_newest(&reason));
+    }
+    Ok(())
 }
 
 /// A caller who follows the log.
@@ -127,6 +138,9 @@ impl Watcher {
         loop {
             if let Err(refusal) = authorization::still_reads(&shared, &self.context) {
                 return self.end(refusal).await;
+            }
+            if let Err(silent) = may_publish(&shared) {
+                return self.end(silent).await;
             }
             let Some(log) = changes.borrow_and_update().clone() else { return };
             if self.send_new(&log).await.is_err() {

@@ -1,8 +1,10 @@
 //! The journal's copy on the token: optional, and never tried twice against the token's will.
 //!
-//! Many tokens hold no data objects, and one module (yubihsm_pkcs11 2.4 to 2.8) refuses some and keeps
-//! its lock, so that the next call never returns. What became of the first try is kept in `state_dir`
-//! before and after it: a token that refused, or in whose first try the process ended, is not asked again.
+//! It is part of the folder's record (`records`), or, where there is none, an object of its own, as older
+//! versions made it. Many tokens hold no data objects, and one module (yubihsm_pkcs11 2.4 to 2.8) refuses
+//! some and keeps its lock, so that the next call never returns. What became of the first try is kept in
+//! `state_dir` before and after it: a token that refused, or in whose first try the process ended, is not
+//! asked again.
 
 use std::path::PathBuf;
 
@@ -10,28 +12,40 @@ use serde::{Deserialize, Serialize};
 
 use super::TokenState;
 use crate::config::JournalCopy;
-use crate::token::TokenError;
+use crate::ownership::Record;
+use crate::token::{Class, TokenError};
 use hsmd_support::durable;
 
 /// What is known of a token's data objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum Known {
-    /// The first copy is being written, or the process ended while it was.
+    /// The first one is being written, or the process ended while it was.
     Trying,
-    /// The token holds copies.
+    /// The token holds them.
     Works,
     /// The token refused one, with this error.
     Refused(String),
 }
 
 impl TokenState {
-    /// The journal's copies on the token.
+    /// The journal's copies on the token: those in the records of all folders, and older ones.
     ///
     /// # Errors
     /// [`TokenError`]: as the token answered.
     pub fn read_journal(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
-        let label = self.journal_label();
+        let mut copies = self.read_old_journal_copies()?;
+        let journals = self.records()?.into_iter().filter_map(|record| record.journal);
+        copies.extend(journals.filter_map(|journal| serde_json::to_vec(&journal).ok()));
+        Ok(copies)
+    }
+
+    /// The copies that are objects of their own.
+    ///
+    /// # Errors
+    /// The token.
+    pub(super) fn read_old_journal_copies(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
+        let label = self.old_journal_label();
         let copies = self.with_session(|session| session.read_data(&label));
         self.report_copy();
         copies
@@ -42,20 +56,38 @@ impl TokenState {
     /// # Errors
     /// [`TokenError::NoCopy`] with a reason that Status and `check` say, or as the token answered.
     pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
-        self.with_session(|_| Ok(()))?;
-        if let Some(reason) = self.without_copy()? {
-            return Err(TokenError::NoCopy(reason));
+        if let Some(claim) = &self.claim {
+            let journal = journal_value(value)?;
+            if claim.record.journal.as_ref() == Some(&journal) {
+                return Ok(());
+            }
+            let record = Record { journal: Some(journal), ..claim.record.clone() };
+            return self.replace_own_record(record);
         }
+        let label = self.old_journal_label();
+        self.put_object(|token_state| {
+            token_state.with_session_if_ours(|session| session.write_data(&label, value))
+        })
+    }
+
+    /// Makes a data object, unless the token is known to take none, and notes what became of the first
+    /// one.
+    pub(super) fn put_object(
+        &mut self,
+        put: impl FnOnce(&mut Self) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        self.with_session(|_| Ok(()))?;
+        self.takes_objects()?;
         self.renumber()?;
         let first = self.known()?.is_none();
         if first {
             self.note(&Known::Trying)?;
         }
-        let label = self.journal_label();
-        let written = self.with_session_if_ours(|session| session.write_data(&label, value));
+        let written = put(self);
         match &written {
             Ok(()) if first => self.note(&Known::Works)?,
-            Err(error) if error.refuses_object() => {
+            // A token that has taken them is not taken for another because it fails once.
+            Err(error) if error.refuses_object() && (first || error.class() == Class::Caller) => {
                 tracing::warn!(%error, "the token refuses the journal's copy: not tried again");
                 self.note(&Known::Refused(error.to_string()))?;
             }
@@ -67,12 +99,32 @@ impl TokenState {
         written
     }
 
-    /// Replaces the journal's copies by this one where the token holds any.
+    /// Replaces the journal's copies by this one where the token holds any, whichever folder made them.
     ///
     /// # Errors
     /// The token.
     pub fn replace_journals(&mut self, value: &[u8]) -> Result<(), TokenError> {
-        if self.read_journal()?.is_empty() { Ok(()) } else { self.write_journal(value) }
+        if !self.read_old_journal_copies()?.is_empty() {
+            let label = self.old_journal_label();
+            self.put_object(|token_state| {
+                token_state.with_session(|session| session.write_data(&label, value))
+            })?;
+        }
+        let journal = journal_value(value)?;
+        let records = self.records()?.into_iter().filter(|record| record.journal.is_some());
+        for record in records {
+            let change = record.change + 1;
+            self.write_record(&Record { change, journal: Some(journal.clone()), ..record })?;
+        }
+        Ok(())
+    }
+
+    /// Refuses where the token is known to take no data object.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn takes_objects(&self) -> Result<(), TokenError> {
+        self.without_copy()?.map_or(Ok(()), |reason| Err(TokenError::NoCopy(reason)))
     }
 
     /// Why the token gets no copy; none when it does.
@@ -100,7 +152,7 @@ impl TokenState {
         self.report.lock().no_journal_copy = reason;
     }
 
-    fn journal_label(&self) -> String {
+    pub(super) fn old_journal_label(&self) -> String {
         format!("hsmd-journal:{}", self.config.key_label)
     }
 
@@ -134,4 +186,8 @@ impl TokenState {
         let Some(path) = self.copy_path() else { return Ok(()) };
         durable::remove(&path).map_err(|source| TokenError::CopyNote { path, source })
     }
+}
+
+fn journal_value(bytes: &[u8]) -> Result<serde_json::Value, TokenError> {
+    serde_json::from_slice(bytes).map_err(|_| TokenError::Nonsense("a journal that can't be written"))
 }

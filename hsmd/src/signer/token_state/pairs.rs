@@ -6,8 +6,8 @@ use super::TokenState;
 use crate::token::{self, OpenToken, TokenError};
 
 impl TokenState {
-    /// Finds the key pair with this number, or makes it, and shows that it signs: an event commits to
-    /// no other. What an interrupted attempt left incomplete or double is destroyed and made anew: no
+    /// For `init`: finds the key pair with this number, or makes it, and shows that it signs: an event
+    /// commits to no other. What an interrupted attempt left incomplete or double is destroyed and made anew: no
     /// event commits to it yet.
     ///
     /// # Errors
@@ -34,10 +34,60 @@ impl TokenState {
             }
         }
         self.destroy(&id)?;
+        self.generate_and_prove(sequence_number, &id)
+    }
+
+    /// Makes the key pair with this number and shows that it signs. One that is there is never adopted: an
+    /// event that we do not know could commit to it. What a rotation that was `begun` by a journal of ours
+    /// has left is destroyed; anything else refuses.
+    ///
+    /// # Errors
+    /// The token, or a key that is in the way.
+    pub fn generate_anew(
+        &mut self,
+        sequence_number: u32,
+        begun: bool,
+    ) -> Result<PublicKey, TokenError> {
+        match self.try_generate_anew(sequence_number, begun) {
+            // The pair may be there although we were not told: then it is ours.
+            Err(error) if self.reopen_after(&error) => {
+                self.try_generate_anew(sequence_number, true)
+            }
+            result => result,
+        }
+    }
+
+    fn try_generate_anew(
+        &mut self,
+        sequence_number: u32,
+        begun: bool,
+    ) -> Result<PublicKey, TokenError> {
+        self.renumber()?;
+        let id = token::keys::id(sequence_number);
+        let has_id = |session: &OpenToken| session.holds_id(&id);
+        if self.with_session(has_id)? {
+            if !begun {
+                return Err(TokenError::KeyInTheWay(sequence_number));
+            }
+            tracing::info!(
+                sequence_number,
+                "destroying the key of a rotation that was interrupted"
+            );
+            self.destroy(&id)?;
+            self.renumber()?;
+        }
+        self.generate_and_prove(sequence_number, &id)
+    }
+
+    fn generate_and_prove(
+        &mut self,
+        sequence_number: u32,
+        id: &[u8],
+    ) -> Result<PublicKey, TokenError> {
         let made = self.in_session_if_ours(|session| session.generate(sequence_number))?;
-        if let Err(error) = self.prove(&id, &made) {
+        if let Err(error) = self.prove(id, &made) {
             if let TokenError::Unproven { .. } = &error {
-                self.destroy(&id)?;
+                self.destroy(id)?;
             }
             return Err(error);
         }

@@ -4,7 +4,9 @@ use hsmd_support::chain;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{RETRY_AT_MOST, RETRY_FIRST, ReleaseCheck, TokenState};
+use super::owner::Guard;
+use super::{RETRY_AT_MOST, RETRY_FIRST, TokenState};
+use crate::signer::ReleaseCheck;
 use crate::token::{Class, OpenToken, TokenError};
 
 impl TokenState {
@@ -20,14 +22,15 @@ impl TokenState {
         }
     }
 
-    /// As [`with_session`](Self::with_session), for what a standby pair shares: before each attempt it
-    /// is asked whether the lock is ours, since looking for keys and opening a session take their time.
+    /// As [`with_session`](Self::with_session), for what only the token's owner may change: before each
+    /// attempt its records are looked at, and it is asked whether the lock is ours, since looking for keys
+    /// and opening a session take their time.
     pub fn with_session_if_ours<T>(
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let release_check = Arc::clone(&self.release_check);
-        self.with_session(|session| if_ours(&release_check, session, &work))
+        let (release_check, guard, index) = self.what_is_asked();
+        self.with_session(|session| if_ours(&release_check, index, guard.as_ref(), session, &work))
     }
 
     /// As [`with_session_if_ours`](Self::with_session_if_ours), once only.
@@ -35,8 +38,12 @@ impl TokenState {
         &mut self,
         work: impl Fn(&OpenToken) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let release_check = Arc::clone(&self.release_check);
-        self.in_session(|session| if_ours(&release_check, session, &work))
+        let (release_check, guard, index) = self.what_is_asked();
+        self.in_session(|session| if_ours(&release_check, index, guard.as_ref(), session, &work))
+    }
+
+    fn what_is_asked(&self) -> (Arc<ReleaseCheck>, Option<Guard>, usize) {
+        (Arc::clone(&self.release_check), self.guard(), self.index)
     }
 
     /// As [`with_session`](Self::with_session), once only.
@@ -119,6 +126,23 @@ impl TokenState {
         }
     }
 
+    /// Finalises the module and opens it and the session again: after that nothing that another process
+    /// has changed on the token is hidden from this one.
+    ///
+    /// # Errors
+    /// A call of another token hangs in the module, or the token can't be reached.
+    pub fn reinitialise(&mut self) -> Result<(), TokenError> {
+        self.with_session(|_| Ok(()))?;
+        if !self.modules.renumber(&self.config.module) {
+            return Err(self.closed());
+        }
+        self.session = None;
+        if let Some(active) = &mut self.active {
+            active.key = None;
+        }
+        self.open()
+    }
+
     fn may_reopen_now(&self) -> bool {
         self.session.is_none() && self.retry_at.is_none_or(|at| at <= Instant::now())
     }
@@ -153,8 +177,14 @@ impl TokenState {
 
 fn if_ours<T>(
     release_check: &ReleaseCheck,
+    index: usize,
+    guard: Option<&Guard>,
     session: &OpenToken,
     work: impl Fn(&OpenToken) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
-    if release_check.lease_is_valid() { work(session) } else { Err(TokenError::LeaseExpired) }
+    if let Some(guard) = guard {
+        guard.look(session, release_check)?;
+    }
+    let ours = release_check.holds_lock() && release_check.token(index).is_valid();
+    if ours { work(session) } else { Err(TokenError::LeaseExpired) }
 }

@@ -123,7 +123,7 @@ async fn the_gauges_follow_the_daemon() {
     let daemon = hsmd.serve().await;
     let expiry = "hsmd_certificate_expiry_timestamp_seconds";
     becomes(address, expiry, ends.unix_timestamp() as f64).await;
-    for gauge in ["hsmd_ready", "hsmd_database_connected", "hsmd_lock_held"] {
+    for gauge in ["hsmd_ready", "hsmd_database_connected", "hsmd_lock_held", "hsmd_token_owned"] {
         becomes(address, gauge, 1.0).await;
     }
     assert_eq!(value(address, "hsmd_active_sequence_number").await, Some(0.0));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hsmd_tests::{Hsmd, for_each_case};
 
-use crate::system::{crash_rotation, standby};
+use crate::system::{crash_rotation, ownership, standby};
 
 /// Each kill point on the way of `init`, and whether the intent holds event 0 when it is passed.
 const POINTS: [(&str, bool); 10] = [
@@ -97,6 +97,7 @@ fn every_kill_point_in_the_sources_is_tested() {
     let rotation = crash_rotation::CASES.iter().flat_map(|case| case.dies_at);
     let init = POINTS.iter().map(|(point, _)| *point);
     let tested = rotation.copied().chain(init).chain([standby::KILL_POINT]);
+    let tested = tested.chain(ownership::KILL_POINTS);
     let tested = tested.map(|point| point.split('=').next().unwrap_or(point).to_owned());
     assert_eq!(named, tested.collect::<BTreeSet<_>>());
 }

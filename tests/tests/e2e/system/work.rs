@@ -9,7 +9,8 @@ use crate::DOCUMENT;
 #[tokio::test]
 async fn a_signature_is_three_calls_of_the_token() {
     let (hsmd, faults) = Hsmd::initialised().await.with_faults();
-    let hsmd = hsmd.set("token.0.health_interval", "30s");
+    // A look at the token's owner every 20 s.
+    let hsmd = hsmd.set("token.0.health_interval", "30s").set("lock_grace", "60s");
     let daemon = hsmd.serve().await;
     faults.reset_counters();
     for _ in 0..20 {

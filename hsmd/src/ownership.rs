@@ -1,0 +1,60 @@
+//! Who owns the token. The writer lock guards one schema of one server: two daemons with different
+//! databases (a failover site, an unfenced old primary, a copied configuration) would make two events of
+//! one number, and a taint by one would not silence the other. So the token decides: each state folder
+//! has one record on it, with the epoch of its claim, and the highest epoch owns the token.
+//!
+//! [`rules`] decides, without any I/O: on without a claim, by a claim, or not at all. [`claim`] does what
+//! it says, before the daemon serves. An owner looks at the records again and again, and in one job with
+//! each change and each event signature (`signer/token_state/owner.rs`); when it has not looked for its
+//! lease, or sees a higher epoch, nothing that it signed leaves. `docs/proof.md` has the model of it.
+//!
+//! A token that shows foreign objects only after `C_Initialize` has no records: there a locked file makes
+//! the owner ([`folder`]), on one machine.
+
+pub mod claim;
+mod error;
+pub mod folder;
+pub mod rules;
+
+pub use error::{OwnershipError, refusal};
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The record of a state folder on the token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The epoch of the claim; 0 claims nothing.
+    pub epoch: u64,
+    /// The id of the folder.
+    pub folder: String,
+    /// How long its daemon may go on without a look, in milliseconds.
+    pub lease_ms: u64,
+    /// How long a claim waits for the jobs of other daemons, in milliseconds.
+    pub wait_ms: u64,
+    /// Its owner has given the token up.
+    pub released: bool,
+    /// Tells a record from the one before it.
+    pub change: u64,
+    /// The folder's copy of its journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<serde_json::Value>,
+}
+
+impl Record {
+    /// How long its daemon may go on without a look.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    /// How long a claim waits for the jobs of other daemons.
+    pub fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms)
+    }
+
+    /// Whether its daemon may be using the token.
+    pub fn stands(&self) -> bool {
+        self.epoch > 0 && !self.released
+    }
+}

@@ -1,0 +1,365 @@
+//! A claim of the token, before a daemon serves. The order, and why it has so many looks: a process that
+//! has just changed something on the token may not see what another changed a moment before, until that
+//! one changes something again.
+
+use std::time::{Duration, Instant};
+
+use hsmd_support::chain;
+
+use super::folder::Folder;
+use super::rules::{Decision, Facts, Snapshot, decide, foreign, own, superseded, until_shut};
+use super::{OwnershipError, Record};
+use crate::config::Config;
+use crate::daemon::core::CoreError;
+use crate::keylog::{Claim, KeylogError, Writer};
+use crate::signer::token_state::lease_for;
+use crate::signer::{Signer, TokenState, TokenWorker};
+use crate::token::TokenError;
+
+/// How often the writer lock is proved while a claim waits.
+const PROVE_EVERY: Duration = Duration::from_millis(500);
+
+/// How many looks are timed: the quickest tells what one costs.
+const TIMED_LOOKS: usize = 3;
+
+/// What became of it, over all tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// A token was claimed: what other folders left on it is to be merged.
+    pub claimed: bool,
+    /// A token holds no records: there only the writer lock keeps another daemon out.
+    pub unrecorded: bool,
+}
+
+/// What a claim needs besides the tokens.
+pub struct Means<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The connection that holds the writer lock.
+    pub writer: &'a mut Writer,
+    /// The state folder.
+    pub folder: &'a mut Folder,
+    /// A person has said that the token is to be taken over.
+    pub take_over: bool,
+}
+
+/// Owns every token, in the order of the configuration, or says why not and owns none.
+///
+/// # Errors
+/// The folder, the database, a token, or another owner.
+pub async fn take(
+    means: &mut Means<'_>,
+    signer: &Signer,
+    phase: &(dyn Fn(String) + Sync),
+) -> Result<Taken, OwnershipError> {
+    let workers = signer.workers();
+    for worker in workers {
+        lock_file(means, worker).await?;
+    }
+    let mut taken = Taken::default();
+    let mut claimed = Vec::new();
+    let all = async {
+        // Nothing is claimed before it is known that all may be.
+        for worker in workers {
+            Claimant { means: &mut *means, worker, signer }.plan().await?;
+        }
+        for worker in workers {
+            let mut claimant = Claimant { means: &mut *means, worker, signer };
+            match claimant.take(phase).await? {
+                Owned::Without => taken.unrecorded |= worker.config().lock_file.is_none(),
+                Owned::As { claimed: true } => {
+                    taken.claimed = true;
+                    claimed.push(worker);
+                }
+                Owned::As { claimed: false } => {}
+            }
+        }
+        Ok(())
+    };
+    let done: Result<(), OwnershipError> = all.await;
+    if let Err(error) = done {
+        for worker in claimed {
+            give_back(worker).await;
+        }
+        return Err(error);
+    }
+    Ok(taken)
+}
+
+/// A token whose records other processes do not see is owned by whoever has its lock file.
+async fn lock_file(means: &mut Means<'_>, worker: &TokenWorker) -> Result<(), OwnershipError> {
+    if let Some(path) = &worker.config().lock_file {
+        return Ok(means.folder.lock_too(path)?);
+    }
+    if run(worker, TokenState::hides_foreign_objects).await? {
+        let token = worker.config().name().to_owned();
+        return Err(OwnershipError::NeedsLockFile { token });
+    }
+    Ok(())
+}
+
+async fn give_back(worker: &TokenWorker) {
+    if let Err(error) = run(worker, TokenState::release_ownership).await {
+        tracing::warn!(error = chain(&error), "a claimed token was not released");
+    }
+}
+
+struct Claimant<'a, 'b> {
+    means: &'a mut Means<'b>,
+    worker: &'a TokenWorker,
+    signer: &'a Signer,
+}
+
+/// What is to be done about a token.
+enum Plan {
+    /// It is not used by records.
+    Unrecorded,
+    /// On at once, under this record, which a look begun at that moment showed.
+    Resume(Record, Instant),
+    /// Claim it with this epoch. These are the records.
+    Claim(u64, Vec<Record>),
+}
+
+/// How a token is owned.
+enum Owned {
+    /// Without a record.
+    Without,
+    /// By its record.
+    As { claimed: bool },
+}
+
+/// What became of a claim.
+enum Claimed {
+    /// The token is ours, under this record, which a look begun at that moment showed.
+    Ours(Record, Instant),
+    /// Another claim was not older: both are taken back.
+    Withdrawn,
+    /// The token takes no data objects, for this reason.
+    Unrecorded(TokenError),
+}
+
+impl Claimant<'_, '_> {
+    async fn plan(&mut self) -> Result<Plan, OwnershipError> {
+        if self.worker.config().lock_file.is_some() {
+            return Ok(Plan::Unrecorded);
+        }
+        let asked = Instant::now();
+        let key = self.token_key().await?;
+        let records = run(self.worker, TokenState::records).await?;
+        let named = self.means.writer.claims().await?;
+        let folder = &self.means.folder;
+        let facts = Facts {
+            folder: folder.id(),
+            epoch: folder.epoch(&key),
+            highest: folder.highest_epoch(),
+            records: &records,
+            named: &named,
+            take_over: self.means.take_over,
+        };
+        match decide(facts) {
+            Decision::Resume => {
+                let own = own(&records, folder.id()).cloned();
+                own.map(|own| Plan::Resume(own, asked))
+                    .ok_or_else(|| TokenError::UnknownRecord.into())
+            }
+            Decision::Refuse(owner) => {
+                Err(OwnershipError::Owned { token: self.name(), owner: Box::new(owner) })
+            }
+            Decision::Claim { epoch } => Ok(Plan::Claim(epoch, records)),
+        }
+    }
+
+    async fn take(&mut self, phase: &(dyn Fn(String) + Sync)) -> Result<Owned, OwnershipError> {
+        loop {
+            let (epoch, records) = match self.plan().await? {
+                Plan::Unrecorded => return Ok(Owned::Without),
+                Plan::Resume(record, looked) => {
+                    self.hold(record, looked).await?;
+                    return Ok(Owned::As { claimed: false });
+                }
+                Plan::Claim(epoch, records) => (epoch, records),
+            };
+            phase(format!("claiming the token {}", self.name()));
+            match self.claim(epoch, &records).await? {
+                Claimed::Ours(record, looked) => {
+                    let key = self.token_key().await?;
+                    self.means.folder.keep(&key, epoch)?;
+                    crate::crash_point!("owner::taken");
+                    tracing::info!(epoch, folder = record.folder, "token claimed");
+                    self.hold(record, looked).await?;
+                    return Ok(Owned::As { claimed: true });
+                }
+                Claimed::Withdrawn => {
+                    tracing::warn!(epoch, "another daemon claims the token: claim withdrawn");
+                    let wait = self.means.config.claim_wait;
+                    let pause = wait + wait * random_byte()? / 64;
+                    self.pause(pause).await?;
+                }
+                Claimed::Unrecorded(error) => {
+                    let id = self.means.folder.id();
+                    let owner = foreign(&records, id).find(|record| record.stands());
+                    if let Some(owner) = owner {
+                        return Err(OwnershipError::NoRecord {
+                            token: self.name(),
+                            reason: chain(&error),
+                            owner: owner.folder.clone(),
+                        });
+                    }
+                    tracing::warn!(error = chain(&error), "the token holds no record of its owner");
+                    run(self.worker, |token_state| {
+                        token_state.hold(None);
+                        Ok(())
+                    })
+                    .await?;
+                    return Ok(Owned::Without);
+                }
+            }
+        }
+    }
+
+    /// Rules 4 and 5 of docs/proof.md, "The token's one owner".
+    async fn claim(&mut self, epoch: u64, records: &[Record]) -> Result<Claimed, OwnershipError> {
+        let id = self.means.folder.id().to_owned();
+        let key = self.token_key().await?;
+        let before_us = own(records, &id);
+        // No claim of this folder since the machine was started: its claim may be a clone's.
+        let moved = self.means.folder.epoch(&key) == 0;
+        let wait = records.iter().map(Record::wait).max().unwrap_or_default();
+        let wait = wait.max(self.means.config.claim_wait);
+        let lease = lease_for(self.cost_of_a_look().await?, self.means.config.lock_grace);
+        let mut record = Record {
+            epoch,
+            folder: id.clone(),
+            lease_ms: millis(lease),
+            wait_ms: millis(wait),
+            released: false,
+            change: before_us.map_or(0, |own| own.change + 1),
+            journal: before_us.and_then(|own| own.journal.clone()),
+        };
+
+        match run(self.worker, |token_state| token_state.takes_objects()).await {
+            Err(OwnershipError::Core(CoreError::Token(error @ TokenError::NoCopy(_)))) => {
+                return Ok(Claimed::Unrecorded(error));
+            }
+            known => known?,
+        }
+        self.means.writer.note_claim(&Claim { epoch, folder: id.clone() }).await?;
+        match self.change(&record).await {
+            Ok(seen) if superseded(&seen.records, &id, epoch).is_some() => {
+                return self.withdraw(record).await;
+            }
+            Ok(_) => {}
+            Err(OwnershipError::Core(CoreError::Token(error)))
+                if matches!(error, TokenError::NoCopy(_)) || error.refuses_object() =>
+            {
+                return Ok(Claimed::Unrecorded(error));
+            }
+            Err(error) => return Err(error),
+        }
+        crate::crash_point!("owner::claimed");
+        self.pause(wait).await?;
+        let seen = run(self.worker, TokenState::records).await?;
+        if superseded(&seen, &id, epoch).is_some() {
+            return self.withdraw(record).await;
+        }
+        loop {
+            record.change += 1;
+            let before = self.change(&record).await?;
+            crate::crash_point!("owner::changed");
+            self.pause(until_shut(&before.records, &id, moved, wait)).await?;
+            let asked = Instant::now();
+            let after = run(self.worker, |token_state| {
+                token_state.reinitialise()?;
+                token_state.snapshot()
+            })
+            .await?;
+            if superseded(&after.records, &id, epoch).is_some() {
+                return self.withdraw(record).await;
+            }
+            if after.without(&id) == before.without(&id) {
+                return Ok(Claimed::Ours(record, asked));
+            }
+            tracing::warn!("another daemon has changed something on the token: looking again");
+        }
+    }
+
+    /// A look and the change that follows it, in one job; what the look saw.
+    async fn change(&self, record: &Record) -> Result<Snapshot, OwnershipError> {
+        let record = record.clone();
+        run(self.worker, move |token_state| {
+            let before = token_state.snapshot()?;
+            token_state.write_record(&record).map(|()| before)
+        })
+        .await
+    }
+
+    async fn withdraw(&self, record: Record) -> Result<Claimed, OwnershipError> {
+        run(self.worker, move |token_state| token_state.withdraw(&record)).await?;
+        Ok(Claimed::Withdrawn)
+    }
+
+    async fn hold(&self, record: Record, looked: Instant) -> Result<(), OwnershipError> {
+        run(self.worker, move |token_state| {
+            token_state.hold(Some((record, looked)));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Without the queue before it.
+    async fn cost_of_a_look(&self) -> Result<Duration, OwnershipError> {
+        let timed = |token_state: &mut TokenState| {
+            let asked = Instant::now();
+            token_state.records()?;
+            Ok(asked.elapsed())
+        };
+        let mut least = run(self.worker, timed).await?;
+        for _ in 1..TIMED_LOOKS {
+            least = least.min(run(self.worker, timed).await?);
+        }
+        Ok(least)
+    }
+
+    async fn token_key(&self) -> Result<String, OwnershipError> {
+        run(self.worker, |token_state| {
+            token_state.token_key().map(str::to_owned).ok_or_else(|| token_state.closed())
+        })
+        .await
+    }
+
+    /// Lets time pass and keeps the proof of the writer lock young.
+    async fn pause(&mut self, time: Duration) -> Result<(), KeylogError> {
+        let until = Instant::now() + time;
+        loop {
+            let asked = Instant::now();
+            self.means.writer.prove_lock().await?;
+            self.signer.release_check().renew_lease(asked);
+            if asked >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(PROVE_EVERY.min(until.saturating_duration_since(Instant::now())))
+                .await;
+        }
+    }
+
+    fn name(&self) -> String {
+        self.worker.config().name().to_owned()
+    }
+}
+
+async fn run<T: Send + 'static>(
+    worker: &TokenWorker,
+    work: impl FnOnce(&mut TokenState) -> Result<T, TokenError> + Send + 'static,
+) -> Result<T, OwnershipError> {
+    Ok(worker.run_once(work).await.map_err(CoreError::from)??)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn random_byte() -> Result<u32, OwnershipError> {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).map_err(|_| TokenError::Nonsense("no random bytes"))?;
+    Ok(byte[0].into())
+}

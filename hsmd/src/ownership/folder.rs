@@ -1,0 +1,222 @@
+//! The state folder's own side of a claim: its id, which epoch it holds on which token, since which
+//! start of the machine, and the locks that keep a second process out of it and of a token's `lock_file`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hsmd_support::durable;
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "owner.json";
+
+/// A state folder that this process has to itself.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    kept: Kept,
+    boot: String,
+    /// Locked for as long as this process lives: the folder, and the tokens' lock files by their path.
+    locks: BTreeMap<PathBuf, File>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    folder: String,
+    /// By the token's key among all tokens.
+    claims: BTreeMap<String, KeptClaim>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptClaim {
+    epoch: u64,
+    boot: String,
+}
+
+/// Why the folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process has it.
+    #[error(
+        "another process has the lock of {0}: one daemon uses a state folder, or a token's lock_file"
+    )]
+    InUse(PathBuf),
+    /// Its files can't be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file that names the folder is damaged. A new one would make it another folder.
+    #[error("{path} is damaged: {message}; remove it, and the token has to be taken over")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        message: String,
+    },
+}
+
+impl Folder {
+    /// Locks the folder and reads its side; a new folder gets an id.
+    ///
+    /// # Errors
+    /// Another process has it, or its files can't be used.
+    pub fn open(state_dir: &Path) -> Result<Self, FolderError> {
+        let lock_path = state_dir.join("owner.lock");
+        let lock = lock(&lock_path)?;
+        let boot_path = Path::new("/proc/sys/kernel/random/boot_id");
+        let boot = std::fs::read_to_string(boot_path).map_err(failed(boot_path))?;
+        let path = state_dir.join(FILE);
+        let (kept, is_new) = match read(&path)? {
+            Some(kept) => (kept, false),
+            None => {
+                let folder = new_id().map_err(failed(&path))?;
+                (Kept { folder, claims: BTreeMap::new() }, true)
+            }
+        };
+        let locks = BTreeMap::from([(lock_path, lock)]);
+        let folder = Self { path, kept, boot: boot.trim().to_owned(), locks };
+        if is_new {
+            folder.write()?;
+        }
+        Ok(folder)
+    }
+
+    /// Locks a token's `lock_file` as well, if that is not done.
+    ///
+    /// # Errors
+    /// Another process has it, or it can't be used.
+    pub fn lock_too(&mut self, path: &Path) -> Result<(), FolderError> {
+        if !self.locks.contains_key(path) {
+            self.locks.insert(path.to_owned(), lock(path)?);
+        }
+        Ok(())
+    }
+
+    /// The id of a folder, also while another process has it; none before its first claim.
+    ///
+    /// # Errors
+    /// Its file can't be read.
+    pub fn id_of(state_dir: &Path) -> Result<Option<String>, FolderError> {
+        Ok(read(&state_dir.join(FILE))?.map(|kept| kept.folder))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.kept.folder
+    }
+
+    /// The epoch that it holds on a token, if it was claimed since the machine was started; else 0.
+    pub fn epoch(&self, token: &str) -> u64 {
+        let claim = self.kept.claims.get(token).filter(|claim| claim.boot == self.boot);
+        claim.map_or(0, |claim| claim.epoch)
+    }
+
+    /// The highest epoch that it ever held on any token.
+    pub fn highest_epoch(&self) -> u64 {
+        self.kept.claims.values().map(|claim| claim.epoch).max().unwrap_or(0)
+    }
+
+    /// Keeps the epoch of a claim, durably, once its waits are over: a claim that was cut off before is
+    /// made again.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep(&mut self, token: &str, epoch: u64) -> Result<(), FolderError> {
+        let claim = KeptClaim { epoch, boot: self.boot.clone() };
+        self.kept.claims.insert(token.to_owned(), claim);
+        self.write()
+    }
+
+    fn write(&self) -> Result<(), FolderError> {
+        let written = serde_json::to_vec(&self.kept)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| durable::write(&self.path, &bytes));
+        written.map_err(failed(&self.path))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::File { path, source }
+}
+
+fn lock(path: &Path) -> Result<File, FolderError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(path.into())),
+        Err(TryLockError::Error(source)) => Err(failed(path)(source)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Kept>, FolderError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            FolderError::Damaged { path: path.into(), message: error.to_string() }
+        }),
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(path)(source)),
+    }
+}
+
+/// 32 hexadecimal digits that no other folder has.
+fn new_id() -> std::io::Result<String> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(std::io::Error::other)?;
+    Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_keeps_its_id_and_admits_one_process() {
+        let state = tempfile::tempdir().unwrap();
+        let mut first = Folder::open(state.path()).unwrap();
+        assert_eq!(first.epoch("a"), 0);
+        first.keep("a", 7).unwrap();
+        assert!(matches!(Folder::open(state.path()), Err(FolderError::InUse(_))));
+        let id = first.id().to_owned();
+        assert_eq!(id.len(), 32);
+        drop(first);
+        let again = Folder::open(state.path()).unwrap();
+        assert_eq!((again.id(), again.epoch("a"), again.epoch("b")), (id.as_str(), 7, 0));
+    }
+
+    #[test]
+    fn a_claim_before_the_machine_was_started_again_does_not_count() {
+        let state = tempfile::tempdir().unwrap();
+        let kept = r#"{"folder":"0123","claims":{"a":{"epoch":7,"boot":"another"}}}"#;
+        std::fs::write(state.path().join("owner.json"), kept).unwrap();
+        let folder = Folder::open(state.path()).unwrap();
+        assert_eq!((folder.id(), folder.epoch("a"), folder.highest_epoch()), ("0123", 0, 7));
+    }
+
+    #[test]
+    fn a_tokens_lock_file_admits_one_process() {
+        let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = state.path().join("token.lock");
+        let mut first = Folder::open(state.path()).unwrap();
+        first.lock_too(&path).unwrap();
+        first.lock_too(&path).unwrap();
+        let mut second = Folder::open(other.path()).unwrap();
+        assert!(matches!(second.lock_too(&path), Err(FolderError::InUse(at)) if at == path));
+        drop(first);
+        second.lock_too(&path).unwrap();
+    }
+}

@@ -1,0 +1,224 @@
+//! The ordinary lives of a token's owner: started again, stopped, moved, with two tokens, with an older
+//! version's token, with one that grows slow.
+
+use std::time::Duration;
+
+use hsmd_softhsm::{ObjectInfo, Tool};
+use hsmd_tests::{Hsmd, KEY_LABEL, program, until};
+
+use super::{KILL_POINTS, LEASE, OWNED, claims, other_site};
+use crate::DOCUMENT;
+use crate::system::endorse;
+use crate::system::standby::stands_by;
+
+#[tokio::test]
+async fn the_same_folder_goes_on_without_a_claim() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    assert_eq!(claims(&daemon), 1);
+    daemon.kill().await;
+    let daemon = hsmd.serve().await;
+    assert_eq!(claims(&daemon), 1);
+    daemon.stop().await;
+    let daemon = hsmd.serve().await;
+    assert_eq!(claims(&daemon), 1);
+    endorse(&daemon).await;
+    assert_eq!(hsmd.token.records(), 1);
+}
+
+#[tokio::test]
+async fn an_emptied_folder_is_another_one() {
+    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    let other = other_site(&hsmd, false).await;
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    daemon.kill().await;
+    std::fs::remove_dir_all(hsmd.state_dir()).unwrap();
+    // A database that does not name the claim leaves it to a person; the daemon's own names it.
+    other.launch(&[]).refused(OWNED).await;
+    let daemon = hsmd.serve().await;
+    assert_eq!(claims(&daemon), 2);
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.token.records(), 1, "what the other folder left is merged and gone");
+    assert_eq!(hsmd.history().await.events().len(), 3);
+}
+
+#[tokio::test]
+async fn a_claim_that_dies_is_made_again() {
+    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    for (before, point) in KILL_POINTS.iter().enumerate() {
+        // An empty folder is another folder.
+        std::fs::remove_file(hsmd.state_dir().join("owner.json")).ok();
+        hsmd.launch_until(point).died().await;
+        let daemon = hsmd.serve().await;
+        // Behind the last look the claim is kept already, and goes on.
+        let again = usize::from(*point != "owner::taken");
+        assert_eq!(claims(&daemon), before + again, "{point}");
+        daemon.rotate_head().await;
+        daemon.stop().await;
+    }
+    hsmd.history().await;
+}
+
+/// With a lease of a minute: nobody waits for one that was given up.
+#[tokio::test]
+async fn a_clean_stop_of_a_standby_pair_hands_over_at_once() {
+    let hsmd = Hsmd::initialised().await.set("standby", true).set("lock_grace", "1h");
+    let twin = hsmd.twin();
+    let first = hsmd.serve().await;
+    let mut second = twin.launch(&[]);
+    stands_by(&second).await;
+    first.stop().await;
+    second.ready().await;
+    second.rotate_head().await;
+    let mut first = hsmd.launch(&[]);
+    stands_by(&first).await;
+    second.stop().await;
+    first.ready().await;
+    first.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 3);
+}
+
+#[tokio::test]
+async fn init_works_in_a_standby_pair() {
+    let hsmd = Hsmd::fresh().await.set("standby", true);
+    hsmd.migrate().await;
+    let identity = hsmd.init().await;
+    assert_eq!(hsmd.twin().init().await, identity, "there is one already");
+    hsmd.serve().await.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
+#[tokio::test]
+async fn a_record_that_somebody_removes_is_made_again() {
+    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    let daemon = hsmd.serve().await;
+    hsmd.token.forget_journal();
+    until("it has claimed the token again", async || (claims(&daemon) == 2).then_some(())).await;
+    until("it signs", async || daemon.sign(DOCUMENT).await.ok()).await;
+    assert_eq!(hsmd.token.records(), 1);
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
+/// A second token behind the same module.
+struct SecondToken(Tool);
+
+impl SecondToken {
+    const LABEL: &str = "hsmd new";
+
+    fn beside(hsmd: &Hsmd) -> Self {
+        let tool = Tool {
+            program: program("hsmd-softhsm"),
+            dir: hsmd.token.conf().parent().unwrap().into(),
+            label: Self::LABEL.into(),
+            pin_file: hsmd.path("pin"),
+        };
+        tool.provision().unwrap();
+        Self(tool)
+    }
+
+    fn objects(&self) -> Vec<ObjectInfo> {
+        self.0.keys().unwrap()
+    }
+
+    fn records(&self) -> usize {
+        self.objects().iter().filter(|object| object.label.ends_with(":owner")).count()
+    }
+}
+
+/// A `[[token]]` of the configuration.
+fn entry(label: &str) -> toml::Value {
+    let entry = [
+        ("module", hsmd_softhsm::MODULE),
+        ("label", label),
+        ("pin_file", "@/pin"),
+        ("key_label", KEY_LABEL),
+    ];
+    let entry = entry.into_iter().map(|(key, value)| (key.into(), value.into()));
+    toml::Value::Table(entry.collect())
+}
+
+#[tokio::test]
+async fn of_two_tokens_both_are_owned_or_none() {
+    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    let second = SecondToken::beside(&hsmd);
+    let entries = ["hsmd test", SecondToken::LABEL].map(entry).to_vec();
+    let both = hsmd.twin().set("token", toml::Value::Array(entries));
+    let daemon = both.serve().await;
+    daemon.rotate_head().await;
+    daemon.rotate_head().await;
+    assert_eq!((hsmd.token.records(), second.records()), (1, 1));
+    let ours = daemon.log().await;
+    daemon.kill().await;
+
+    // Somebody else takes the first token over: then the second one alone is no use.
+    let other = other_site(&hsmd, false).await;
+    let taken = other.launch(&["--take-over-token"]);
+    until("it has the token", async || (claims(&taken) == 1).then_some(())).await;
+    taken.kill().await;
+    let before = second.objects();
+    both.launch(&[]).refused(OWNED).await;
+    assert_eq!(second.objects(), before, "nothing was claimed");
+    let mut daemon = both.launch(&["--take-over-token"]);
+    daemon.ready().await;
+    super::continues(&ours, &daemon.log().await);
+}
+
+/// An older version has a copy of its journal on the token, and no record.
+#[tokio::test]
+async fn an_older_versions_token_is_claimed_and_its_journal_read() {
+    let hsmd = Hsmd::fresh().await;
+    let lock = hsmd.path("lock").display().to_string();
+    let (token_as_before, hsmd) = (hsmd.twin().set("token.0.lock_file", lock), hsmd);
+    token_as_before.migrate().await;
+    token_as_before.init().await;
+    let mut daemon = token_as_before.launch_until("rotation::journaled");
+    daemon.ready().await;
+    let zero = daemon.head().await.event().id();
+    daemon.taint(zero.as_str()).await.expect_err("it dies");
+    daemon.died().await;
+    assert_eq!(hsmd.token.records(), 0);
+
+    let daemon = hsmd.serve().await;
+    assert!(daemon.head().await.event().taint_previous(), "the old copy told it");
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.token.records(), 1);
+    let old = hsmd.token.objects().into_iter().filter(|o| o.label.starts_with("hsmd-journal"));
+    assert_eq!(old.count(), 0, "it is in the record now");
+    assert_eq!(hsmd.history().await.events().len(), 3);
+}
+
+#[tokio::test]
+async fn a_lock_file_admits_one_daemon() {
+    let hsmd = Hsmd::initialised().await;
+    let lock = hsmd.path("lock").display().to_string();
+    let hsmd = hsmd.set("token.0.lock_file", lock);
+    let other = other_site(&hsmd, false).await;
+    let first = hsmd.serve().await;
+    let in_use = "another process has the lock of";
+    other.launch(&[]).refused(in_use).await;
+    hsmd.twin().set("standby", true).run(&["check"]).await.ended(64, "lock_file");
+    first.kill().await;
+    let second = other.serve().await;
+    endorse(&second).await;
+    hsmd.launch(&[]).refused(in_use).await;
+}
+
+/// The lease was measured when looks were quick.
+#[tokio::test]
+async fn a_token_that_grows_slow_gets_a_longer_lease() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let hsmd = hsmd.set("lock_grace", LEASE);
+    let daemon = hsmd.serve().await;
+    let slow = Duration::from_millis(100);
+    faults.delay("C_FindObjectsInit".parse().unwrap(), slow, Duration::ZERO).unwrap();
+    until("the lease is longer", async || {
+        daemon.sign(DOCUMENT).await.expect("a slow look stops nothing");
+        daemon.log_text().contains("looks at the token's owner have become slow").then_some(())
+    })
+    .await;
+    for _ in 0..10 {
+        daemon.sign(DOCUMENT).await.expect("it goes on");
+    }
+}
