@@ -9,6 +9,8 @@
 //!
 //! [`Taints`]: crate::daemon::taints::Taints
 
+use std::sync::Arc;
+
 use hsmd_chain::{Digest, Event, KeyLog, PublicKey, SignedEvent, Timestamp};
 use hsmd_support::chain;
 
@@ -109,7 +111,10 @@ impl Core {
         permit: &AdminPermit,
         request: Request,
     ) -> Result<Outcome, RotationError> {
+        let release_check = Arc::clone(self.signer.release_check());
+        release_check.set_tainting(request.taint);
         let outcome = self.steps(permit, request).await;
+        release_check.set_tainting(false);
         // Rotations that follow each other at once must not keep callers from signing.
         for worker in self.signer.workers() {
             worker.release();

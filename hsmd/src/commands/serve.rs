@@ -157,9 +157,14 @@ async fn drain(
             Err(error) => tracing::warn!(%error, "the gRPC server failed"),
         }
         // A rotation whose caller has left still holds the core.
-        let core = shared.core.lock().await.take();
-        if config.standby {
-            release_tokens(shared).await;
+        let mut core = shared.core.lock().await.take();
+        if config.standby
+            && let Some(core) = &mut core
+        {
+            match core.prove_lock().await {
+                Ok(()) => release_tokens(shared).await,
+                Err(error) => tracing::warn!(%error, "the token is not released"),
+            }
         }
         if let Some(core) = core
             && let Some(writer) = core.into_writer()

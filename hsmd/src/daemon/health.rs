@@ -31,10 +31,11 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     }
     let worker = shared.signer.active();
     let (report, liveness) = (worker.report(), worker.liveness());
-    if let Some(problem) = shared.signer.release_check().ownership_problem() {
-        return Some(problem);
+    let release_check = shared.signer.release_check();
+    if let Some(against) = release_check.stands_against() {
+        return Some(against);
     }
-    if !shared.signer.release_check().lease_is_valid() {
+    if !release_check.holds_lock() {
         return Some("the writer lock can't be proved".into());
     }
     if worker.is_held() {
@@ -50,6 +51,9 @@ pub fn obstacle(shared: &Shared) -> Option<String> {
     if liveness.working_for().is_some_and(|time| time >= WORK_BOUND) {
         let name = worker.config().name();
         return Some(format!("token {name}: a call has been running for more than 10 s"));
+    }
+    if let Some(problem) = release_check.ownership_problem() {
+        return Some(problem);
     }
     let stale = worker.config().health_interval + Duration::from_secs(1);
     match liveness.last_good() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hsmd_support::chain;
 
-use super::folder::Folder;
+use super::folder::{Folder, FolderError};
 use super::rules::{Decision, Facts, Snapshot, decide, foreign, own, superseded, until_shut};
 use super::{OwnershipError, Record};
 use crate::config::Config;
@@ -15,6 +15,10 @@ use crate::keylog::{Claim, KeylogError, Writer};
 use crate::signer::token_state::lease_for;
 use crate::signer::{Signer, TokenState, TokenWorker};
 use crate::token::TokenError;
+
+/// How long to wait for the process that had a token's lock file to end.
+const LOCK_FILE_TIMEOUT: Duration = Duration::from_secs(3);
+const LOCK_FILE_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// How often the writer lock is proved while a claim waits.
 const PROVE_EVERY: Duration = Duration::from_millis(500);
@@ -89,7 +93,15 @@ pub async fn take(
 /// A token whose records other processes do not see is owned by whoever has its lock file.
 async fn lock_file(means: &mut Means<'_>, worker: &TokenWorker) -> Result<(), OwnershipError> {
     if let Some(path) = &worker.config().lock_file {
-        return Ok(means.folder.lock_too(path)?);
+        let until = Instant::now() + LOCK_FILE_TIMEOUT;
+        loop {
+            match means.folder.lock_too(path) {
+                Err(FolderError::InUse(_)) if Instant::now() < until => {
+                    tokio::time::sleep(LOCK_FILE_RETRY_DELAY).await;
+                }
+                locked => return Ok(locked?),
+            }
+        }
     }
     if run(worker, TokenState::hides_foreign_objects).await? {
         let token = worker.config().name().to_owned();

@@ -20,6 +20,8 @@ pub struct ReleaseCheck {
     /// Another daemon was seen to hold the lock.
     revoked: AtomicBool,
     lease: Option<Lease>,
+    /// A taint is carried out.
+    tainting: AtomicBool,
     /// One a token, in the order of the configuration.
     tokens: Box<[TokenLease]>,
     /// The token that signs.
@@ -48,6 +50,7 @@ impl ReleaseCheck {
                 epoch: Instant::now(),
                 proved: AtomicU64::new(0),
             }),
+            tainting: AtomicBool::new(false),
             tokens: (0..tokens).map(|_| TokenLease::default()).collect(),
             active: AtomicUsize::new(0),
         }
@@ -65,6 +68,11 @@ impl ReleaseCheck {
 
     fn active_token(&self) -> Option<&TokenLease> {
         self.tokens.get(self.active.load(Ordering::Acquire))
+    }
+
+    /// What a look at the token that signs has shown against this daemon.
+    pub fn stands_against(&self) -> Option<String> {
+        Some(self.active_token()?.against()?.reason())
     }
 
     /// Why the token that signs is not this daemon's, or can't be shown to be.
@@ -139,7 +147,22 @@ impl ReleaseCheck {
 
     /// Whether the history may be changed: this daemon holds the lock and owns all tokens.
     pub fn holds_all(&self) -> bool {
-        self.holds_lock() && self.tokens.iter().all(TokenLease::is_valid)
+        self.needs_no_lock_now() && self.tokens.iter().all(TokenLease::is_valid)
+    }
+
+    /// Whether a token may be changed.
+    pub fn may_change(&self, token: usize) -> bool {
+        self.needs_no_lock_now() && self.token(token).is_valid()
+    }
+
+    /// Notes that a taint is carried out: it needs no lock where the tokens' records show that they are ours.
+    pub fn set_tainting(&self, tainting: bool) {
+        self.tainting.store(tainting, Ordering::Release);
+    }
+
+    fn needs_no_lock_now(&self) -> bool {
+        let tainting = self.tainting.load(Ordering::Acquire);
+        (tainting && self.tokens.iter().all(TokenLease::is_needed)) || self.holds_lock()
     }
 
     /// Whether no other daemon was seen to hold the lock and, where a lease is needed, the newest proof is
@@ -178,6 +201,22 @@ mod tests {
         assert_eq!(states(), (false, false));
         release_check.token(1).looked(Instant::now());
         assert_eq!(states(), (true, true));
+    }
+
+    #[test]
+    fn a_taint_needs_no_lock_where_the_records_say_whose_the_tokens_are() {
+        let release_check = ReleaseCheck::new(Some(Duration::ZERO), 1);
+        assert!(!release_check.may_change(0));
+        release_check.set_tainting(true);
+        assert!(!release_check.may_change(0), "there is no record");
+        release_check.token(0).own(Duration::from_secs(60), Instant::now());
+        assert!(release_check.may_change(0) && release_check.holds_all());
+        assert_eq!(release_check.pass(0, || "sent"), None, "a signature needs it");
+        release_check.token(0).set_against(Some(Against::Superseded("another".into())));
+        assert!(!release_check.may_change(0));
+        release_check.set_tainting(false);
+        release_check.token(0).looked(Instant::now());
+        assert!(!release_check.may_change(0));
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl TokenLease {
         self.shut.load(Ordering::Acquire)
     }
 
+    /// Whether this daemon holds the token by a record.
+    pub fn is_needed(&self) -> bool {
+        self.lasts.load(Ordering::Acquire) > 0
+    }
+
     /// Whether a good look is younger than the lease.
     pub fn is_valid(&self) -> bool {
         if self.is_shut() {

@@ -264,6 +264,11 @@ impl TokenState {
             return Err(SignError::TaintInProgress);
         }
         if !self.release_check.lease_is_valid() {
+            let lease = self.release_check.token(self.index);
+            if self.session.is_none() && self.release_check.holds_lock() && !lease.is_shut() {
+                // It has not been looked at because it is away.
+                return Err(SignError::Token(self.closed().to_string()));
+            }
             return Err(SignError::LockLost);
         }
         Ok(Arc::clone(&active.generation))

@@ -185,6 +185,5 @@ fn if_ours<T>(
     if let Some(guard) = guard {
         guard.look(session, release_check)?;
     }
-    let ours = release_check.holds_lock() && release_check.token(index).is_valid();
-    if ours { work(session) } else { Err(TokenError::LeaseExpired) }
+    if release_check.may_change(index) { work(session) } else { Err(TokenError::LeaseExpired) }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hsmd_softhsm::{ObjectInfo, Tool};
-use hsmd_tests::{Hsmd, KEY_LABEL, program, until};
+use hsmd_tests::{Database, Hsmd, KEY_LABEL, program, until};
 
 use super::{KILL_POINTS, LEASE, OWNED, claims, other_site};
 use crate::DOCUMENT;
@@ -77,6 +77,27 @@ async fn a_clean_stop_of_a_standby_pair_hands_over_at_once() {
     first.ready().await;
     first.rotate_head().await;
     assert_eq!(hsmd.history().await.events().len(), 3);
+}
+
+/// The owner of the token taints, whatever became of its lock: nobody else can have made the event.
+#[tokio::test]
+async fn a_taint_in_a_standby_pair_needs_no_lock() {
+    let hsmd = Hsmd::fresh_over(Database::create_alone().await).await.set("standby", true);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await.event().id();
+    hsmd.database.stop_server();
+    daemon.problem("the writer lock can't be proved").await;
+    daemon.rotate(zero.as_str()).await.expect_err("a rotation needs the lock");
+    let tainted = daemon.taint(zero.as_str()).await.expect("a taint needs the token").0;
+    assert_eq!(hsmd.token.private_keys(), [1, 2]);
+    hsmd.database.start_server();
+    until("it is in the database", async || {
+        (hsmd.database.events().await.last()?.text() == tainted.text()).then_some(())
+    })
+    .await;
+    until("it signs", async || daemon.sign(DOCUMENT).await.ok()).await;
 }
 
 #[tokio::test]
