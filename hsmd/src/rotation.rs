@@ -251,10 +251,7 @@ impl Core {
         let number = head.sequence_number() + 1;
 
         // Step 2: note it, then make key n+2. What an earlier attempt left of it is made anew.
-        let again = self.journal.entries().begun == Some(number);
-        if again {
-            self.refuse_committed_leftover(number + 1).await.map_err(not_done)?;
-        }
+        self.refuse_foreign_key(number + 1).await.map_err(not_done)?;
         let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
         self.look_at_tokens().await.map_err(not_done)?;
         self.check_lease().map_err(not_done)?;
@@ -264,7 +261,7 @@ impl Core {
         crate::crash_point!("rotation::begun-copied");
         let made_on = self.signer.workers().len() - 1;
         let committed = self
-            .on_token(made_on, move |token_state| token_state.generate_anew(number + 1, again))
+            .on_token(made_on, move |token_state| token_state.generate_anew(number + 1))
             .await
             .map_err(not_done)?;
         self.refuse_known_key(number + 1, &committed).map_err(not_done)?;
@@ -325,10 +322,15 @@ impl Core {
         Ok((event, log))
     }
 
-    /// The key that an interrupted rotation left is destroyed, unless a known event names it.
-    async fn refuse_committed_leftover(&self, number: u32) -> Result<(), CoreError> {
+    /// Key n+2 may be there if a journal of ours knows that its rotation was begun, and no event names it.
+    async fn refuse_foreign_key(&self, number: u32) -> Result<(), CoreError> {
+        let begun = self.journal.entries().begun == number.checked_sub(1);
         let id = crate::token::keys::id(number);
         for worker in self.signer.workers() {
+            if !begun {
+                worker.run(move |token_state| token_state.refuse_key_in_the_way(number)).await??;
+                continue;
+            }
             for key in worker.run(move |token_state| token_state.public_keys(&id)).await?? {
                 self.refuse_known_key(number, &key)?;
             }

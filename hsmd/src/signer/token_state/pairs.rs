@@ -37,38 +37,23 @@ impl TokenState {
         self.generate_and_prove(sequence_number, &id)
     }
 
-    /// Makes the key pair with this number and shows that it signs. One that is there is never adopted: an
-    /// event that we do not know could commit to it. What a rotation that was `begun` by a journal of ours
-    /// has left is destroyed; anything else refuses.
+    /// Makes the key pair with this number and shows that it signs. What an interrupted rotation has left
+    /// with this number is destroyed: it is never adopted, an event that we do not know could commit to it.
     ///
     /// # Errors
-    /// The token, or a key that is in the way.
-    pub fn generate_anew(
-        &mut self,
-        sequence_number: u32,
-        begun: bool,
-    ) -> Result<PublicKey, TokenError> {
-        match self.try_generate_anew(sequence_number, begun) {
-            // The pair may be there although we were not told: then it is ours.
-            Err(error) if self.reopen_after(&error) => {
-                self.try_generate_anew(sequence_number, true)
-            }
+    /// The token.
+    pub fn generate_anew(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
+        match self.try_generate_anew(sequence_number) {
+            // The pair may be there although we were not told: it is made once more.
+            Err(error) if self.reopen_after(&error) => self.try_generate_anew(sequence_number),
             result => result,
         }
     }
 
-    fn try_generate_anew(
-        &mut self,
-        sequence_number: u32,
-        begun: bool,
-    ) -> Result<PublicKey, TokenError> {
+    fn try_generate_anew(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         self.renumber()?;
         let id = token::keys::id(sequence_number);
-        let has_id = |session: &OpenToken| session.holds_id(&id);
-        if self.with_session(has_id)? {
-            if !begun {
-                return Err(TokenError::KeyInTheWay(sequence_number));
-            }
+        if self.with_session(|session| session.holds_id(&id))? {
             tracing::info!(
                 sequence_number,
                 "destroying the key of a rotation that was interrupted"
@@ -77,6 +62,18 @@ impl TokenState {
             self.renumber()?;
         }
         self.generate_and_prove(sequence_number, &id)
+    }
+
+    /// Refuses where a key has this number.
+    ///
+    /// # Errors
+    /// It is there, or the token.
+    pub fn refuse_key_in_the_way(&mut self, sequence_number: u32) -> Result<(), TokenError> {
+        let id = token::keys::id(sequence_number);
+        match self.with_session(|session| session.holds_id(&id))? {
+            true => Err(TokenError::KeyInTheWay(sequence_number)),
+            false => Ok(()),
+        }
     }
 
     fn generate_and_prove(

@@ -154,6 +154,9 @@ async fn what_took_long_asks_for_the_lock_again_before_it_destroys() {
     let (hsmd, faults) = hsmd.with_faults();
     let daemon = hsmd.serve().await;
     let zero = daemon.head().await.event().id();
+    // A rotation that begins and fails; then half of a key is there.
+    faults.corrupt("C_Sign".parse().unwrap(), Times::next(1)).unwrap();
+    daemon.rotate(zero.as_str()).await.expect_err("the new pair does not sign");
     hsmd.token.generate(2);
     hsmd.token.destroy_half(2, Class::Private);
     let halves = || {
@@ -161,8 +164,8 @@ async fn what_took_long_asks_for_the_lock_again_before_it_destroys() {
         objects.iter().filter(|object| object.id.as_deref() == Some("00000002")).count()
     };
 
-    // The third search of a rotation is for the private half; while it hangs, the proof runs out.
-    faults.hang("C_FindObjectsInit".parse().unwrap(), Times::next(1).after(2)).unwrap();
+    // A search of a rotation hangs, and meanwhile the proof runs out.
+    faults.hang("C_FindObjectsInit".parse().unwrap(), Times::next(1).after(4)).unwrap();
     let rotating = tokio::spawn({
         let (rpc, zero) = (hsmd.rpc(), zero.to_string());
         async move { rpc.rotate(&zero).await }

@@ -110,6 +110,26 @@ async fn assert_then(hsmd: &Hsmd, row: &str, then: Then) {
     }
 }
 
+/// Rule 9 of ownership: a key n+2 is never adopted.
+#[tokio::test]
+async fn a_key_that_no_rotation_of_ours_began_refuses_the_next() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await.event().id();
+    let foreign = hsmd.token.generate(2);
+    for _ in 0..2 {
+        let refusal = daemon.rotate(zero.as_str()).await.unwrap_err();
+        assert!(
+            refusal.message.contains("that no rotation of this daemon has begun"),
+            "{refusal:?}"
+        );
+    }
+    assert!(hsmd.token.objects().contains(&foreign), "it stays");
+    hsmd.token.destroy(2);
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
 #[tokio::test]
 async fn without_a_log_or_keys_init_is_to_be_run() {
     let hsmd = Hsmd::fresh().await;
