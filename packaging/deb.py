@@ -37,7 +37,7 @@ def install(metadata, target, profile, tree):
             if destination.endswith("/"):
                 place = place / source.name
             place.parent.mkdir(parents=True, exist_ok=True)
-            if "/man/" in destination:
+            if "/man/" in destination or place.name.startswith("changelog"):
                 place = place.with_name(place.name + ".gz")
                 place.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
             else:
@@ -45,6 +45,18 @@ def install(metadata, target, profile, tree):
                 if pattern.startswith("target/"):
                     subprocess.run(["strip", place], check=True)
             place.chmod(int(mode, 8))
+
+
+def libraries(tree):
+    """The packages of the libraries that the programs are linked with, in the versions that they need."""
+    programs = sorted((tree / "usr/bin").iterdir())
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / "debian/control"
+        source.parent.mkdir()
+        source.write_text("Source: hsmd\n\nPackage: hsmd\nArchitecture: any\n")
+        command = ["dpkg-shlibdeps", "-O", *(f"-e{program}" for program in programs)]
+        found = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return found.strip().removeprefix("shlibs:Depends=")
 
 
 def control(metadata, version, tree):
@@ -59,7 +71,7 @@ def control(metadata, version, tree):
         "Section": metadata["section"],
         "Priority": metadata["priority"],
         "Installed-Size": str(size // 1024),
-        "Depends": metadata["depends"],
+        "Depends": metadata["depends"].replace("$auto", libraries(tree)),
         "Recommends": metadata["recommends"],
         "Suggests": metadata["suggests"],
         "Description": "\n ".join([description, *rest]),

@@ -13,18 +13,22 @@ def page(script):
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#"))
-    usage = [line.strip().removeprefix("scripts/") for line in lines if line.startswith("   ")]
+    usage = [line.strip() for line in lines if line.startswith("   ")]
+    usage = [f"/usr/lib/hsmd/{line[8:]}" if line.startswith("scripts/") else line for line in usage]
     text = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("   "))
     summary, _, rest = text.partition(": ")
+    if summary.startswith(script.name):
+        # Its own usage: what it does comes after it.
+        summary, _, rest = rest.partition(". ")
     escape = lambda words: words.replace("\\", "\\\\").replace("-", "\\-")
     return "\n".join([
         f'.TH {script.name.upper()} 8 "" hsmd "System Administration"',
         ".SH NAME",
         f"{script.name} \\- {escape(summary[0].lower() + summary[1:])}",
         ".SH SYNOPSIS",
-        *[escape("/usr/lib/hsmd/" + line) for line in usage],
+        *[part for line in usage or [f"/usr/lib/hsmd/{text.split(': ')[0]}"] for part in (escape(line), ".br")][:-1],
         ".SH DESCRIPTION",
-        escape(f"{summary}: {rest}" if rest else summary),
+        escape(text),
         ".SH SEE ALSO",
         "hsmctl(1), /usr/share/doc/hsmd/operations.md",
         "",

@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import re
+import subprocess
 import tempfile
 import tomllib
 import unittest
@@ -65,8 +66,46 @@ class Package(unittest.TestCase):
         documents = self.root / "usr/share/doc/hsmd"
         for path in (ROOT / "docs").glob("*.md"):
             self.assertTrue((documents / path.name).is_file(), path.name)
-        for name in ["monitoring/alerts.yaml", "monitoring/dashboard.json", "CHANGELOG.md"]:
+        for name in ["monitoring/alerts.yaml", "monitoring/dashboard.json", "changelog.gz"]:
             self.assertTrue((documents / name).is_file(), name)
+        copyright = (documents / "copyright").read_text()
+        # Both licences: one word for word (its notice may be wrapped otherwise), one by Debian's copy.
+        words = lambda text: text.replace("\n .\n", " ").split()
+        mit = words((ROOT / "LICENSE-MIT").read_text().partition("Permission")[2])
+        self.assertIn(" ".join(mit), " ".join(words(copyright)))
+        self.assertIn("/usr/share/common-licenses/Apache-2.0", copyright)
+        changes = gzip.decompress((documents / "changelog.Debian.gz").read_bytes()).decode()
+        parsed = subprocess.run(["dpkg-parsechangelog", "-l-", "-S", "Version"], input=changes, capture_output=True, text=True)
+        self.assertEqual((parsed.stdout, parsed.stderr), ("0.1.0-1\n", ""))
+
+    def test_every_configuration_and_script_has_a_manual_page(self):
+        man = self.root / "usr/share/man"
+        for name in ["hsmd", "keys", "auth", "app", "accounts"]:
+            page = man / f"man5/{name}.toml.5.gz"
+            shown = run("man", "--local-file", "--encoding=UTF-8", page)
+            text = shown.stdout if shown.returncode == 0 else gzip.decompress(page.read_bytes()).decode().replace("\\-", "-")
+            for setting in ["[log]", 'filter = "info']:
+                self.assertIn(setting, text, name)
+        for name in ["hsmd-as-service", "rolling-restart", "pin-identity"]:
+            self.assertTrue((man / f"man8/{name}.8.gz").is_file(), name)
+
+    def test_it_needs_the_libraries_that_its_programs_are_linked_with(self):
+        control = (self.root / "DEBIAN/control").read_text()
+        self.assertRegex(control, r"(?m)^Depends: .*\blibc6 \(>= [0-9.]+\).*systemd \(>= 250\)")
+
+    def test_what_a_purge_leaves_is_said(self):
+        script = (self.root / "DEBIAN/postrm").read_text()
+        for unit in (ROOT / "systemd").glob("*.service"):
+            if folder := UnitFile(unit)["Service"].get("StateDirectory"):
+                self.assertIn(f"/var/lib/{folder}", script)
+        # With folders of this test: what is there is named, what is not isn't.
+        place = pathlib.Path(self.folder.name) / "purge"
+        (place / "var/lib/hsmd").mkdir(parents=True)
+        moved = script.replace(" /etc/hsmd", f" {place}/etc/hsmd").replace(" /var/", f" {place}/var/").replace("/run/systemd/system", f"{place}/none")
+        said = run("sh", "-c", moved, "postrm", "purge").stdout
+        self.assertIn(f"left in place: {place}/var/lib/hsmd\n", said)
+        self.assertIn("only copy of a signed event", said)
+        self.assertEqual(run("sh", "-c", moved, "postrm", "remove").stdout, "")
 
     def test_completions_are_where_the_shells_look(self):
         for path in [
@@ -109,7 +148,7 @@ class Package(unittest.TestCase):
         }
         self.assertLessEqual(set(metadata), known)
         control = (self.root / "DEBIAN/control").read_text()
-        self.assertIn(f"Depends: {metadata['depends']}\n", control)
+        self.assertIn(metadata["depends"].removeprefix("$auto"), control)
         self.assertTrue((TARGET / "package/man/hsmd.1").is_file())
 
 
