@@ -28,8 +28,12 @@ def tool(name):
     return program
 
 
+def run(name, *arguments):
+    return subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
 def helm(*arguments):
-    return subprocess.run([tool("helm"), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return run("helm", *arguments)
 
 
 def template(*arguments):

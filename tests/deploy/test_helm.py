@@ -17,6 +17,8 @@ VARIANTS = {
     "default": [],
     "standby": ["hsmd.standby=true"],
     "ceremony": ["ceremony.enabled=true"],
+    "import": ["ceremony.enabled=true", "ceremony.command={import,/run/copy/log.json}", "ceremony.copy=hsmd-copy", "hsmd.existingConfigMap=hsmd-ceremony"],
+    "trial": ["ceremony.enabled=true", "hsmd.existingConfigMap=hsmd-ceremony", "ceremony.command={check,--try}"],
     "monitoring": ["monitoring.serviceMonitor=true", "monitoring.prometheusRule=true", "monitoring.dashboard=true"],
     "daemon alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false"],
     "a device": ["hsmd.module.secret=", "hsmd.module.hostDevice=/dev/tpmrm0", "hsmd.module.env.TPM2_PKCS11_STORE=/var/lib/hsmd/tpm2"],
@@ -68,6 +70,14 @@ class Chart(unittest.TestCase):
         volumes = {volume["name"] for volume in spec.get("volumes", [])} | claimed
         self.assertEqual(mounted, volumes)
 
+    def test_the_real_kustomize_builds_the_overlays(self):
+        for folder in ["base", "overlays/prod", "overlays/prod/ceremony"]:
+            built = helm.run("kubectl", "kustomize", ROOT / "k8s" / folder)
+            self.assertEqual(built.returncode, 0, built.stderr)
+            ours = kustomize.build(ROOT / "k8s" / folder)
+            theirs = [document for document in yaml.safe_load_all(built.stdout) if document]
+            self.assertEqual(len(theirs), len(ours))
+
     def test_it_is_what_the_prod_overlay_is(self):
         """One of them can't change without the other."""
         chart = by_name(render("default"))
@@ -94,6 +104,18 @@ class Chart(unittest.TestCase):
         self.assertEqual(job["backoffLimit"], 0)
         self.assertEqual([c["args"][-1] for c in job["template"]["spec"]["containers"]], ["init"])
         self.assertIn(("PersistentVolumeClaim", "hsmd-state"), resources)
+
+    def test_other_commands_run_as_the_ceremony_does(self):
+        for variant, job in [("import", "import"), ("trial", "check")]:
+            resources = by_name(render(variant))
+            self.assertNotIn(("Deployment", "hsmd"), resources)
+            folder = ROOT / f"k8s/overlays/prod/jobs/{job}"
+            overlay = by_name(kustomize.build(folder))[("Job", f"hsmd-{job}")]
+            # And by the real kustomize.
+            built = helm.run("kubectl", "kustomize", folder)
+            self.assertEqual(built.returncode, 0, built.stderr)
+            self.assertEqual(yaml.safe_load(built.stdout), overlay)
+            self.assertEqual(plain(resources[("Job", f"hsmd-{job}")]), plain(overlay))
 
     def test_alerts_and_dashboard_are_the_repositorys(self):
         resources = by_name(render("monitoring"))

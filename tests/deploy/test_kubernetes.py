@@ -22,7 +22,8 @@ from files import BAD_CONFIGURATION, BIN, EXAMPLE, ROOT, run
 
 K8S = ROOT / "k8s"
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
-CEREMONY = kustomize.load(K8S / "overlays/prod/ceremony/init.yaml")
+CEREMONY = [*kustomize.load(K8S / "overlays/prod/ceremony/init.yaml"),
+            *(job for name in ["import", "check"] for job in kustomize.build(K8S / f"overlays/prod/jobs/{name}"))]
 SERVICES = ["keys", "auth", "app"]
 
 
@@ -102,7 +103,7 @@ class Manifests(unittest.TestCase):
                     if overlay == "dev":
                         self.assertIn(name, by_name(resources, "Secret"))
                     self.assertIn(f"`{name}`", readme)
-                if (name := volume.get("configMap", {}).get("name")) and name != "hsmd-ceremony":
+                if (name := volume.get("configMap", {}).get("name")) and name not in ("hsmd-ceremony", "hsmd-copy"):
                     self.assertIn(name, by_name(resources, "ConfigMap"))
                 if name := volume.get("persistentVolumeClaim", {}).get("claimName"):
                     self.assertIn(name, by_name(resources, "PersistentVolumeClaim"))
@@ -202,7 +203,13 @@ class Manifests(unittest.TestCase):
                     self.assertIn(image, targets)
                     self.assertEqual(tag, VERSION)
         toolchain = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
-        self.assertTrue(toolchain.startswith(re.search(r"^FROM rust:([0-9.]+)", text, re.M)[1]))
+        self.assertTrue(toolchain.startswith(re.search(r"^ARG RUST_IMAGE=rust:([0-9.]+)", text, re.M)[1]))
+        # Named, the toolchain of the image is used as it is: nothing is downloaded.
+        self.assertEqual(toolchain, re.search(r"^ENV RUSTUP_TOOLCHAIN=(\S+)", text, re.M)[1])
+        # Every image is by a variable, so that it can be given by its digest.
+        stages = set(re.findall(r" AS (\S+)$", text, re.M))
+        for base in re.findall(r"^FROM (\S+)", text, re.M):
+            self.assertTrue(base in stages or base in ("${RUST_IMAGE}", "${BASE_IMAGE}"), base)
         users = re.findall(r"^USER (.*)$", text, re.M)
         self.assertEqual({users[0], users[-1]}, {"10001:10001"})
         members = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["members"]
@@ -255,6 +262,19 @@ class Manifests(unittest.TestCase):
                     process.communicate(timeout=30)
                     return "listens"
         return "".join(said)
+
+    def test_what_the_daemon_may_hold_in_memory_fits_the_pods_limit(self):
+        mebi = lambda text: int(text.removesuffix("Mi")) << 20
+        for overlay, resources in self.overlays.items():
+            limits = EXAMPLE["limits"] | self.configuration(overlay, "hsmd").get("limits", {})
+            (container,) = by_name(resources, "Deployment")["hsmd"]["spec"]["template"]["spec"]["containers"]
+            volumes = by_name(resources, "Deployment")["hsmd"]["spec"]["template"]["spec"]["volumes"]
+            # Calls of callers and of unknown peers on each listener, what a connection holds by itself, and the
+            # volumes in memory; half is left for the program, its log and the module.
+            held = limits["bytes_in_flight"] + 2 * limits["unknown_bytes_in_flight"]
+            held += limits["connections"] * (16 << 10)
+            held += sum(mebi(v["emptyDir"]["sizeLimit"]) for v in volumes if v.get("emptyDir", {}).get("medium") == "Memory")
+            self.assertLessEqual(held, mebi(container["resources"]["limits"]["memory"]) / 2, overlay)
 
     def test_certificates_name_the_callers(self):
         load = lambda name: x509.load_pem_x509_certificate((self.secrets / f"{name}.crt").read_bytes())
