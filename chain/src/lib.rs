@@ -50,7 +50,7 @@ pub use body::{Body, BodyTail, SignedBody, VerifiedBody};
 pub use cesr::{Digest, Nonce, PublicKey, Signature, SigningInput};
 pub use endorsement::{EndorsementPayload, VerifiedEndorsement};
 pub use event::{Event, EventFault, SignedEvent};
-pub use head::{Freshness, HeadPayload, HeadStatement, VerifiedHead};
+pub use head::{Freshness, HeadError, HeadFormError, HeadPayload, HeadStatement, VerifiedHead};
 pub use log::{ExtendError, Extended, KeyLog, Lifetime, LogError};
 pub use payload::Payload;
 pub use reconcile::{Contest, ReconcileError, Reconciled, reconcile};

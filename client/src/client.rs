@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hsmd_chain::{Anchor, PublicKey, SignedEvent};
+use hsmd_chain::{Anchor, HeadStatement, PublicKey, SignedBody, SignedEvent};
 use hsmd_proto::v1;
 use hsmd_proto::v1::key_log_client::KeyLogClient;
 use hsmd_proto::v1::signer_client::SignerClient;
@@ -96,10 +96,21 @@ impl Client {
     /// The newest event, as the daemon says.
     pub async fn head(&self) -> Result<SignedEvent, CallError> {
         const METHOD: &str = "GetHead";
+        signed_event(METHOD, self.get_head(METHOD).await?.head)
+    }
+
+    /// The newest statement about the head, as the daemon says: not verified. `None`
+    /// while it makes none, for instance while its clock is suspect or it is not serving.
+    pub async fn head_statement(&self) -> Result<Option<HeadStatement>, CallError> {
+        const METHOD: &str = "GetHead";
+        let statement = self.get_head(METHOD).await?.statement;
+        statement.map(|statement| head_statement(METHOD, statement)).transpose()
+    }
+
+    async fn get_head(&self, method: &'static str) -> Result<v1::GetHeadResponse, CallError> {
         let message = v1::GetHeadRequest {};
         let call = async |channel, request| key_log(channel).get_head(request).await;
-        let answer = self.caller.unary(METHOD, Repeat::Safe, message, call).await?;
-        signed_event(METHOD, answer.head)
+        self.caller.unary(method, Repeat::Safe, message, call).await
     }
 
     /// All events from `from_sequence` to the head, as the daemon says, in its order.
@@ -168,4 +179,17 @@ fn signer(channel: Channel) -> SignerClient<Channel> {
 
 fn key_log(channel: Channel) -> KeyLogClient<Channel> {
     KeyLogClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
+}
+
+/// Parses the head statement of an answer; it is not verified.
+pub(crate) fn head_statement(
+    method: &'static str,
+    statement: v1::HeadStatement,
+) -> Result<HeadStatement, CallError> {
+    let malformed = CallError::Malformed { method, field: "statement" };
+    let Ok(body) = String::from_utf8(statement.body.into()) else { return Err(malformed) };
+    SignedBody::from_parts(body, &statement.signature)
+        .ok()
+        .and_then(|signed| HeadStatement::new(signed).ok())
+        .ok_or(malformed)
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_chain::{Anchor, KeyLog, PublicKey, SignedPayload, VerifiedEndorsement};
+use hsmd_chain::{Anchor, HeadStatement, KeyLog, PublicKey, SignedPayload, VerifiedEndorsement};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,10 +27,10 @@ pub enum LogSource {
     /// The daemon's own feed: an event arrives within milliseconds, a heartbeat every 5 seconds.
     /// The contact is authenticated by the Unix socket's path or by mutual TLS.
     Grpc(Client),
-    /// The keys service's `GET /hsm/keys`, polled. Weaker: plain HTTP authenticates no server, so
-    /// a machine in between can replay an old log and hide a taint for as long as it is there; use it
-    /// where the network is trusted, and [`max_staleness`](LogOptions::max_staleness) helps only
-    /// against a source that is silent.
+    /// The keys service's `GET /hsm/keys` and `GET /hsm/head`, polled. Plain HTTP authenticates no server,
+    /// so only a head statement counts as contact, from the time at which it was made: a machine in
+    /// between can replay an old log for [`max_staleness`](LogOptions::max_staleness) and no longer,
+    /// unless it holds the active key itself.
     Http(HttpLog),
 }
 
@@ -38,13 +38,14 @@ pub enum LogSource {
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     /// How long answers are given without authenticated contact: a feed that shows our head as its
-    /// own. Measured by the monotonic clock. Default 60 s; shorter reacts sooner to a frozen feed,
-    /// longer bridges longer outages of the source.
+    /// own, or a head statement that is as new. Measured by the monotonic clock, the age of a statement
+    /// by the wall clock. Default 60 s; shorter reacts sooner to a frozen feed, longer bridges longer
+    /// outages of the source.
     pub max_staleness: Duration,
     /// How long a source may be behind what was verified before that counts as a rollback. A replica
     /// or standby that lags for a moment is forgiven, but never confirms anything. Default 10 s.
     pub rollback_grace: Duration,
-    /// How far ahead of our clock an event may lie. Default 5 s.
+    /// How far ahead of our clock an event or a head statement may lie. Default 5 s.
     pub clock_skew: Duration,
     /// A file that keeps the verified log across restarts, in its published form; it is written
     /// atomically and synced. With it a restarted service still refuses rollback and fork. One
@@ -138,6 +139,13 @@ impl VerifiedLog {
     /// The verified log if it is fresh enough to answer from.
     pub fn fresh(&self) -> Result<KeyLog, CheckError> {
         self.shared.fresh()
+    }
+
+    /// The newest head statement that the source has shown, for readers of ours who need not trust us; `None`
+    /// when there is none that shows our head as the head within `max_staleness`.
+    #[must_use]
+    pub fn head_statement(&self) -> Option<HeadStatement> {
+        self.shared.statement()
     }
 
     /// A channel that changes whenever the log does: a new head, or a taint learned early.

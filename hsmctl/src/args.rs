@@ -152,13 +152,18 @@ pub(crate) struct Log {
     #[arg(long)]
     pub(crate) follow: bool,
 
+    /// Print the newest statement of the newest key that it is the newest: how fresh the log is
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) head: bool,
+
     /// The look-back window by which older generations are called live
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     #[arg(value_parser = humantime::parse_duration)]
     pub(crate) window: Duration,
 
-    /// With --follow: say so on standard error when the daemon has been out of contact for this long
-    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "follow")]
+    /// With --follow: say so on standard error when the daemon has been out of contact for this long;
+    /// with --head: how old the statement may be
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = humantime::parse_duration)]
     pub(crate) max_staleness: Duration,
 }

@@ -57,7 +57,7 @@ pub use pooler::Pooler;
 pub use postgres::{AdminRow, Database};
 pub use privileged::{ANSWERS, OtherUser, OwnNetwork, TWO_ADDRESSES};
 pub use proxy::{Proxy, Toll};
-pub use published::Published;
+pub use published::{Head, Published};
 pub use redis::RedisServer;
 pub use rpc::{Refusal, Rpc};
 pub use running::RunningHsm;

@@ -195,6 +195,15 @@ pub fn error(code: Code, reason: &str) -> Status {
     Status::with_error_details(code, "said the peer", details)
 }
 
+fn statement(log: &LogBuilder) -> v1::HeadStatement {
+    let statement = log.head_statement(now());
+    let signed = statement.signed();
+    v1::HeadStatement {
+        body: signed.text().as_bytes().to_vec().into(),
+        signature: signed.signature().to_string(),
+    }
+}
+
 fn event(event: &SignedEvent) -> v1::Event {
     v1::Event { text: event.text().to_owned(), signature: event.signature().to_string() }
 }
@@ -288,7 +297,7 @@ impl KeyLog for State {
         }
         Ok(Response::new(v1::GetHeadResponse {
             head: Some(event(self.log.borrow().head())),
-            ..Default::default()
+            statement: Some(statement(&self.log.borrow())),
         }))
     }
 
@@ -326,6 +335,7 @@ impl KeyLog for State {
             lying: self.lying.subscribe(),
             hostile: self.hostile.subscribe(),
             stop: self.stop.clone(),
+            stated: None,
         };
         tokio::spawn(feed.run(sender));
         Ok(Response::new(ReceiverStream::new(receiver)))

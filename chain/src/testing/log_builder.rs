@@ -10,6 +10,7 @@ use crate::body::{BodyTail, SignedBody};
 use crate::cesr::{Digest, PublicKey};
 use crate::endorsement::EndorsementPayload;
 use crate::event::{Event, SignedEvent};
+use crate::head::{HeadPayload, HeadStatement};
 use crate::log::KeyLog;
 use crate::payload::Payload;
 use crate::time::Timestamp;
@@ -164,6 +165,14 @@ impl LogBuilder {
     ) -> SignedBody {
         let payload = EndorsementPayload::new(purpose, *public_key, expiration).expect("a purpose");
         self.sign(number, &payload.text())
+    }
+
+    /// Has the head's key say that its event is the head.
+    pub fn head_statement(&self, issued_at: Timestamp) -> HeadStatement {
+        let number = self.head().event().sequence_number();
+        let payload = HeadPayload::new(number, issued_at).expect("a number of the log");
+        let signed = self.sign(self.events.len() - 1, &payload.text());
+        HeadStatement::new(signed).expect("a head statement")
     }
 
     fn next_hour(&self) -> Timestamp {

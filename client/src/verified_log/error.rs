@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::endorsement::EndorsementError;
-use hsmd_chain::{Digest, ExtendError, LogError};
+use hsmd_chain::{Digest, ExtendError, HeadError, HeadFormError, LogError};
 
 use crate::CallError;
 
@@ -96,6 +96,18 @@ pub enum Problem {
         /// The answer's status code.
         status: u16,
     },
+    /// What the keys service gives as head statement is none.
+    #[error("{url} answers with something that is no head statement")]
+    HeadForm {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<HeadFormError>,
+    },
+    /// The source's head statement does not show that its log is fresh.
+    #[error("the source does not show that its log is fresh")]
+    Head(#[source] HeadError),
     /// The source's log does not verify.
     #[error("the source's log does not verify")]
     Log(#[source] LogError),

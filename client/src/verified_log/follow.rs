@@ -13,7 +13,7 @@ use super::error::Fault;
 use super::state::Shared;
 use super::{LogSource, Problem};
 use crate::backoff::Backoff;
-use crate::client::signed_event;
+use crate::client::{head_statement, signed_event};
 use crate::{CallError, Client};
 
 /// A heartbeat comes every 5 seconds: after two and a bit the feed is dead.
@@ -92,6 +92,13 @@ fn take(message: WatchEventsResponse, start: u32, shared: &Shared) -> Result<(),
             if heartbeat.head_id != ours.id.as_str() {
                 // Not yet proof of a fork: a new feed begins with the event of that number.
                 return Err(Problem::Heartbeat.into());
+            }
+            if let Some(statement) = heartbeat.statement {
+                let statement = head_statement("WatchEvents", statement).map_err(Problem::Call)?;
+                // The feed is authenticated: the statement is for those who follow us.
+                if let Err(error) = shared.keep_statement(statement) {
+                    tracing::debug!(%error, "the heartbeat's head statement is not kept");
+                }
             }
             shared.confirmed()
         }

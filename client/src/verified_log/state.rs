@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hsmd_chain::log::CatchUpError;
 use hsmd_chain::{
-    Anchor, EventFault, ExtendError, Extended, KeyLog, LogError, SignedEvent, Timestamp,
+    Anchor, EventFault, ExtendError, Extended, Freshness, HeadError, HeadStatement, KeyLog,
+    LogError, SignedEvent, Timestamp, VerifiedHead,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     /// The verified log: the only place where it grows.
     log: watch::Sender<Option<KeyLog>>,
     contact: watch::Sender<Contact>,
+    /// The newest statement about the head.
+    statement: watch::Sender<Option<(HeadStatement, VerifiedHead)>>,
     /// Wakes a polling follower.
     pub(super) poke: Notify,
 }
@@ -45,6 +48,7 @@ impl Shared {
             options,
             log: watch::Sender::new(stored),
             contact: watch::Sender::new(Contact::default()),
+            statement: watch::Sender::new(None),
             poke: Notify::new(),
         }
     }
@@ -189,11 +193,55 @@ impl Shared {
         result
     }
 
-    /// The source has shown our head as its own.
+    /// The source, which is authenticated, has shown our head as its own.
     pub(super) fn confirmed(&self) -> Result<(), Fault> {
+        self.confirmed_ago(Duration::ZERO)
+    }
+
+    /// Keeps a statement that verifies, for those who ask for it, and tells how old it is.
+    pub(super) fn keep_statement(&self, statement: HeadStatement) -> Result<Duration, HeadError> {
+        let now = self.now();
+        // Without a log there is nothing to confirm.
+        let Some(log) = self.snapshot() else { return Ok(Duration::MAX) };
+        let known = self.statement.borrow().clone().filter(|(kept, _)| *kept == statement);
+        let verified = match known {
+            Some((_, verified)) => {
+                verified.recheck(&log, now, self.freshness())?;
+                verified
+            }
+            None => statement.verify(&log, now, self.freshness())?,
+        };
+        let issued_at = verified.issued_at();
+        self.statement.send_if_modified(|kept| {
+            // A copy that lags must not take the place of a newer one.
+            let newer = kept.as_ref().is_none_or(|(kept, _)| kept.issued_at() < issued_at);
+            if newer {
+                *kept = Some((statement, verified));
+            }
+            newer
+        });
+        Ok(now.saturating_since(issued_at))
+    }
+
+    /// The newest statement, if it still shows that our head is the head.
+    pub(super) fn statement(&self) -> Option<HeadStatement> {
+        let (statement, verified) = self.statement.borrow().clone()?;
+        let log = self.snapshot()?;
+        verified.recheck(&log, self.now(), self.freshness()).is_ok().then_some(statement)
+    }
+
+    fn freshness(&self) -> Freshness {
+        let LogOptions { max_staleness, clock_skew: skew, .. } = self.options;
+        Freshness { max_staleness, skew }
+    }
+
+    /// The head's own key said so long ago that ours is the head. A source that is not trusted may
+    /// show a statement late, so what counts is when it was made.
+    pub(super) fn confirmed_ago(&self, age: Duration) -> Result<(), Fault> {
         self.check_anchor()?;
         self.contact.send_modify(|contact| {
-            contact.last = Some(Instant::now());
+            // A machine that has run for less than the age has no such instant.
+            contact.last = Instant::now().checked_sub(age).max(contact.last);
             contact.behind_since = None;
             contact.problem = None;
         });
@@ -248,7 +296,8 @@ impl Shared {
         true
     }
 
-    fn note(&self, problem: Problem) {
+    /// Keeps in mind why the source can't be reached or believed just now.
+    pub(super) fn note(&self, problem: Problem) {
         let cause = std::error::Error::source(&problem).map(tracing::field::display);
         let known = self.problem().is_some_and(|known| known.to_string() == problem.to_string());
         if known {

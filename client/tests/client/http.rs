@@ -1,14 +1,15 @@
 //! VerifiedLog and Endorser with the log over HTTP, as the keys service publishes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_chain::Anchor;
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_chain::{Anchor, HeadError};
 use hsmd_client::{
     CheckError, Endorser, HttpLog, LogOptions, LogSource, Problem, TerminalError, VerifiedLog,
 };
 use hsmd_tests::peer::Peer;
-use hsmd_tests::{Published, now, soon, until};
+use hsmd_tests::{Head, Published, now, soon, until};
 
 use crate::client;
 
@@ -117,6 +118,76 @@ async fn an_endorser_works_with_it() {
         endorser.current().is_some_and(|it| it.generation_id() == moved.id(1))
     })
     .await;
+}
+
+/// What the log's problem is, once it is stale.
+async fn stale(log: &VerifiedLog) -> Arc<Problem> {
+    until("stale for a reason", async || {
+        log.fresh().err()?;
+        log.problem()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_frozen_mirror_is_stale_whatever_it_says() {
+    let builder = LogBuilder::of_length("frozen", 3);
+    let published = Published::start(&builder).await;
+    published.freeze_head(&builder, Duration::ZERO);
+    let log = follow(&published, builder.anchor(), short());
+    soon(log.ready()).await.expect("the statement is new");
+    let problem = stale(&log).await;
+    assert!(matches!(&*problem, Problem::Head(HeadError::Stale { .. })), "{problem}");
+    assert!(log.head_statement().is_none());
+
+    *published.keys.head.lock() = Head::Now;
+    soon(log.ready()).await.expect("heals");
+    let statement = log.head_statement().expect("kept for others");
+    assert_eq!(statement.signed().generation_id(), builder.id(2));
+}
+
+#[tokio::test]
+async fn only_the_heads_own_new_statement_is_contact() {
+    let builder = LogBuilder::of_length("statements", 3);
+    let minute = Duration::from_secs(61);
+    let published = Published::start(&builder).await;
+    published.freeze_head(&builder, minute);
+    let options = LogOptions::default();
+    let log = follow(&published, builder.anchor(), options.clone());
+    let problem = stale(&log).await;
+    assert!(matches!(&*problem, Problem::Head(HeadError::Stale { .. })), "{problem}");
+
+    // Of an earlier generation, and of another log.
+    published.freeze_head(&builder.rewound_to(2), Duration::ZERO);
+    let log = follow(&published, builder.anchor(), options.clone());
+    let problem = stale(&log).await;
+    let behind = HeadError::Behind { head: 2, found: 1 };
+    assert!(matches!(&*problem, Problem::Head(error) if *error == behind), "{problem}");
+    published.freeze_head(&LogBuilder::of_length("another", 3), Duration::ZERO);
+    let log = follow(&published, builder.anchor(), options.clone());
+    let problem = stale(&log).await;
+    assert!(matches!(&*problem, Problem::Head(HeadError::Body(_))), "{problem}");
+
+    *published.keys.head.lock() = Head::Kept("{}".to_owned());
+    let log = follow(&published, builder.anchor(), options);
+    let problem = stale(&log).await;
+    assert!(matches!(&*problem, Problem::HeadForm { .. }), "{problem}");
+    assert_eq!(length(&log), 3, "the log itself is good");
+}
+
+#[tokio::test]
+async fn an_event_without_its_statement_is_taken_and_confirms_nothing() {
+    let builder = LogBuilder::of_length("lonely", 2);
+    let published = Published::start(&builder).await;
+    let log = follow(&published, builder.anchor(), short());
+    soon(log.ready()).await.expect("ready");
+    published.freeze_head(&builder, Duration::ZERO);
+    published.publish(&builder.clone().taint());
+    until("the taint", async || length(&log) == 3).await;
+    let problem = stale(&log).await;
+    assert!(matches!(&*problem, Problem::Head(HeadError::Behind { .. })), "{problem}");
+    published.keys.head.lock().clone_from(&Head::Now);
+    soon(log.ready()).await.expect("heals");
 }
 
 #[test]

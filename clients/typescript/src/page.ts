@@ -3,10 +3,10 @@
 import { Refused } from "./errors.js";
 import { Event } from "./event.js";
 import { KeyLog } from "./keylog.js";
-import { BatchMemory, verifyEndorsement } from "./signed.js";
+import { BatchMemory, verifyEndorsement, verifyHead } from "./signed.js";
 import { elements, members } from "./text.js";
 
-export { Refused };
+export { Refused, verifyHead };
 
 /**
  * Verifies the text of a published log against the identity that is expected. What is `Refused` has the

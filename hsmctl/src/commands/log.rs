@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hsmd_client::chain::{Anchor, KeyLog, Lifetime, SignedEvent, Timestamp};
+use hsmd_client::chain::{Anchor, Freshness, KeyLog, Lifetime, SignedEvent, Timestamp};
 use hsmd_client::{Client, LogOptions, LogSource, Problem, VerifiedLog};
 use serde_json::json;
 use tokio::io::Interest;
@@ -48,12 +48,52 @@ pub(crate) async fn run(
     if args.follow {
         return follow(client, args, global, output).await;
     }
+    if args.head {
+        return head(client, args, global, output).await;
+    }
     let log = fetch(client, global).await?;
     if args.json || output.format == Format::Json {
         output.exact(&log.to_json())?;
     } else {
         output.line(&table(&log, now(), args.window, output))?;
     }
+    Ok(())
+}
+
+/// Prints the newest head statement, verified against the log.
+async fn head(
+    client: &Client,
+    args: &Log,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    let freshness = Freshness { max_staleness: args.max_staleness, skew: global.clock_skew };
+    let mut tries = 0;
+    let statement = loop {
+        let log = fetch(client, global).await?;
+        let Some(statement) = client.head_statement().await? else {
+            return Err(Failure::text(Kind::Unavailable, "the daemon makes no head statement now")
+                .advise(
+                    "`hsmctl status` says why it is not serving, or whether clocks disagree.",
+                ));
+        };
+        match statement.verify(&log, now(), freshness) {
+            Ok(_) => break statement,
+            // An event was made between the two questions.
+            Err(error) if error.is_ahead() && tries < 3 => tries += 1,
+            Err(error) => {
+                let text = format!("the head statement is refused: {}", chain(&error));
+                return Err(Failure::text(Kind::Unverified, text));
+            }
+        }
+    };
+    if args.json || output.format == Format::Json {
+        return Ok(output.exact(&statement.signed().to_json())?);
+    }
+    let (number, issued_at) = (statement.sequence_number(), statement.issued_at());
+    let age = now().saturating_since(issued_at).as_secs();
+    let id = statement.signed().generation_id();
+    output.line(&format!("head  {number}  {id}\nas of {issued_at}, {age} s ago"))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hsmd_chain::{Anchor, KeyLog, SignedPayload, cesr::PublicKey, time::Timestamp};
+use hsmd_chain::{Anchor, HeadError, KeyLog, SignedPayload, cesr::PublicKey, time::Timestamp};
 use hsmd_client::{HttpLog, LogOptions, LogSource, Problem, VerifiedLog};
 
 use crate::{
@@ -70,17 +70,25 @@ impl Trust<'_> {
     }
 }
 
-/// The first failure to read the log; without one, after a while, none.
+/// The first failure to read the log that no waiting cures; after a while any, or none.
 async fn failed(log: &VerifiedLog, wait: Duration) -> Option<Arc<Problem>> {
     let looked = async {
         loop {
-            if let Some(problem) = log.problem() {
+            if let Some(problem) = log.problem().filter(|problem| !passes_soon(problem)) {
                 return problem;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    tokio::time::timeout(wait, looked).await.ok()
+    tokio::time::timeout(wait, looked).await.ok().or_else(|| log.problem())
+}
+
+/// After an event the new key's first statement takes some seconds.
+fn passes_soon(problem: &Problem) -> bool {
+    matches!(
+        problem,
+        Problem::HttpStatus { status: 503, .. } | Problem::Head(HeadError::Behind { .. })
+    )
 }
 
 fn found(answer: Answer) -> Result<Vec<u8>, DeviceError> {

@@ -651,6 +651,26 @@ function rootOf(payload, index, size, path) {
   must(used === siblings.length, "proof: the path is too long");
   return digestText(found);
 }
+async function verifyHead(text, log, now, { maxStaleness = 6e4, skew = SKEW } = {}) {
+  const { body, signature } = plainParts(members(text));
+  const hsm = members(body).get("hsm");
+  const generation = hsm === void 0 ? void 0 : readObject(hsm)["generationId"];
+  if (generation !== log.head.id) throw new Refused("head: its generation is not the log's head");
+  const { payload, event } = readBody(body, log, now, 0);
+  const fields = readPayload(payload);
+  await verify(event.publicKey, body, signature);
+  must(fields["purpose"] === "head", "head: the signed body is no head statement");
+  must(named(Object.keys(fields), ["purpose", "sequenceNumber", "issuedAt"]), "head: members");
+  const number = fields["sequenceNumber"];
+  const issuedAt = milliseconds(fields["issuedAt"]);
+  const written = number instanceof Numeral ? number.text : "";
+  const rebuilt = `{"purpose":"head","sequenceNumber":${written},"issuedAt":"${fields["issuedAt"]}"}`;
+  must(payload === rebuilt, "head: not in canonical form");
+  must(integer(number, "head: sequenceNumber") === event.sequenceNumber, "head: names another event");
+  must(issuedAt <= now + skew, "head: from the future");
+  must(now <= issuedAt + maxStaleness, "head: stale");
+  return issuedAt;
+}
 
 // src/page.ts
 async function verifyLog(text, identity, now, progress) {
@@ -685,5 +705,6 @@ async function verifyEndorsements(text, log, purpose, now, window) {
 export {
   Refused,
   verifyEndorsements,
+  verifyHead,
   verifyLog
 };

@@ -1,6 +1,6 @@
 // The page's one button: fetches the log and the endorsed response keys again and verifies them here.
 
-import { Refused, verifyEndorsements, verifyLog } from "./keylog.js";
+import { Refused, verifyEndorsements, verifyHead, verifyLog } from "./keylog.js";
 
 const section = document.getElementById("verify");
 const button = section.querySelector("button");
@@ -36,13 +36,14 @@ async function verify() {
     });
     // A log that proves itself can still be an older one.
     if (!seen.has(section.dataset.head)) throw new Refused("it lacks the head of this page");
+    const freshness = await verifyFreshness(log);
     const endorsed = await verifyKeys(keys, log);
     const seconds = ((performance.now() - began) / 1000).toFixed(2);
     say(
       "valid",
       `Valid. ${log.events.length === 1 ? "The one event was" : `All ${log.events.length} events were`} verified ` +
         `in this browser in ${seconds} s, and so were the endorsements of ${endorsed} response ` +
-        `${endorsed === 1 ? "key" : "keys"}; the head is ${log.head.id}.`,
+        `${endorsed === 1 ? "key" : "keys"}; the head is ${log.head.id}, ${freshness}.`,
     );
   } catch (error) {
     if (!(error instanceof Refused)) {
@@ -59,6 +60,19 @@ async function fetched(path) {
   const response = await fetch(path, { cache: "no-store" });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   return response.text();
+}
+
+/** Verifies the newest head statement. Without one the log is good, but may have been frozen. */
+async function verifyFreshness(log) {
+  const response = await fetch("/hsm/head", { cache: "no-store" });
+  if (response.status === 503) return "which no new statement of its key shows to be the newest event";
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  try {
+    const age = Date.now() - (await verifyHead(await response.text(), log, Date.now()));
+    return `the newest event as its key stated ${Math.max(0, Math.round(age / 1000))} s ago`;
+  } catch (error) {
+    throw error instanceof Refused ? Object.assign(error, { what: "The head statement" }) : error;
+  }
 }
 
 /** Verifies the response keys. One that the page shows must be good; what it does not show may be old. */

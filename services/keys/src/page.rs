@@ -77,6 +77,8 @@ struct View<'a> {
     /// Why the log is not to be relied on.
     problem: Option<String>,
     now: Timestamp,
+    /// When the head's key last stated that it is the head; nothing when that is too long ago.
+    stated: Option<Timestamp>,
     window: Duration,
     /// The look-back as it was asked for.
     window_text: &'a str,
@@ -122,6 +124,7 @@ impl<'a> View<'a> {
             log,
             problem: log_problem(&keys.log),
             now,
+            stated: keys.log.head_statement().map(|statement| statement.issued_at()),
             window,
             window_text,
             understood,

@@ -32,6 +32,7 @@ pub(crate) fn router(keys: Keys) -> Router {
     let router = Router::new()
         .route("/", get(index))
         .route("/hsm/keys", get(hsm_keys))
+        .route("/hsm/head", get(hsm_head))
         .route("/keys", get(all_keys))
         .route("/keys/{key}", get(one_key))
         .route("/assets/{version}/{*name}", get(assets::asset))
@@ -59,6 +60,7 @@ async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Respon
             "description": "The HSM's key log and the keys it has endorsed. Verify both yourself.",
             "endpoints": {
                 "/hsm/keys": "the key log",
+                "/hsm/head": "the newest statement of the newest key that it is the newest",
                 "/keys": "all endorsed response keys",
                 "/keys/{key}": "the endorsement of one key",
                 "/health": "whether the service is healthy",
@@ -81,6 +83,16 @@ async fn hsm_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
         Err(stale) => {
             let sentence = log_problem(&keys.log).unwrap_or_else(|| stale.to_string());
             error(StatusCode::SERVICE_UNAVAILABLE, &sentence)
+        }
+    }
+}
+
+/// `GET /hsm/head`: the newest head statement, by which a reader who need not trust us knows its age.
+async fn hsm_head(State(keys): State<Keys>, headers: HeaderMap) -> Response {
+    match keys.log.head_statement() {
+        Some(statement) => tagged(&headers, JSON, REVALIDATE, statement.signed().to_json().into()),
+        None => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "there is no head statement that is new enough")
         }
     }
 }

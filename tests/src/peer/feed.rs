@@ -1,6 +1,6 @@
 //! What a reader of the fake's log is sent.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsmd_chain::testing::LogBuilder;
 use hsmd_chain::{Digest, SignedEvent};
@@ -9,7 +9,7 @@ use hsmd_proto::v1::watch_events_response::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use super::event;
+use super::{event, statement};
 
 /// One reader's feed: events and, more often than from a real daemon, heartbeats. It ends with the
 /// peer or its reader.
@@ -20,6 +20,8 @@ pub(super) struct Feed {
     pub(super) lying: watch::Receiver<bool>,
     pub(super) hostile: watch::Receiver<Option<SignedEvent>>,
     pub(super) stop: watch::Receiver<bool>,
+    /// What the head's key stated last, for which head and when: as a daemon, it does not for each beat.
+    pub(super) stated: Option<(Digest, Instant, v1::HeadStatement)>,
 }
 
 impl Feed {
@@ -56,11 +58,17 @@ impl Feed {
         let hostile = self.hostile.borrow_and_update();
         messages.extend(hostile.iter().map(|hostile| Message::Event(event(hostile))));
         let head = log.head().event();
+        let is_new = |(of, at, _): &(Digest, Instant, _)| {
+            *of == head.id() && at.elapsed() < Duration::from_secs(1)
+        };
+        if !self.stated.as_ref().is_some_and(is_new) {
+            self.stated = Some((head.id(), Instant::now(), statement(&log)));
+        }
         let id = if *self.lying.borrow() { Digest::of(b"another") } else { head.id() };
         messages.push(Message::Heartbeat(v1::Heartbeat {
             head_id: id.to_string(),
             head_sequence_number: head.sequence_number(),
-            ..Default::default()
+            statement: self.stated.as_ref().map(|(_, _, statement)| statement.clone()),
         }));
         messages
     }

@@ -91,6 +91,7 @@ async fn a_true_log_is_found_valid() {
     assert!(sentence.starts_with("Valid. All 7 events were verified"), "{sentence}");
     assert!(sentence.contains("the endorsements of 3 response keys"), "{sentence}");
     assert!(sentence.contains(log.head().event().id().as_str()));
+    assert!(sentence.contains("the newest event as its key stated"), "{sentence}");
     let marked = browser.evaluate("document.querySelectorAll('li.verified').length").await;
     assert_eq!(marked, 7);
     assert_eq!(browser.evaluate("document.querySelectorAll('tr.verified').length").await, 3);
@@ -106,6 +107,34 @@ async fn a_true_log_is_found_valid() {
     assert_eq!(kind, "invalid");
     assert!(sentence.contains("Event 0 is refused (log: another identity)"), "{sentence}");
     assert_eq!(browser.complaints().await, Vec::<Value>::new());
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_shows_nothing_is_found_out() {
+    let now = Clock::system().now();
+    let log = log(now);
+    let service = service(now, &log).await;
+    let browser = Browser::start(true).await;
+    let stated = |log: &LogBuilder, at| log.head_statement(at).signed().to_json();
+    let minute_ago = now.checked_sub(Duration::from_secs(61)).unwrap();
+    let refused = "The head statement is refused";
+    for (name, answer, expected) in [
+        ("old", stated(&log, minute_ago), "(head: stale)"),
+        (
+            "earlier",
+            stated(&log.rewound_to(6), now),
+            "(head: its generation is not the log's head)",
+        ),
+        ("thief", stated(&log.stolen_at(6, "thief").append(now, false), now), "(head: "),
+        ("garbage", "{}".to_owned(), "("),
+    ] {
+        let (address, _running) = start(answering(&service, "/hsm/head", answer)).await;
+        browser.open(&format!("http://{address}/")).await;
+        let (kind, sentence) = verdict(&browser).await;
+        assert_eq!(kind, "invalid", "{name}: {sentence}");
+        assert!(sentence.contains(refused) && sentence.contains(expected), "{name}: {sentence}");
+    }
     browser.quit().await;
 }
 

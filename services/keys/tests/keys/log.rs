@@ -86,3 +86,19 @@ async fn until_mirrored(service: &Service, log: &LogBuilder) {
             .await;
     }
 }
+
+#[tokio::test]
+async fn the_newest_head_statement_is_passed_on_while_it_is_new() {
+    let log = LogBuilder::of_length("statement", 3);
+    let service = Service::start(&log, at(NOW)).await;
+    let answer = service.get("/hsm/head").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text, log.head_statement(at(NOW)).signed().to_json());
+    assert_eq!(answer.headers["cache-control"], "no-cache");
+
+    // A newer event: what its predecessor stated says nothing of it.
+    service.source.freeze_head_at(&log, at(NOW));
+    service.source.publish(&log.clone().taint());
+    let answer = service.until("/hsm/head", |answer| answer.status == 503).await;
+    assert!(answer.text.contains("no head statement that is new enough"), "{}", answer.text);
+}

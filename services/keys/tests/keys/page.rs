@@ -37,6 +37,7 @@ async fn generations_are_what_they_are_at_the_chosen_look_back() {
         assert!(entry.starts_with(&format!("<li class=\"{class}\"")), "{entry}");
         assert!(entry.contains(words), "{entry}");
     }
+    assert!(at_12_hours.contains("<dt>newest statement of its key</dt><dd>now</dd>"));
     let now = page(&service, "/?window=0s").await;
     assert!(generation(&now, 0).starts_with("<li class=\"past\""));
     assert!(generation(&now, 3).starts_with("<li class=\"live\""));

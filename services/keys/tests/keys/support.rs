@@ -9,7 +9,7 @@ use hsmd_client::{Clock, HttpLog, LogOptions, LogSource, VerifiedLog};
 use hsmd_keys::Keys;
 use hsmd_runtime::{ServeOptions, Shutdown, Trigger, WhenFull, serve};
 use hsmd_store::Store;
-use hsmd_tests::{Published, RedisServer, until};
+use hsmd_tests::{Head, Published, RedisServer, until};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpListener;
@@ -38,6 +38,7 @@ impl Service {
         max_staleness: Duration,
     ) -> Self {
         let source = Published::start(log).await;
+        *source.keys.head.lock() = Head::At(now);
         let redis = RedisServer::start().await.unwrap();
         let store = redis.store().unwrap();
         let polled = HttpLog::new(&source.url()).unwrap().interval(Duration::from_millis(20));

@@ -57,7 +57,7 @@ async fn a_device_believes_the_log_of_its_identity_and_no_other() {
     let mut phone = Phone::of(&fleet).await;
     phone.signs_up().await;
 
-    // Another identity, and a log that is behind what was seen.
+    // Another identity, and an older log, which no key states to be the newest.
     let (keys, identity) = (phone.keys.clone(), phone.identity.clone());
     let other = Hsmd::initialised().await;
     phone.identity = other.history().await.identity().to_string();
@@ -70,7 +70,7 @@ async fn a_device_believes_the_log_of_its_identity_and_no_other() {
     let old = Published::start(&LogBuilder::of_length("old", 1)).await;
     *old.keys.text.lock() = seen.to_json();
     phone.keys = old.url();
-    phone.run(&["access"]).await.refused("has lost an event that this device has seen");
+    phone.run(&["access"]).await.refused("does not show that its log is fresh");
 
     // Without a keys service there is nothing to believe.
     phone.keys = "http://127.0.0.1:1".to_owned();
