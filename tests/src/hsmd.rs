@@ -198,7 +198,8 @@ impl Hsmd {
     /// Runs the operator's command line against this hsmd's sockets, in its folder.
     pub async fn hsmctl(&self, arguments: &[&str]) -> Output {
         let endpoint = |name| format!("unix://{}", self.path(name).display());
-        let mut command = command("hsmctl", arguments.iter().map(std::ffi::OsStr::new));
+        let mut command =
+            command(&self.before, "hsmctl", arguments.iter().map(std::ffi::OsStr::new));
         command.env("HSMD_ENDPOINT", endpoint("service.sock"));
         command.env("HSMD_ADMIN_ENDPOINT", endpoint("admin.sock"));
         Output::of(command.current_dir(self.folder.path())).await

@@ -47,7 +47,7 @@ pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result
         )));
     }
     let modules = Arc::new(Modules::default());
-    let signer = signer(config, &clock, &modules, &Metrics::default())?;
+    let signer = signer(config, None, &clock, &modules, &Metrics::default())?;
     // In a standby pair nothing on the token is changed without a proof of the lock.
     signer.release_check().renew_lease(std::time::Instant::now());
     let cleared = clear(config, &signer, &keep, discard).await;

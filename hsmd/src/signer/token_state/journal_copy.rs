@@ -189,5 +189,6 @@ impl TokenState {
 }
 
 fn journal_value(bytes: &[u8]) -> Result<serde_json::Value, TokenError> {
-    serde_json::from_slice(bytes).map_err(|_| TokenError::Nonsense("a journal that can't be written"))
+    serde_json::from_slice(bytes)
+        .map_err(|_| TokenError::Nonsense("a journal that can't be written"))
 }
