@@ -91,7 +91,7 @@ enum Action {
     /// Behave as some real modules do.
     Quirk {
         /// Which: handle-reuse, short-ids, hidden-objects, overwritten-ids, undestroyable-keys,
-        /// foreign-slot-fails or foreign-slot-garbled.
+        /// foreign-slot-fails, foreign-slot-garbled or misdirected-finds.
         quirk: Quirk,
         /// Behave well again.
         #[arg(long)]

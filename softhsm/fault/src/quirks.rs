@@ -22,6 +22,9 @@ pub enum Quirk {
     ForeignSlotFails = 32,
     /// There is one more slot, the first, and its token's clock shows no time (openCryptoki 3.8).
     ForeignSlotGarbled = 64,
+    /// A search for data objects gives, in the place of the first, the newest private key: so does a
+    /// handle that was given twice (tpm2-pkcs11 up to 1.9).
+    MisdirectedFinds = 128,
 }
 
 /// No quirk has this name.
@@ -30,7 +33,7 @@ pub enum Quirk {
 pub struct UnknownQuirk(String);
 
 /// All quirks by name.
-pub const NAMES: [(&str, Quirk); 7] = [
+pub const NAMES: [(&str, Quirk); 8] = [
     ("handle-reuse", Quirk::HandleReuse),
     ("short-ids", Quirk::ShortIds),
     ("hidden-objects", Quirk::HiddenObjects),
@@ -38,6 +41,7 @@ pub const NAMES: [(&str, Quirk); 7] = [
     ("undestroyable-keys", Quirk::UndestroyableKeys),
     ("foreign-slot-fails", Quirk::ForeignSlotFails),
     ("foreign-slot-garbled", Quirk::ForeignSlotGarbled),
+    ("misdirected-finds", Quirk::MisdirectedFinds),
 ];
 
 impl Quirk {

@@ -146,6 +146,21 @@ fn keys_on_the_token_stay() {
 }
 
 #[test]
+fn a_search_for_data_gives_a_key() {
+    with_token("quirks::a_search_for_data_gives_a_key", |bench| {
+        let session = bench.session();
+        pair(&session, "older", b"1");
+        let (_, newest) = pair(&session, "newest", b"2");
+        data(&session, "data").expect("an object");
+        let template = &data_template("data")[..3];
+        assert_ne!(session.find_objects(template).expect("find"), [newest]);
+        bench.control.quirk(Quirk::MisdirectedFinds, true).expect("set");
+        assert_eq!(session.find_objects(template).expect("find"), [newest]);
+        assert_eq!(private_keys(&session, b"1").len(), 1, "other searches find what is there");
+    });
+}
+
+#[test]
 fn a_foreign_slot_cannot_be_described() {
     with_token("quirks::a_foreign_slot_cannot_be_described", |bench| {
         let slots = || bench.context.get_slots_with_token().expect("slots");

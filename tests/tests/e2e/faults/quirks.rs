@@ -9,6 +9,7 @@ use crate::faults::{Seen, faults};
 faults! {
     "Quirks of modules":
     handle_reuse: "the module gives a handle that is in use (tpm2-pkcs11)", "nothing";
+    misdirected_finds: "the handle of the journal's copy means a private key (tpm2-pkcs11)", "nothing";
     hidden_objects: "other processes' objects show only after C_Initialize (tpm2-pkcs11)", "nothing";
     overwritten_ids: "a new pair overwrites keys with its CKA_ID (NSS)", "nothing";
     short_ids: "the module cuts CKA_ID to two bytes (yubihsm_pkcs11 before 2.4)", "takes a newer module";
@@ -65,6 +66,24 @@ async fn rotate(daemon: &Daemon) {
 
 async fn handle_reuse() -> Seen {
     unnoticed(Quirk::HandleReuse).await
+}
+
+/// By such a handle hsmd once destroyed the key that the head commits to.
+async fn misdirected_finds() -> Seen {
+    let ((hsmd, control), mut seen) = (with_quirk(Quirk::MisdirectedFinds).await, Seen::default());
+    let daemon = hsmd.serve().await;
+    seen.signs(&daemon).await;
+    for _ in 0..2 {
+        daemon.rotate_head().await;
+        seen.signs(&daemon).await;
+    }
+    assert_eq!(hsmd.token.private_keys(), [2, 3], "only keys of earlier generations went");
+    control.quirk(Quirk::MisdirectedFinds, false).unwrap();
+    daemon.rotate_head().await;
+    seen.signs(&daemon).await;
+    assert_eq!(hsmd.token.private_keys(), [3, 4]);
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 4).await
 }
 
 async fn hidden_objects() -> Seen {

@@ -21,6 +21,8 @@ pub(in super::super) struct Objects {
     numbering: Numbering,
     /// Those that were there at the first login since `C_Initialize`, and this process's own.
     known: Option<HashSet<CK_OBJECT_HANDLE>>,
+    /// What the search that runs finds in the place of its first object.
+    misdirected: Option<CK_OBJECT_HANDLE>,
 }
 
 impl Target {
@@ -117,6 +119,19 @@ impl Target {
         if self.has(Quirk::HandleReuse) { objects.numbering.given(real) } else { real }
     }
 
+    /// Prepares what a search with this template finds.
+    fn misdirect(&self, session: CK_SESSION_HANDLE, template: &Template) {
+        let data = template.value(CKA_CLASS) == Some(&CKO_DATA.to_ne_bytes()[..]);
+        let newest = || {
+            let mut found = self.find(session, &mut []);
+            let private = CKO_PRIVATE_KEY.to_ne_bytes();
+            found.retain(|object| self.attribute(session, *object, CKA_CLASS) == private);
+            found.into_iter().max_by_key(|object| self.attribute(session, *object, CKA_ID))
+        };
+        let misdirected = if data && self.has(Quirk::MisdirectedFinds) { newest() } else { None };
+        self.objects.lock().misdirected = misdirected;
+    }
+
     /// Destroys every key with the CKA_ID of a template.
     fn overwrite(&self, session: CK_SESSION_HANDLE, template: &Template) {
         let Some(id) = template.value(CKA_ID) else { return };
@@ -167,6 +182,7 @@ pub(super) unsafe extern "C" fn find_objects_init(
     if let Some(code) = refusal(target, "C_FindObjectsInit", &[&template]) {
         return code;
     }
+    target.misdirect(session, &template);
     behind!(target, C_FindObjectsInit(session, template.pointer(), template.count()))
 }
 
@@ -179,6 +195,12 @@ pub(super) unsafe extern "C" fn find_objects(
     let Some(target) = Target::of_this_process() else { return UNLOADED };
     loop {
         let code = behind!(target, C_FindObjects(session, found, room, count));
+        // SAFETY: the call succeeded, so `count` was valid.
+        if code == CKR_OK && unsafe { *count } > 0 {
+            let misdirected = target.objects.lock().misdirected.take();
+            // SAFETY: `found` holds as many handles, at least one.
+            misdirected.into_iter().for_each(|key| unsafe { *found = key });
+        }
         if code != CKR_OK || !target.tracks_objects() {
             return code;
         }
