@@ -30,7 +30,10 @@ pub fn reserve(
     if listener == Listener::Admin && connection.known {
         return Ok((request, None));
     }
-    let reservation = connection.budget.reserve().map_err(|error| bytes_in_flight(&error))?;
+    let reservation = connection.budget.reserve().map_err(|error| {
+        connection.refusals.count();
+        bytes_in_flight(&error)
+    })?;
     let reservation = Arc::new(Mutex::new(reservation));
     request.extensions_mut().insert(Arc::clone(&reservation));
     let counting = Arc::clone(&reservation);

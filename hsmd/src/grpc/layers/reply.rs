@@ -217,6 +217,7 @@ mod tests {
             known: true,
             old_at: std::time::Instant::now(),
             budget: budget.clone(),
+            refusals: Arc::default(),
         };
         let request = http::Request::post("/hsmd.v1.Signer/Endorse")
             .header("x-request-id", "mine")

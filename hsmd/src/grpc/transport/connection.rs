@@ -4,11 +4,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -31,6 +33,7 @@ pub struct Connection {
     preface_late: Option<Closing>,
     revoked: Option<Closing>,
     evicted: Option<Closing>,
+    refused: Option<Closing>,
     expired: Closing,
     /// Why it is closed.
     closed: Option<&'static str>,
@@ -49,6 +52,28 @@ pub struct ConnectionInfo {
     pub old_at: Instant,
     /// What its calls reserve their bytes from.
     pub budget: MemoryBudget,
+    /// Counts calls of unknown peers for which there was no memory.
+    pub refusals: Arc<Refusals>,
+}
+
+/// How many calls of an unknown peer's connection may be refused for want of memory: each costs the daemon some
+/// work, so the connection ends then.
+const REFUSALS: usize = 8;
+
+/// The refusals of one connection.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    count: AtomicUsize,
+    too_many: Notify,
+}
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) + 1 == REFUSALS {
+            self.too_many.notify_one();
+        }
+    }
 }
 
 /// The transports.
@@ -68,6 +93,9 @@ impl Connection {
         mut guard: ConnectionGuard,
         revoked: Option<Closing>,
     ) -> Self {
+        let refusals = Arc::<Refusals>::default();
+        let refused = Arc::clone(&refusals);
+        let refused: Closing = Box::pin(async move { refused.too_many.notified().await });
         Self {
             stream,
             info: ConnectionInfo {
@@ -75,10 +103,12 @@ impl Connection {
                 known: guard.known,
                 old_at: Instant::now() + guard.age,
                 budget: guard.budget.clone(),
+                refusals,
             },
             preface_late: Some(Box::pin(tokio::time::sleep(PREFACE_TIMEOUT))),
             revoked,
             evicted: guard.evicted.take(),
+            refused: (!guard.known).then_some(refused),
             expired: Box::pin(tokio::time::sleep(guard.lifetime)),
             closed: None,
             received: 0,
@@ -108,6 +138,12 @@ impl Connection {
         {
             self.evicted = None;
             self.closed = Some("unknown peers have too many connections");
+        }
+        if let Some(refused) = &mut self.refused
+            && refused.as_mut().poll(cx).is_ready()
+        {
+            self.refused = None;
+            self.closed = Some("too many calls of an unknown peer were refused");
         }
         if self.closed.is_none() && self.expired.as_mut().poll(cx).is_ready() {
             self.closed = Some("the connection has reached its age limit");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use hsmd_tests::{Hsmd, OtherUser};
 use tokio::net::UnixStream;
 
-use crate::operation::hostile::unknown::{UnknownPeers, callers_are_served};
+use crate::operation::hostile::unknown::{UnknownPeers, callers_are_served, served};
 use crate::operation::observe;
 use crate::operation::remote::Wire;
 
@@ -35,7 +35,7 @@ async fn three_users_at(socket: &str) {
     }
     callers_are_served(&daemon, metrics, before, async || hsmd.rpc()).await;
     for _ in 0..50 {
-        hsmd.rpc().status().await.expect("an answer to an admin on a new connection");
+        served("an answer to an admin", async || hsmd.rpc().status().await).await;
     }
     drop((peers, users));
 }
