@@ -47,7 +47,8 @@ impl ServeOptions {
     pub fn probes() -> Self {
         Self {
             max_connections: CONNECTIONS,
-            max_connections_per_address: CONNECTIONS,
+            // One address too many makes room by its own oldest.
+            max_connections_per_address: usize::MAX,
             when_full: WhenFull::CloseOldest,
             request_timeout: REQUEST_TIMEOUT,
             connection_timeout: Some(REQUEST_TIMEOUT),
