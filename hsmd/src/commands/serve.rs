@@ -64,18 +64,22 @@ pub async fn serve(
     let mut server = tokio::spawn(grpc::serve(listeners, Arc::clone(&shared), stop.clone()));
     notify(&[NotifyState::Ready]);
 
+    let mut server_ended = false;
     let result = tokio::select! {
         result = daemon::run(&config, &shared, confirmed) => result.map_err(CommandError::from),
-        result = &mut server => match result {
-            Ok(result) => result.map_err(CommandError::from),
-            Err(error) => Err(CommandError::Refused(format!("the gRPC server ended: {error}"))),
-        },
+        result = &mut server => {
+            server_ended = true;
+            match result {
+                Ok(result) => result.map_err(CommandError::from),
+                Err(error) => Err(CommandError::Refused(format!("the gRPC server ended: {error}"))),
+            }
+        }
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
 
     notify(&[NotifyState::Stopping]);
     shared.set_phase(Phase::Stopping);
-    if result.is_ok() && !server.is_finished() {
+    if result.is_ok() && !server_ended {
         drain(&mut server, &shared, &config).await;
     }
     server.abort();

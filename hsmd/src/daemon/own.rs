@@ -59,7 +59,7 @@ pub async fn own_tokens(mut means: Means<'_>, shared: &Shared) -> Result<bool, S
 ///
 /// # Errors
 /// The journal's file, or a token.
-pub async fn settle(journal: &mut Journal, signer: &Signer) -> Result<(), CoreError> {
+pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), CoreError> {
     journal.replace(journal.entries().clone())?;
     for worker in signer.workers() {
         let entries = encode(journal.entries());
@@ -77,7 +77,7 @@ pub async fn claim_anew_if_lost(core: &mut Core, config: &Config) {
     let mut means = Means { config, writer, folder, take_over: false };
     let taken = take(&mut means, signer, &|what| tracing::warn!(what, "record gone")).await;
     let done = match taken {
-        Ok(_) => settle(journal, signer).await.map_err(|error| chain(&error)),
+        Ok(_) => keep_merged(journal, signer).await.map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),
     };
     if let Err(error) = done {

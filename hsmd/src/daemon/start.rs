@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::core::append_pending::{keep, next_append, pending};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::known::Known;
-use crate::daemon::own::{open_folder, own_tokens, settle};
+use crate::daemon::own::{keep_merged, open_folder, own_tokens};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Entries, Journal, LogFile, decode};
 use crate::keylog::{AppendError, KeylogError, Writer};
@@ -151,7 +151,7 @@ pub async fn start(
         crate::crash_point!("start::appended");
     }
     if claimed {
-        settle(&mut journal, &shared.signer).await?;
+        keep_merged(&mut journal, &shared.signer).await?;
     }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));

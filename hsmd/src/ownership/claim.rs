@@ -28,7 +28,7 @@ const TIMED_LOOKS: usize = 3;
 
 /// What became of it, over all tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct Holding {
     /// A token was claimed: what other folders left on it is to be merged.
     pub claimed: bool,
     /// A token holds no records: there only the writer lock keeps another daemon out.
@@ -55,12 +55,12 @@ pub async fn take(
     means: &mut Means<'_>,
     signer: &Signer,
     phase: &(dyn Fn(String) + Sync),
-) -> Result<Taken, OwnershipError> {
+) -> Result<Holding, OwnershipError> {
     let workers = signer.workers();
     for worker in workers {
         lock_file(means, worker).await?;
     }
-    let mut taken = Taken::default();
+    let mut taken = Holding::default();
     let mut claimed = Vec::new();
     let all = async {
         // Nothing is claimed before it is known that all may be.
@@ -234,8 +234,8 @@ impl Claimant<'_, '_> {
         let id = self.means.folder.id().to_owned();
         let key = self.token_key().await?;
         let before_us = own(records, &id);
-        // No claim of this folder since the machine was started: its claim may be a clone's.
-        let moved = self.means.folder.epoch(&key) == 0;
+        // Without a claim since the machine was started, the record may be that of a clone of this folder.
+        let clone = before_us.filter(|_| self.means.folder.epoch(&key) == 0);
         let wait = records.iter().map(Record::wait).max().unwrap_or_default();
         let wait = wait.max(self.means.config.claim_wait);
         let lease = lease_for(self.cost_of_a_look().await?, self.means.config.lock_grace);
@@ -278,7 +278,8 @@ impl Claimant<'_, '_> {
             record.change += 1;
             let before = self.change(&record).await?;
             crate::crash_point!("owner::changed");
-            self.pause(until_shut(&before.records, &id, moved, wait)).await?;
+            let others = foreign(&before.records, &id).chain(clone);
+            self.pause(until_shut(others, wait)).await?;
             let asked = Instant::now();
             let after = run(self.worker, |token_state| {
                 token_state.reinitialise()?;

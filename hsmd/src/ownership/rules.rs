@@ -96,11 +96,9 @@ pub fn superseded<'a>(records: &'a [Record], folder: &str, epoch: u64) -> Option
     })
 }
 
-/// How long a claim waits behind its last change: until nobody serves any more whose record stands in
-/// `records`, a second more for what had begun; or `wait`, if there is nobody. `moved`: an earlier process of
-/// our own folder may be alive, on another machine.
-pub fn until_shut(records: &[Record], folder: &str, moved: bool, wait: Duration) -> Duration {
-    let others = records.iter().filter(|record| moved || record.folder != folder);
+/// How long a claim waits behind its last change: until nobody serves any more whose record stands among
+/// these, a second more for what had begun; or `wait`, if there is nobody.
+pub fn until_shut<'a>(others: impl Iterator<Item = &'a Record>, wait: Duration) -> Duration {
     let lease = others.filter(|record| record.stands()).map(Record::lease).max();
     lease.map_or(wait, |lease| lease + Duration::from_secs(1))
 }
@@ -192,15 +190,12 @@ mod tests {
 
     #[test]
     fn how_long_a_claim_waits_for_those_before_it() {
-        let wait = |records: &[Record], moved| {
-            until_shut(records, "a", moved, Duration::from_secs(1)).as_secs()
-        };
-        assert_eq!(wait(&[], false), 1);
-        assert_eq!(wait(&[record("b", 2, false)], false), 4);
-        assert_eq!(wait(&[record("b", 2, true), record("c", 0, false)], false), 1);
+        let wait =
+            |records: &[Record]| until_shut(records.iter(), Duration::from_secs(1)).as_secs();
+        assert_eq!(wait(&[]), 1);
+        assert_eq!(wait(&[record("b", 2, false)]), 4);
+        assert_eq!(wait(&[record("b", 2, true), record("c", 0, false)]), 1);
         let slow = Record { lease_ms: 9000, ..record("c", 1, false) };
-        assert_eq!(wait(&[record("b", 2, false), slow], false), 10);
-        assert_eq!(wait(&[record("a", 2, false)], false), 1, "that process is dead");
-        assert_eq!(wait(&[record("a", 2, false)], true), 4, "it may live on another machine");
+        assert_eq!(wait(&[record("b", 2, false), slow]), 10);
     }
 }

@@ -143,6 +143,9 @@ impl AdminService {
         let state = match &phase {
             Phase::Starting(what) => {
                 problems.push(what.clone());
+                if !database.problem.is_empty() {
+                    problems.push(format!("database: {}", database.problem));
+                }
                 v1::ServingState::Starting
             }
             Phase::Standby => v1::ServingState::Standby,
