@@ -58,6 +58,42 @@ first=$(pid hsmd-keys.service)
 same "$(user "$(pid hsmd-keys.service)")" hsmd-keys "the keys service's user"
 systemctl start hsmd-rolling-restart.service
 
+# A reload reaches the daemon.
+systemctl reload hsmd.service
+timeout 30 sh -c 'until journalctl --no-pager --unit hsmd.service | grep -q "the policy is reloaded"; do sleep 0.2; done'
+
+# A configuration that it refuses ends it, and no call to its sockets starts it again.
+cp /etc/hsmd/hsmd.toml /root/good.toml
+echo 'unknown = 1' >>/etc/hsmd/hsmd.toml
+systemctl restart hsmd.service || true
+timeout 60 sh -c 'until systemctl --quiet is-failed hsmd.service; do sleep 0.5; done'
+timeout 30 sh -c 'while systemctl --quiet is-active hsmd.socket; do sleep 0.2; done'
+ended=$(systemctl show --property=ExecMainExitTimestampMonotonic --value hsmd.service)
+sleep 5
+same "$(systemctl show --property=ExecMainExitTimestampMonotonic --value hsmd.service)" "$ended" "when it ended"
+cp /root/good.toml /etc/hsmd/hsmd.toml
+systemctl start hsmd.service
+serving
+
+# Encrypted credentials, in a drop-in that resets what the unit loads; the plain files go away, and nothing
+# of root's reaches the command.
+systemd-creds encrypt --name=pin /etc/hsmd/credentials/pin /etc/hsmd/credentials/pin.cred
+cat >/etc/systemd/system/hsmd.service.d/encrypted.conf <<'DROPIN'
+[Service]
+LoadCredential=
+LoadCredentialEncrypted=pin:/etc/hsmd/credentials/pin.cred
+LoadCredential=database-writer.url:/etc/hsmd/credentials/moved.url
+DROPIN
+mv /etc/hsmd/credentials/pin /root/plain-pin
+mv /etc/hsmd/credentials/database-writer.url /etc/hsmd/credentials/moved.url
+echo '*:*:*:*:wrong' >/root/.pgpass
+chmod 0600 /root/.pgpass
+systemctl daemon-reload
+PGUSER=nobody hsmd-as-service check
+systemctl restart hsmd.service
+serving
+mv /root/plain-pin /etc/hsmd/credentials/pin
+
 # Removed, it is gone, and what must outlive it is still there.
 apt-get --quiet --yes remove hsmd
 [ ! -e /usr/bin/hsmd ] && [ -e /var/lib/hsmd ] && [ -e /etc/hsmd/credentials/pin ]

@@ -27,7 +27,7 @@ class Installed:
             shutil.copy(unit, units)
         for unit in SYSTEMD.glob("hsmd*.*"):
             shutil.copy(unit, units)
-        for command in ["bin/kill", *(f"usr/bin/{name}" for name in SERVICES), "usr/lib/hsmd/rolling-restart"]:
+        for command in ["bin/sh", *(f"usr/bin/{name}" for name in SERVICES), "usr/lib/hsmd/rolling-restart"]:
             path = self.root / command
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o755)
