@@ -117,7 +117,7 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`ConfigError::File`]: it can't be read or has an unknown key; [`ConfigError::Invalid`]: it has a value
+    /// `ConfigError::File`: it can't be read or has an unknown key; `ConfigError::Invalid`: it has a value
     /// that makes no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::checked(hsmd_runtime::load(path)?, path)

@@ -207,7 +207,7 @@ async fn the_module_is_not_reinitialised_again_and_again() {
     // It is tried to open a session every 2 s at the most, so the delays grow from 1 s.
     until("it was done three times", async || faults.calls("C_Finalize").unwrap() >= 3).await;
     let tried = faults.status().function("C_OpenSession").failed;
-    assert!((4..=10).contains(&tried), "{tried} sessions were tried to open meanwhile");
+    assert!(tried <= 10, "{tried} sessions were tried to open meanwhile");
     let finalised = faults.calls("C_Finalize").unwrap();
     assert!((1..=allowed_since(begun)).contains(&finalised), "C_Finalize {finalised} times");
     faults.clear(Scope::All).unwrap();
