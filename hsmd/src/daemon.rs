@@ -176,6 +176,9 @@ async fn maintain(
             ))),
         }
     }
+    if config.standby {
+        core.tell_standbys().await;
+    }
     Ok(())
 }
 

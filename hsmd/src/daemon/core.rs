@@ -147,6 +147,21 @@ impl Core {
         proved
     }
 
+    /// Tells the standbys whether the database has all that our readers have. A session of which that is
+    /// not known is given up: its locks go with it.
+    pub async fn tell_standbys(&mut self) {
+        let complete = self.stored == self.log.events().len();
+        let Some(writer) = &mut self.writer else { return };
+        let told = self.taints.unless_late(writer.set_complete(complete)).await;
+        if let Err(error) = told.unwrap_or(Err(KeylogError::GivenUp)) {
+            tracing::warn!(
+                error = chain(&error),
+                "the standbys are not told whether the log is complete"
+            );
+            self.disconnect();
+        }
+    }
+
     /// Looks whether every token is ours.
     pub async fn look_at_tokens(&self) -> Result<(), CoreError> {
         for token in 0..self.signer.workers().len() {

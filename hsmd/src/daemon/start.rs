@@ -205,6 +205,10 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
             Ok(true) => {
                 shared.signer.release_check().renew_lease(asked);
                 report(shared, true, String::new());
+                if config.standby {
+                    // The token may know more.
+                    publish::hide(shared);
+                }
                 crate::crash_point!("start::locked");
                 break;
             }
@@ -212,7 +216,16 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
                 report(shared, false, String::new());
                 shared.set_phase(Phase::Standby);
                 // What is down or damaged here is the serving daemon's to report; we go on waiting.
-                if let Err(error) = follow(&mut writer, config, shared).await {
+                let shown = match writer.is_complete().await {
+                    Ok(true) => follow(&mut writer, config, shared).await,
+                    Ok(false) => {
+                        publish::hide(shared);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = shown {
+                    publish::hide(shared);
                     report(shared, false, chain(&error));
                 }
                 tokio::time::sleep(RETRY_DELAY).await;
@@ -220,6 +233,8 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
             Ok(false) if began.elapsed() > LOCK_TIMEOUT => return Err(StartError::AnotherWriter),
             Ok(false) => tokio::time::sleep(RETRY_DELAY).await,
             Err(error) if error.is_transient() => {
+                // Nobody is seen to hold the lock, so another may be ahead of what we know.
+                publish::hide(shared);
                 report(shared, false, chain(&error));
                 tokio::time::sleep(RETRY_DELAY).await;
                 writer = connect(config, shared).await?;

@@ -95,6 +95,55 @@ impl Writer {
         if held { Ok(()) } else { Err(KeylogError::LockLost) }
     }
 
+    /// Says that the database has every event that readers of this daemon have, or that it has not: by a
+    /// second advisory lock. A standby shows its log only while it sees both held, since a frozen log must
+    /// not hide a taint.
+    ///
+    /// # Errors
+    /// The server.
+    pub async fn set_complete(&mut self, complete: bool) -> Result<(), KeylogError> {
+        if self.complete == complete {
+            return Ok(());
+        }
+        timed("saying whether the key log is complete", async {
+            sqlx::query(
+                "SELECT CASE WHEN $2 THEN pg_try_advisory_lock(k) ELSE pg_advisory_unlock(k) END \
+                 FROM hashtextextended('hsmd-complete:' || $1, 0) k",
+            )
+            .bind(&self.schema)
+            .bind(complete)
+            .execute(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("saying whether the key log is complete"))
+        })
+        .await?;
+        self.complete = complete;
+        Ok(())
+    }
+
+    /// Whether a session of the writer's role says that the key log is complete.
+    ///
+    /// # Errors
+    /// The server.
+    pub async fn is_complete(&mut self) -> Result<bool, KeylogError> {
+        timed("looking whether the key log is complete", async {
+            sqlx::query_scalar(
+                "WITH k AS (SELECT hashtextextended('hsmd-complete:' || $1, 0) AS v) \
+                 SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid), k \
+                   WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                     AND classid::bigint = ((v >> 32) & 4294967295) \
+                     AND objid::bigint = (v & 4294967295) AND usename = current_user \
+                     AND pg_locks.database = (SELECT oid FROM pg_database \
+                       WHERE datname = current_database()))",
+            )
+            .bind(&self.schema)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("looking whether the key log is complete"))
+        })
+        .await
+    }
+
     /// Ends the server process of a connection that we lost, and waits for its end, so that its transaction
     /// is over and its lock free: the rows say then what became of it. Nothing happens when it is gone already.
     ///

@@ -21,6 +21,8 @@ pub struct Writer {
     pub(super) connection: PgConnection,
     pub(super) schema: String,
     pub(super) backend: Backend,
+    /// Whether this session holds the lock that says so; see `set_complete`.
+    pub(super) complete: bool,
 }
 
 /// A server process, named so that a later one with the same pid is not taken for it.
@@ -50,7 +52,7 @@ impl Writer {
             .map_err(KeylogError::statement("configuring the connection"))
         })
         .await?;
-        Ok(Self { connection, schema: config.schema.clone(), backend })
+        Ok(Self { connection, schema: config.schema.clone(), backend, complete: false })
     }
 
     /// The server process that holds our lock.

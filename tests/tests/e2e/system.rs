@@ -8,6 +8,7 @@ mod batches;
 mod concurrency;
 mod crash_init;
 mod crash_rotation;
+mod frozen;
 mod happy_path;
 mod heads;
 mod healing;

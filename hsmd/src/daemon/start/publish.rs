@@ -39,6 +39,11 @@ pub async fn before_the_token(
     Ok(())
 }
 
+/// Shows nothing until it is known again that no other daemon is ahead: a frozen log must not hide a taint.
+pub fn hide(shared: &Shared) {
+    shared.log.send_if_modified(|shown| shown.take().is_some());
+}
+
 /// Shows a log, unless a longer one is shown already: the token may have been ahead of the rows.
 fn show(shared: &Shared, log: KeyLog) {
     shared.log.send_if_modified(|shown| {

@@ -74,10 +74,10 @@ impl Trouble {
     }
 }
 
-const JUNK_ID: &str = "EAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const JUNK_ID: &str = "EAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A row of an event's shape after `head`, which no key signed.
-fn junk(head: &SignedEvent) -> String {
+pub(crate) fn junk(head: &SignedEvent) -> String {
     let (event, signature) = (head.event(), head.signature());
     let (prefix, number, previous) = (event.prefix(), event.sequence_number() + 1, event.id());
     let (key, hash) = (event.public_key(), event.rotation_hash());
