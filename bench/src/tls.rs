@@ -11,7 +11,7 @@ const CALLER: &str = "caller.bench";
 pub(crate) struct Tls {
     authority: String,
     caller: (String, String),
-    /// Of nobody whom the policy names.
+    /// Of a peer that the policy does not name.
     stranger: (String, String),
     address: std::net::SocketAddr,
 }

@@ -1,6 +1,6 @@
 //! Who owns the token. The writer lock guards one schema of one server: two daemons with different
 //! databases (a failover site, an unfenced old primary, a copied configuration) would make two events of
-//! one number, and a taint by one would not silence the other. So the token decides: each state folder
+//! one number, and a taint by one would not stop the other. So the token decides: each state folder
 //! has one record on it, with the epoch of its claim, and the highest epoch owns the token.
 //!
 //! [`rules`] decides, without any I/O: on without a claim, by a claim, or not at all. [`claim`] does what

@@ -71,7 +71,7 @@ async fn make(
     let mut means = Means { config, writer: &mut writer, folder: &mut folder, take_over: false };
     take(&mut means, signer, &|what| tracing::info!(what, "init")).await?;
     let made = make_owned(config, clock, signer, &mut writer, intent).await;
-    // Whoever serves claims the token; nobody waits for us.
+    // The daemon that serves claims the token; none waits for us.
     for worker in signer.workers() {
         worker.run_once(|token_state| token_state.release_ownership()).await??;
     }

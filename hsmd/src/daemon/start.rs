@@ -233,7 +233,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
             Ok(false) if began.elapsed() > LOCK_TIMEOUT => return Err(StartError::AnotherWriter),
             Ok(false) => tokio::time::sleep(RETRY_DELAY).await,
             Err(error) if error.is_transient() => {
-                // Nobody is seen to hold the lock, so another may be ahead of what we know.
+                // No holder of the lock is seen, so another may be ahead of what we know.
                 publish::hide(shared);
                 report(shared, false, chain(&error));
                 tokio::time::sleep(RETRY_DELAY).await;

@@ -81,7 +81,7 @@ pub fn is_reason(text: &str) -> bool {
         && !text.chars().any(hidden)
 }
 
-/// What in the verified log contradicts a record of this action and this event: whoever may write into the
+/// What in the verified log contradicts a record of this action and this event: who may write into the
 /// database can write records, but no events.
 pub fn contradiction(action: &str, sequence_number: u32, log: &KeyLog) -> Option<String> {
     // An event that is newer than our copy of the log contradicts nothing yet.

@@ -90,7 +90,7 @@ pub async fn take(
     Ok(taken)
 }
 
-/// A token whose records other processes do not see is owned by whoever has its lock file.
+/// A token whose records other processes do not see is owned by the process that has its lock file.
 async fn lock_file(means: &mut Means<'_>, worker: &TokenWorker) -> Result<(), OwnershipError> {
     if let Some(path) = &worker.config().lock_file {
         let until = Instant::now() + LOCK_FILE_TIMEOUT;

@@ -96,8 +96,8 @@ pub fn superseded<'a>(records: &'a [Record], folder: &str, epoch: u64) -> Option
     })
 }
 
-/// How long a claim waits behind its last change: until nobody serves any more whose record stands among
-/// these, a second more for what had begun; or `wait`, if there is nobody.
+/// How long a claim waits behind its last change: until none serves any more whose record stands among
+/// these, a second more for what had begun; or `wait`, if there is none.
 pub fn until_shut<'a>(others: impl Iterator<Item = &'a Record>, wait: Duration) -> Duration {
     let lease = others.filter(|record| record.stands()).map(Record::lease).max();
     lease.map_or(wait, |lease| lease + Duration::from_secs(1))

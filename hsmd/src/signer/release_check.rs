@@ -87,7 +87,7 @@ impl ReleaseCheck {
         others.filter_map(|(_, token)| token.problem()).collect()
     }
 
-    /// Whether the record of this daemon is gone from a token that nobody else has claimed.
+    /// Whether the record of this daemon is gone from a token that no other has claimed.
     pub fn has_lost_record(&self) -> bool {
         self.tokens.iter().any(|token| matches!(token.against(), Some(Against::RecordGone(_))))
     }

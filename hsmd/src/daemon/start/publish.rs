@@ -15,7 +15,7 @@ use crate::keylog::Writer;
 use crate::ownership::OwnershipError;
 use crate::ownership::folder::Folder;
 
-/// Readers need not wait for a token that is away, if nobody but this folder can know more than the rows: the
+/// Readers need not wait for a token that is away, if only this folder can know more than the rows: the
 /// newest claim that the database knows is its own, or there has been none. Where log and journal contradict
 /// each other nothing is shown, and the start will say why.
 ///

@@ -68,7 +68,7 @@ impl TokenState {
         Ok(())
     }
 
-    /// Takes a claim back. What the record held of the journal stays, for whoever owns the token next.
+    /// Takes a claim back. What the record held of the journal stays, for the next owner of the token.
     ///
     /// # Errors
     /// The token.
