@@ -24,7 +24,7 @@ fn without_postgres_sessions_are_neither_lost_nor_granted() {
     assert!(session.cookies().is_empty(), "nothing is cleared");
     let id = session.at("/requestId");
     assert_eq!(session.header("x-request-id"), id);
-    assert!(accounts.process.log().contains(&id), "the log has the cause");
+    wait_for("the log has the cause", || accounts.process.log().contains(&id).then_some(()));
     for word in ["sqlx", "socket", "postgres", "os error"] {
         assert!(!session.body.contains(word), "{session:?}");
     }
