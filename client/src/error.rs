@@ -125,6 +125,22 @@ impl CallError {
             Some("PURPOSE_NOT_ALLOWED") => {
                 "Ask for a purpose that hsmd.toml allows this caller, or add it there."
             }
+            Some("CALLER_AMBIGUOUS") => "Use a certificate with the names of one caller only.",
+            Some("CERTIFICATE_EXPIRED") => "Renew the certificate and connect again.",
+            Some("UNKNOWN_GENERATION") => {
+                "Take the id from `hsmctl status` or `hsmctl log`. Is this the daemon that you mean?"
+            }
+            Some("RATE_LIMITED") => "Slow down, or raise this caller's `rate` in hsmd.toml.",
+            Some("BYTES_IN_FLIGHT") => {
+                "Take the replies and make fewer calls at once, or raise `limits` in hsmd.toml."
+            }
+            Some("EXPIRED_IN_QUEUE") => {
+                "Give the call more time (--timeout); if it lasts, the token is slow or overloaded."
+            }
+            Some("JOURNAL_UNAVAILABLE") => {
+                "See the disk of state_dir on the daemon's machine; nothing has changed."
+            }
+            Some("INTERNAL") => "See the daemon's log, and report it with the request id.",
             Some("TTL_TOO_LONG") => "Ask for less than the caller's max_ttl in hsmd.toml.",
             Some("READ_NOT_ALLOWED") => "Set read_log = true for this caller in hsmd.toml.",
             Some("ACTION_NOT_ALLOWED") => {
@@ -162,6 +178,10 @@ impl CallError {
 
     fn advice_by_code(&self) -> &'static str {
         match (self, self.code()) {
+            (Self::Connection { source, .. }, _) if source.is_of_tls() => {
+                "Check the certificates: --ca-file must be the authority of the daemon's certificate, \
+                 --server-name its name, and ours not expired and from the daemon's client_ca."
+            }
             (Self::Connection { .. }, _) => {
                 "Check that hsmd runs, that the endpoint is right and that you may open the socket."
             }
@@ -170,7 +190,8 @@ impl CallError {
             }
             (_, Code::DeadlineExceeded) => "Look at `hsmctl status`, then try again.",
             (_, Code::Unimplemented) => {
-                "Check the endpoint: the service and the admin listener are two sockets."
+                "Check the endpoint: the service and the admin listener are two sockets, and over https \
+                 two ports (listen.tls and listen.admin_tls)."
             }
             (_, Code::PermissionDenied | Code::Unauthenticated) => {
                 "Check who may do this in hsmd.toml."
@@ -186,6 +207,13 @@ impl CallError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TransportError(String);
+
+impl TransportError {
+    /// Whether the handshake or an alert ended it: not the way there, but who may go it.
+    fn is_of_tls(&self) -> bool {
+        self.0.contains("TLS with ")
+    }
+}
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
@@ -221,4 +249,47 @@ pub enum ConnectError {
     /// The name that the daemon's certificate must carry is none.
     #[error("{0:?} is neither a DNS name nor an address")]
     ServerName(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each reason of docs/errors.md that a person can do something about has advice of its own.
+    #[test]
+    fn every_documented_reason_has_advice() {
+        let documented = include_str!("../../docs/errors.md");
+        let rows = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut seen = 0;
+        for (reason, rest) in rows {
+            // What the caller's program sent is corrected in the program; an ended watch is watched again.
+            if reason.starts_with("MALFORMED_")
+                || rest.contains("INVALID_ARGUMENT")
+                || reason == "CONNECTION_AGE"
+            {
+                continue;
+            }
+            seen += 1;
+            let refused = |reason: Option<&str>| CallError::Refused {
+                method: "Sign",
+                code: Code::Unknown,
+                reason: reason.map(str::to_owned),
+                message: String::new(),
+            };
+            assert_ne!(refused(Some(reason)).advice(), refused(None).advice(), "{reason}");
+        }
+        assert!(seen > 15, "{seen}");
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_from_a_closed_port() {
+        let advice = |text: &str| {
+            let source = TransportError(text.to_owned());
+            CallError::Connection { method: "Status", endpoint: String::new(), source }.advice()
+        };
+        assert!(
+            advice("TLS with 127.0.0.1:1: received fatal alert: UnknownCA").contains("--ca-file")
+        );
+        assert!(advice("cannot connect to hsm:1: Connection refused").contains("hsmd runs"));
+    }
 }

@@ -82,8 +82,22 @@ impl From<CallError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self::new(Kind::Usage, &error)
-            .advise("Set --endpoint or --admin-endpoint (HSMD_ENDPOINT, HSMD_ADMIN_ENDPOINT).")
+        let advice = match &error {
+            ConnectError::Endpoint(_) => {
+                "Set --endpoint or --admin-endpoint (HSMD_ENDPOINT, HSMD_ADMIN_ENDPOINT)."
+            }
+            ConnectError::TlsMissing(_) => {
+                "Give --ca-file, --cert-file and --key-file (HSMD_CA_FILE, HSMD_CERT_FILE, HSMD_KEY_FILE)."
+            }
+            ConnectError::File(_) => {
+                "Correct the file, or name another one: --ca-file, --cert-file, --key-file."
+            }
+            ConnectError::Tls { .. } => {
+                "Certificate and key must belong together: --cert-file and --key-file."
+            }
+            ConnectError::ServerName(_) => "Correct --server-name, or the endpoint's host.",
+        };
+        Self::new(Kind::Usage, &error).advise(advice)
     }
 }
 
@@ -95,5 +109,21 @@ impl From<std::io::Error> for Failure {
         } else {
             Self::text(Kind::Failed, format!("can't write the output: {}", chain(&error)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_in_a_connection_has_its_advice() {
+        let missing = Failure::from(ConnectError::TlsMissing("https://hsm:1".into()));
+        assert!(missing.report().contains("--ca-file, --cert-file and --key-file"));
+        assert!(!missing.report().contains("--admin-endpoint"));
+        let endpoint = Failure::from(ConnectError::Endpoint("hsm".into()));
+        assert!(endpoint.report().contains("--admin-endpoint"));
+        let name = Failure::from(ConnectError::ServerName("a b".into()));
+        assert!(name.report().contains("--server-name"));
     }
 }

@@ -7,7 +7,7 @@ mod permit;
 mod policy;
 mod unix;
 
-pub use certificate::{certificate_peer, end_of_validity};
+pub use certificate::{Validity, certificate_peer, validity};
 pub use peer::{CertificatePeer, Peer, UnixPeer};
 pub use permit::{AdminPermit, Caller, Denied, ReadPermit, SignPermit};
 pub use policy::Policy;

@@ -12,7 +12,9 @@ mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use hsmd_support::chain;
 
 use self::cli::{Arguments, Command};
 use crate::clock::Clock;
@@ -30,6 +32,9 @@ use crate::token::{Inventory, Modules, TokenError};
 
 /// Of half a second each.
 const LOCK_ATTEMPTS: usize = 4;
+
+/// How long a command that waits for the database lets it rest.
+const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +153,10 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
             serve::serve(config, &arguments.config, confirmed).await
         }
         Command::Init => init::init(&config).await,
-        Command::Check { try_token } => {
-            check::check(&config, try_token.then_some(&*arguments.config)).await
+        Command::Check { config_only: true, .. } => check::check_config(&config),
+        Command::Check { try_token, config_only: false, before_serve, wait } => {
+            let try_with = try_token.then_some(&*arguments.config);
+            check::check(&config, try_with, before_serve, wait).await
         }
         Command::Look { token } => check::look(&config, &token),
         Command::Export => export::export(&config).await,
@@ -159,7 +166,7 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
         Command::ClearBranch { log, discard } => {
             clear_branch::clear_branch(&config, &log, &discard).await
         }
-        Command::Migrate => migrate::migrate(&config).await,
+        Command::Migrate { wait } => migrate::migrate(&config, wait).await,
     }
 }
 
@@ -232,6 +239,23 @@ async fn locked_writer(config: &Config) -> Result<Writer, CommandError> {
         }
     }
     Err(StartError::AnotherWriter.into())
+}
+
+/// Tries until the database answers, for at most so long; what waiting does not cure ends it at once.
+async fn when_it_answers<T>(
+    wait: Duration,
+    connect: impl AsyncFn() -> Result<T, KeylogError>,
+) -> Result<T, KeylogError> {
+    let end = Instant::now() + wait;
+    loop {
+        match connect().await {
+            Err(error) if error.is_transient() && Instant::now() < end => {
+                tracing::warn!(error = chain(&error), "waiting for the database");
+                tokio::time::sleep(DATABASE_RETRY_DELAY).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// The user who runs a command, for the record.

@@ -157,7 +157,8 @@ impl Config {
                 .into());
         }
         self.purposes.check()?;
-        policy::check(&self.purposes, &self.caller, &self.admin)
+        let admin_tls = self.listen.admin_tls.is_some();
+        policy::check(&self.purposes, &self.caller, &self.admin, admin_tls)
     }
 }
 
@@ -228,6 +229,7 @@ mod tests {
             ("allow = [\"status\"]", "allow = [\"taint\", \"all\"]", "unknown variant"),
             ("uid = 1001", "uid = 1001\ngid = 5", "one of uid, gid, san"),
             ("name = \"app\"", "name = \"auth\"", "twice"),
+            ("uid = 0\n", "san = \"spiffe://example.org/ops\"\n", "listen.admin_tls"),
             ("/run/hsmd/admin.sock", "/run/hsmd/service.sock", "share a path"),
             ("/run/hsmd/admin.sock", "run/hsmd/admin.sock", "absolute"),
             ("/run/hsmd/admin.sock", "@hsmd-admin", "no mode"),

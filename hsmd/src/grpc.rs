@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic_health::server::health_reporter;
 
-use crate::config::{ADMIN_CONNECTIONS, LimitsConfig, ListenConfig};
+use crate::config::{ADMIN_CONNECTIONS, LimitsConfig, ListenConfig, TlsListenConfig};
 use crate::daemon::activation::Inherited;
 use crate::daemon::health;
 use crate::daemon::state::{Phase, Shared};
@@ -50,6 +50,7 @@ pub struct Listeners {
     service: Socket,
     admin: Socket,
     tls: Option<(TcpListener, Arc<Tls>)>,
+    admin_tls: Option<(TcpListener, Arc<Tls>)>,
     plaintext: Option<TcpListener>,
     limits: LimitsConfig,
 }
@@ -60,8 +61,9 @@ impl Listeners {
         let (service, admin) = (config.service.path.display(), config.admin.path.display());
         let address = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).ok();
         let tls = self.tls.as_ref().and_then(|(listener, _)| address(listener));
+        let admin_tls = self.admin_tls.as_ref().and_then(|(listener, _)| address(listener));
         let plaintext = self.plaintext.as_ref().and_then(address);
-        tracing::info!(%service, %admin, tls, plaintext, "listening");
+        tracing::info!(%service, %admin, tls, admin_tls, plaintext, "listening");
     }
 }
 
@@ -71,7 +73,9 @@ pub enum ServeError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("listen.tls")]
-    Tls(#[from] TlsError),
+    Tls(#[source] TlsError),
+    #[error("listen.admin_tls")]
+    AdminTls(#[source] TlsError),
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
     #[error("the gRPC descriptors are not usable")]
@@ -81,16 +85,14 @@ pub enum ServeError {
 /// Binds what systemd did not hand over.
 ///
 /// # Errors
-/// [`ServeError::Bind`] or [`ServeError::Tls`].
+/// [`ServeError::Bind`], [`ServeError::Tls`] or [`ServeError::AdminTls`].
 pub async fn bind(
     config: &ListenConfig,
     limits: &LimitsConfig,
     inherited: Inherited,
 ) -> Result<Listeners, ServeError> {
-    let tls = match &config.tls {
-        None => None,
-        Some(tls) => Some((bind_tcp(tls.address).await?, Arc::new(Tls::load(tls)?))),
-    };
+    let tls = bind_tls(config.tls.as_ref(), ServeError::Tls).await?;
+    let admin_tls = bind_tls(config.admin_tls.as_ref(), ServeError::AdminTls).await?;
     let plaintext = match &config.plaintext {
         None => None,
         Some(plaintext) => Some(bind_tcp(plaintext.address).await?),
@@ -99,9 +101,19 @@ pub async fn bind(
         service: Socket::bind(&config.service, inherited.service).await?,
         admin: Socket::bind(&config.admin, inherited.admin).await?,
         tls,
+        admin_tls,
         plaintext,
         limits: limits.clone(),
     })
+}
+
+async fn bind_tls(
+    config: Option<&TlsListenConfig>,
+    failed: impl Fn(TlsError) -> ServeError,
+) -> Result<Option<(TcpListener, Arc<Tls>)>, ServeError> {
+    let Some(config) = config else { return Ok(None) };
+    let listener = bind_tcp(config.address).await?;
+    Ok(Some((listener, Arc::new(Tls::load(config).map_err(failed)?))))
 }
 
 /// Serves until `stop` becomes true, then finishes what was accepted.
@@ -119,7 +131,7 @@ pub async fn serve(
     let mut helpers = tokio::task::JoinSet::new();
     helpers.spawn(health::run(Arc::clone(&shared), service_health, admin_health));
 
-    let Listeners { service, admin, tls, plaintext, limits } = listeners;
+    let Listeners { service, admin, tls, admin_tls, plaintext, limits } = listeners;
     // Each listener counts for itself: a flood on one keeps callers out of no other, nor the admin. The
     // callers' memory budget is one for all.
     let counters = shared.metrics.limits();
@@ -132,7 +144,7 @@ pub async fn serve(
     let (listener, service_file) = service.split();
     helpers.spawn(accept::unix(listener, limit(), accepted.clone(), stop.clone()));
     if let Some((listener, tls)) = tls {
-        helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared)));
+        helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared), Listener::Service));
         helpers.spawn(accept::tls(listener, tls, limit(), accepted.clone(), stop.clone()));
     }
     if let Some(listener) = plaintext {
@@ -156,8 +168,13 @@ pub async fn serve(
     let (listener, admin_file) = admin.split();
     let connections_of_admins = limits.connections.min(ADMIN_CONNECTIONS);
     let admin_limits = LimitsConfig { connections: connections_of_admins, ..limits.clone() };
-    let admin_limit = limit_of(admin_limits, Listener::Admin);
-    helpers.spawn(accept::unix(listener, admin_limit, accepted, stop.clone()));
+    let admin_limit = || limit_of(admin_limits.clone(), Listener::Admin);
+    helpers.spawn(accept::unix(listener, admin_limit(), accepted.clone(), stop.clone()));
+    if let Some((listener, tls)) = admin_tls {
+        helpers.spawn(follow_tls(Arc::clone(&tls), Arc::clone(&shared), Listener::Admin));
+        helpers.spawn(accept::tls(listener, tls, admin_limit(), accepted.clone(), stop.clone()));
+    }
+    drop(accepted);
     let admin_service = AdminServer::new(AdminService { shared: Arc::clone(&shared) })
         .max_decoding_message_size(MAX_SMALL_REQUEST);
     let admin = server(&limits)
@@ -190,12 +207,13 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn follow_tls(tls: Arc<Tls>, shared: Arc<Shared>) {
+async fn follow_tls(tls: Arc<Tls>, shared: Arc<Shared>, listener: Listener) {
     let report = async {
         let mut said = None;
         loop {
-            let expiry = tls.expiry();
-            shared.set_certificate_expiry(expiry.unix_millis());
+            let validity = tls.validity();
+            shared.set_certificate(listener == Listener::Admin, validity);
+            let expiry = validity.end;
             if shared.clock.now().is_ok_and(|now| now > expiry) && said != Some(expiry) {
                 tracing::error!(%expiry, "the TLS certificate has expired: callers refuse it");
                 said = Some(expiry);

@@ -107,6 +107,18 @@ impl KeylogError {
         move |source| Self::Statement { doing, source }
     }
 
+    /// Whether only a person can change it: the schema is another one, or a GRANT is missing.
+    pub fn stays(&self) -> bool {
+        matches!(
+            self,
+            Self::NotMigrated(_)
+                | Self::SchemaOld(_)
+                | Self::SchemaNewer(..)
+                | Self::SchemaChanged(..)
+                | Self::MissingGrant(_)
+        )
+    }
+
     /// Whether trying again later may help without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -23,7 +23,7 @@ mod signer;
 mod startup;
 mod token;
 
-pub use commands::cli::Arguments;
+pub use commands::cli::{Arguments, Command};
 pub use commands::{CommandError, run};
 pub use config::Config;
 #[cfg(feature = "failpoints")]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use hsmd::{Arguments, CommandError, Config, run, say, start_telemetry};
+use hsmd::{Arguments, Command, CommandError, Config, run, say, start_telemetry};
 use hsmd_support::{chain, cli};
 
 /// For the PKCS#11 module as well, which makes and frees dozens of numbers for each signature
@@ -12,6 +12,10 @@ use hsmd_support::{chain, cli};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code of a start that is refused until a person has changed something, as EX_DATAERR in
+/// sysexits.h: systemd does not try again.
+const REFUSED: u8 = 65;
+
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     hsmd::arm_failpoints();
@@ -19,11 +23,16 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
+    let is_serve = matches!(arguments.command, Command::Serve { .. });
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("hsmd: {}", chain(&error)));
-            ExitCode::from(if matches!(error, CommandError::Config(_)) { cli::USAGE } else { 1 })
+            ExitCode::from(match error {
+                CommandError::Config(_) => cli::USAGE,
+                CommandError::Start(error) if is_serve && error.stays() => REFUSED,
+                _ => 1,
+            })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use clap::{Arg, Command, value_parser};
-use hsmd_support::{cli, report};
+use hsmd_support::{Report, cli, report};
 use serde::de::DeserializeOwned;
 
 use crate::{ConfigError, LogConfig, Shutdown, flush_log, load, log_to_stderr};
@@ -66,6 +67,11 @@ impl Program {
                 "Exit codes: 0 stopped by SIGTERM, 1 failed, 64 bad usage or configuration.",
             )
             .arg(
+                Arg::new("command").value_parser(["serve", "check"]).default_value("serve").help(
+                    "Serve until SIGTERM, or try all that serving needs and say what is wrong",
+                ),
+            )
+            .arg(
                 Arg::new("config")
                     .long("config")
                     .value_name("FILE")
@@ -77,11 +83,13 @@ impl Program {
 }
 
 /// Runs a service from its arguments to its exit code: 0 after a clean stop, 64 for bad usage or
-/// configuration, 1 for a failure. `log` finds the log's section in the configuration.
+/// configuration, 1 for a failure. `log` finds the log's section in the configuration, and `check` is what
+/// the command `check` looks at.
 pub fn run<C, F>(
     program: Program,
     log: impl FnOnce(&C) -> &LogConfig,
     service: impl FnOnce(C, Shutdown) -> F,
+    check: impl AsyncFnOnce(C, &mut Report),
 ) -> ExitCode
 where
     C: DeserializeOwned,
@@ -93,7 +101,11 @@ where
     };
     // clap fills in the default.
     let path = arguments.get_one::<PathBuf>("config").map_or(Path::new(program.config), |it| it);
-    end(program.name, start(path, log, service))
+    let ended = match arguments.get_one::<String>("command").map(String::as_str) {
+        Some("check") => checked(path, check),
+        _ => start(path, log, service),
+    };
+    end(program.name, ended)
 }
 
 /// Writes what the log still holds and why the program failed, if it did: its exit code.
@@ -115,6 +127,27 @@ pub fn harden() -> std::io::Result<()> {
     nix::sys::prctl::set_dumpable(false)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())
+}
+
+/// Prints what was looked at, and fails if anything is wrong. Nothing is logged: the lines say it.
+fn checked<C: DeserializeOwned>(
+    path: &Path,
+    check: impl AsyncFnOnce(C, &mut Report),
+) -> Result<(), StartError> {
+    harden().map_err(StartError::failed)?;
+    let config: C = load(path)?;
+    let mut report = Report::default();
+    report.good("configuration", "is valid");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::failed)?;
+    runtime.block_on(check(config, &mut report));
+    std::io::stdout().write_all(report.text().as_bytes()).map_err(StartError::failed)?;
+    match report.bad_count() {
+        0 => Ok(()),
+        bad => Err(StartError::failed(format!("{bad} of these are wrong"))),
+    }
 }
 
 fn start<C, F>(

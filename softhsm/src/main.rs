@@ -8,10 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use hsmd_softhsm::{Class, Error, MODULE, Selection, Token, TokenFolder, TokenInfo};
 use hsmd_softhsm::{provision, read_pin};
+use hsmd_support::cli;
 
 /// SoftHSM2 tokens for tests, demos and development.
 #[derive(Debug, Parser)]
@@ -101,13 +101,9 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let code = if asked { ExitCode::SUCCESS } else { ExitCode::from(64) };
-            return if error.print().is_ok() { code } else { ExitCode::FAILURE };
-        }
+        Err(code) => return code,
     };
     let outcome = run(&cli.command).and_then(|text| print(&text));
     match outcome {

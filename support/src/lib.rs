@@ -8,7 +8,7 @@
 //! - [`duration`] and [`size`]: settings like `"12h"` and `"64KiB"`.
 //! - [`postgres`]: database URLs, as text. [`proxy`]: clients' addresses behind proxies. [`RateLimit`].
 //! - [`dial`]: connections to names with several addresses.
-//! - [`cli`]: arguments, manual pages, completions.
+//! - [`cli`]: arguments, manual pages, completions. [`Report`]: what a `check` found.
 //! - [`unix_millis`]: the machine's clock.
 
 mod chain;
@@ -21,6 +21,7 @@ pub mod durable;
 pub mod postgres;
 pub mod proxy;
 mod rate_limit;
+mod report;
 pub mod secret;
 mod setting;
 #[cfg(feature = "tls")]
@@ -32,6 +33,7 @@ pub use clock::unix_millis;
 #[cfg(feature = "dial")]
 pub use dial::dial;
 pub use rate_limit::RateLimit;
+pub use report::Report;
 pub use secret::SecretError;
 pub use setting::{duration, size};
 pub use watched::Watched;

@@ -1,4 +1,6 @@
-"""blocks.py FILE: the shell blocks of a document that begin with `# as root`, as one script."""
+"""blocks.py FILE [SECTION…]: the shell blocks of a document as one script: those that begin with `# as root`,
+or all of the named sections (the text before the first heading is section 0).
+"""
 
 import pathlib
 import re
@@ -14,5 +16,12 @@ def blocks(path):
     return re.findall(r"^```sh\n# as root\n(.*?)^```$", text, re.M | re.S)
 
 
+def sections(path, wanted):
+    parts = re.split(r"^## ", pathlib.Path(path).read_text(), flags=re.M)
+    found = [parts[int(number)] for number in wanted]
+    return [block for part in found for block in re.findall(r"^```sh\n(.*?)^```$", part, re.M | re.S)]
+
+
 if __name__ == "__main__":
-    print(START + "\n".join(blocks(sys.argv[1])))
+    file, *wanted = sys.argv[1:]
+    print(START + "\n".join(sections(file, wanted) if wanted else blocks(file)))

@@ -47,11 +47,7 @@ if journalctl --no-pager --unit hsmd.service | grep -qi 'watchdog timeout'; then
 systemd-analyze security --no-pager --threshold=15 hsmd.service >/dev/null
 
 # The keys service as its unit runs it, and a rolling restart that waits for readiness.
-identity=$(hsmctl --output json identity | tr -d '"' | grep -o 'E[A-Za-z0-9_-]\{43\}' | head -n 1)
-sed -e "s/^identity = .*/identity = \"$identity\"/" -e 's|^url = .*|url = "redis://127.0.0.1:6379"|' \
-    /usr/share/doc/hsmd/examples/keys.example.toml >/etc/hsmd/keys.toml
-systemctl start redis-server.service
-systemctl enable --now hsmd-keys.service hsmd-rolling-restart.timer
+systemctl --quiet is-active hsmd-keys.service hsmd-auth.service hsmd-app.service
 first=$(pid hsmd-keys.service)
 /usr/lib/hsmd/rolling-restart hsmd-keys.service hsmd-app.service
 [ "$(pid hsmd-keys.service)" != "$first" ]

@@ -38,9 +38,17 @@ class Documents(unittest.TestCase):
             for line in code((ROOT / name).read_text()):
                 for program, *words in commands(line.replace("$(", "(").strip("'")):
                     with self.subTest(f"{name}: {line}"):
-                        self.check(PROGRAMS[program], [word.strip("'") for word in words])
+                        words = [word.strip("'") for word in words]
+                        if words[0] == "--service":
+                            self.check_service(*words[1:])
+                        else:
+                            self.check(PROGRAMS[program], words)
                         found += 1
         self.assertGreater(found, 25)
+
+    def check_service(self, service, command):
+        for name in ["keys", "auth", "app"] if service == "$name" else [service]:
+            self.assertIn(command, run(BIN / f"hsmd-{name}", "--help").stdout)
 
     def check(self, program, words):
         top = run(BIN / program, "--help").stdout

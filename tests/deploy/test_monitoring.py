@@ -15,7 +15,7 @@ from test_supervision import Supervisor
 
 MONITORING = ROOT / "k8s/monitoring"
 # What Prometheus adds to a scrape's own labels, and what a histogram has.
-LABELS = {"namespace", "pod", "le", "method", "caller", "code", "ckr", "limit"}
+LABELS = {"namespace", "pod", "le", "method", "caller", "code", "ckr", "limit", "version"}
 
 
 def exported():
@@ -34,7 +34,7 @@ def exported():
             process.kill()
             process.wait()
             supervisor.close()
-    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""], "info": ["_info"]}
     types = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
     # No token has failed here, so its errors are only known from where they are registered.
     registered = "".join(path.read_text() for path in (ROOT / "hsmd/src/observe").rglob("*.rs"))

@@ -10,7 +10,7 @@ import unittest
 
 from files import BAD_CONFIGURATION, BIN, ROOT, TARGET, UnitFile, run
 
-COMMANDS = ["hsmd", "hsmctl", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts"]
+COMMANDS = ["hsmd", "hsmctl", "hsmd-softhsm", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts"]
 
 
 class Package(unittest.TestCase):

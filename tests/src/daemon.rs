@@ -100,12 +100,19 @@ impl Daemon {
         assert_killed(status, &log);
     }
 
-    /// Waits until it has refused to serve, with exit code 1 and these words.
+    /// Waits until it has refused to serve, with these words and the exit code 1, or 65 for what stays.
     pub async fn refused(self, with: &str) {
         let (status, log) = self.ended().await;
-        assert_eq!(status.code(), Some(1), "{log}");
-        let last = log.lines().last().unwrap_or_default();
-        assert!(last.contains(with), "{with:?} is not in: {last}");
+        assert!(matches!(status.code(), Some(1 | 65)), "{status}: {log}");
+        last_line(&log, with);
+    }
+
+    /// Waits until it has refused to serve, with these words, and has told the supervisor by its exit code
+    /// whether another start may do better.
+    pub async fn refused_until_a_person_acts(self, with: &str) {
+        let (status, log) = self.ended().await;
+        assert_eq!(status.code(), Some(65), "{log}");
+        last_line(&log, with);
     }
 
     /// Whether the process lives.
@@ -148,4 +155,10 @@ impl Drop for Daemon {
             eprintln!("---- the daemon's log ----\n{}", self.log_text());
         }
     }
+}
+
+#[track_caller]
+fn last_line(log: &str, with: &str) {
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains(with), "{with:?} is not in: {last}");
 }

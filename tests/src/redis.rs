@@ -1,7 +1,7 @@
 //! A private Redis: Unix socket only, in a folder of its own, gone when dropped.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::until;
 #[derive(Debug)]
 pub struct RedisServer {
     directory: TempDir,
+    /// More arguments of its command line.
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -25,8 +27,39 @@ impl RedisServer {
     /// # Errors
     /// When `redis-server` can't be started.
     pub async fn start() -> io::Result<Self> {
-        let mut server = Self { directory: tempfile::tempdir()?, child: None };
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments of its command line.
+    ///
+    /// # Errors
+    /// When `redis-server` can't be started.
+    pub async fn start_with(arguments: &[String]) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut server = Self { directory, arguments: arguments.to_vec(), child: None };
         server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts a Sentinel, which keeps its state in this file.
+    ///
+    /// # Errors
+    /// When `redis-server` can't be started.
+    pub async fn start_sentinel(file: &Path) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let socket =
+            format!("unixsocket {}\nport 0\n", directory.path().join("redis.sock").display());
+        std::fs::write(file, socket)?;
+        let child = Command::new("redis-server")
+            .arg(file)
+            .arg("--sentinel")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let server = Self { directory, arguments: Vec::new(), child: Some(child) };
+        until("Sentinel answers", async || server.command(&["PING"]).await.is_ok()).await;
         Ok(server)
     }
 
@@ -39,6 +72,7 @@ impl RedisServer {
     pub fn options(&self) -> Options {
         Options {
             url: self.url(),
+            tls: None,
             username: None,
             password: None,
             timeout: Duration::from_secs(10),
@@ -64,6 +98,7 @@ impl RedisServer {
             .arg(self.socket())
             .arg("--dir")
             .arg(self.directory.path())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

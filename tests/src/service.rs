@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 
 use crate::command::command;
-use crate::{OwnNetwork, soon, until, write_private};
+use crate::{Output, OwnNetwork, soon, until, write_private};
 
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
@@ -62,6 +62,14 @@ impl RunningService {
         })
         .await;
         service
+    }
+
+    /// Runs `hsmd-<name> check` with a configuration to its end.
+    pub async fn check(name: &str, folder: &Path, config: &str) -> Output {
+        let path = folder.join(format!("{name}-check.toml"));
+        write_private(&path, config);
+        let arguments = ["check".as_ref(), "--config".as_ref(), path.as_os_str()];
+        Output::of(&mut command(&[], &format!("hsmd-{name}"), arguments)).await
     }
 
     /// What it has logged.

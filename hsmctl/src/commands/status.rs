@@ -62,8 +62,9 @@ fn text(status: &StatusResponse, output: &Output) -> String {
     let uptime = Duration::from_secs(status.uptime_seconds);
     fields.add("uptime", humantime::format_duration(uptime).to_string());
     fields.add("version", status.version.clone());
+    let label = if status.state() == ServingState::Starting { "start" } else { "problem" };
     for problem in &status.problems {
-        fields.add("problem", output.paint(Style::Bad, problem));
+        fields.add(label, output.paint(Style::Bad, problem));
     }
     fields.text()
 }

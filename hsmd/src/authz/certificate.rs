@@ -3,8 +3,10 @@
 use hsmd_chain::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
-use super::CertificatePeer;
+use super::{CertificatePeer, Denied, Peer};
+use crate::config::Who;
 
 /// Why a certificate names no peer.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +14,8 @@ pub enum CertificateError {
     /// It can't be parsed.
     #[error("the client certificate is malformed: {0}")]
     Malformed(String),
-    /// Its end is no time that we can name.
-    #[error("the client certificate has no usable end of validity")]
+    /// Its start or its end is no time that we can name.
+    #[error("the client certificate has no usable validity")]
     Validity,
 }
 
@@ -43,19 +45,52 @@ pub fn certificate_peer(der: &[u8]) -> Result<CertificatePeer, CertificateError>
     Ok(CertificatePeer { names, not_after: not_after(&certificate)? })
 }
 
-/// The end of validity of a DER certificate.
+/// The one entry that a certificate, valid at `now`, names.
+pub(super) fn find_certificate<'a, T>(
+    entries: &'a [T],
+    certificate: &CertificatePeer,
+    now: Timestamp,
+    who: impl Fn(&T) -> &Who,
+) -> Result<Option<&'a T>, Denied> {
+    let CertificatePeer { names, not_after } = certificate;
+    let peer = || Peer::Certificate(certificate.clone()).to_string();
+    if now > *not_after {
+        return Err(Denied::CertificateExpired(peer()));
+    }
+    let is_named = |who: &Who| matches!(who, Who::San(san) if names.contains(san));
+    let mut matching = entries.iter().filter(|entry| is_named(who(entry)));
+    match (matching.next(), matching.next()) {
+        (Some(_), Some(_)) => Err(Denied::Ambiguous(peer())),
+        (found, _) => Ok(found),
+    }
+}
+
+/// From when until when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first instant.
+    pub start: Timestamp,
+    /// Its last instant.
+    pub end: Timestamp,
+}
+
+/// The validity of a DER certificate.
 ///
 /// # Errors
 /// [`CertificateError`].
-pub fn end_of_validity(der: &[u8]) -> Result<Timestamp, CertificateError> {
+pub fn validity(der: &[u8]) -> Result<Validity, CertificateError> {
     let (_, certificate) = X509Certificate::from_der(der)
         .map_err(|error| CertificateError::Malformed(error.to_string()))?;
-    not_after(&certificate)
+    let start = time(certificate.validity().not_before)?;
+    Ok(Validity { start, end: not_after(&certificate)? })
 }
 
 fn not_after(certificate: &X509Certificate<'_>) -> Result<Timestamp, CertificateError> {
-    let seconds = certificate.validity().not_after.timestamp();
-    seconds
+    time(certificate.validity().not_after)
+}
+
+fn time(time: ASN1Time) -> Result<Timestamp, CertificateError> {
+    time.timestamp()
         .checked_mul(1000)
         .and_then(|millis| Timestamp::from_unix_millis(millis).ok())
         .ok_or(CertificateError::Validity)

@@ -8,8 +8,9 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, InsufficientCapacity, Quota};
 use hsmd_chain::Timestamp;
 
+use super::certificate::find_certificate;
 use super::unix::{OVERFLOW_UID, find_unix, person};
-use super::{AdminPermit, Caller, CertificatePeer, Denied, Peer, ReadPermit, SignPermit};
+use super::{AdminPermit, Caller, Denied, Peer, ReadPermit, SignPermit};
 use crate::config::{
     AdminAction, AdminConfig, CallerConfig, Config, Purposes, RateConfig, Who, is_reserved,
     well_formed,
@@ -159,9 +160,9 @@ impl Policy {
     /// The admin that a peer is.
     ///
     /// # Errors
-    /// [`Denied::Unknown`] or [`Denied::OverflowUid`].
-    pub fn admin_caller(&self, peer: &Peer) -> Result<Caller, Denied> {
-        self.admin_config(peer).map(|admin| Caller::new(&admin.name))
+    /// [`Denied::Unknown`] and what else keeps a peer from being an admin.
+    pub fn admin_caller(&self, peer: &Peer, now: Timestamp) -> Result<Caller, Denied> {
+        self.admin_config(peer, now).map(|admin| Caller::new(&admin.name))
     }
 
     /// Whether a peer may read the key log at `now`.
@@ -177,12 +178,17 @@ impl Policy {
         }
     }
 
-    /// Whether a peer may do an admin action.
+    /// Whether a peer may do an admin action at `now`.
     ///
     /// # Errors
     /// The [`Denied`] that says why not.
-    pub fn admin(&self, peer: &Peer, action: AdminAction) -> Result<AdminPermit, Denied> {
-        let admin = self.admin_config(peer)?;
+    pub fn admin(
+        &self,
+        peer: &Peer,
+        now: Timestamp,
+        action: AdminAction,
+    ) -> Result<AdminPermit, Denied> {
+        let admin = self.admin_config(peer, now)?;
         if admin.allow.contains(&action) {
             let caller = match (admin.who(), peer) {
                 // Of a group, the record names the person.
@@ -197,11 +203,14 @@ impl Policy {
         }
     }
 
-    fn admin_config(&self, peer: &Peer) -> Result<&AdminConfig, Denied> {
+    fn admin_config(&self, peer: &Peer, now: Timestamp) -> Result<&AdminConfig, Denied> {
         let unknown = || unknown(peer, "admin");
-        let Peer::Unix(unix) = peer else { return Err(unknown()) };
-        let (_, admin) = find_unix(&self.admins, unix, |(who, _)| who).ok_or_else(unknown)?;
-        Ok(admin)
+        let found = match peer {
+            Peer::Unix(unix) => find_unix(&self.admins, unix, |(who, _)| who),
+            Peer::Certificate(of) => find_certificate(&self.admins, of, now, |(who, _)| who)?,
+            Peer::Plaintext => None,
+        };
+        found.map(|(_, admin)| admin).ok_or_else(unknown)
     }
 
     fn entry(&self, peer: &Peer, now: Timestamp) -> Result<&Entry, Denied> {
@@ -210,18 +219,8 @@ impl Policy {
             Peer::Unix(unix) => {
                 find_unix(&self.callers, unix, |entry| &entry.who).ok_or_else(unknown)
             }
-            Peer::Certificate(CertificatePeer { names, not_after }) => {
-                if now > *not_after {
-                    return Err(Denied::CertificateExpired(peer.to_string()));
-                }
-                let mut matching = self.callers.iter().filter(
-                    |entry| matches!(&entry.who, Who::San(san) if names.iter().any(|n| n == san)),
-                );
-                match (matching.next(), matching.next()) {
-                    (Some(entry), None) => Ok(entry),
-                    (None, _) => Err(unknown()),
-                    (Some(_), Some(_)) => Err(Denied::Ambiguous(peer.to_string())),
-                }
+            Peer::Certificate(of) => {
+                find_certificate(&self.callers, of, now, |entry| &entry.who)?.ok_or_else(unknown)
             }
             Peer::Plaintext => {
                 self.callers.iter().find(|e| e.who == Who::Plaintext).ok_or_else(unknown)

@@ -7,19 +7,20 @@ mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hsmd_chain::KeyLog;
-use hsmd_support::chain;
+use hsmd_support::{Report, chain};
 use nix::sys::resource::{Resource, getrlimit};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 pub use self::second::look;
 use self::situation::{LogFound, Situation};
-use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer};
-use crate::authz::end_of_validity;
+use super::{CommandError, inventories, prepare_state_dir, signer, stop_signer, when_it_answers};
+use crate::authz::validity;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TlsListenConfig};
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{CoreError, verify_rows};
 use crate::daemon::known::Known;
@@ -33,25 +34,42 @@ use crate::signer::Signer;
 use crate::startup::{self, Plan, Verdict, decide};
 use crate::token::{Inventory, Modules};
 
+/// Says what is to be said of a configuration by itself: [`Config::load`] has found it valid.
+///
+/// # Errors
+/// Nobody reads the output.
+pub fn check_config(config: &Config) -> Result<(), CommandError> {
+    let mut report = Report::default();
+    report.good("configuration", "is valid");
+    check_callers(config, &mut report);
+    print(report.text()).map_err(CommandError::Output)
+}
+
 /// Prints a line for each thing looked at and one for the situation that they make, and fails if
 /// anything is wrong.
 ///
-/// With `try_with`, the configuration's path, it then tries the tokens with keys of a scratch label.
+/// With `try_with`, the configuration's path, it then tries the tokens with keys of a scratch label. With
+/// `before_serve` it fails only for what `serve` would refuse. Waits so long for the database.
 ///
 /// # Errors
 /// Something is wrong; the lines say what.
-pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), CommandError> {
+pub async fn check(
+    config: &Config,
+    try_with: Option<&Path>,
+    before_serve: bool,
+    wait: Duration,
+) -> Result<(), CommandError> {
     let mut report = Report::default();
     report.good("configuration", "is valid");
     check_callers(config, &mut report);
     match prepare_state_dir(config) {
         Ok(()) => report.good("state folder", "can be written"),
-        Err(error) => report.bad("state folder", &chain(&error)),
+        Err(error) => report.fatal("state folder", chain(&error)),
     }
     let clock = Clock::start();
     check_tls(config, &clock, &mut report);
     check_descriptors(config, &mut report);
-    let rows = check_log(config, &clock, &mut report).await;
+    let rows = check_log(config, &clock, wait, &mut report).await;
     let modules = Arc::new(Modules::default());
     let signer = signer(config, None, &clock, &modules, &Metrics::default())?;
     let tokens = check_tokens(&signer, &mut report).await;
@@ -65,7 +83,7 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
         Ok(Some(known)) => Some(check_journal(config, known, copies, &mut report).await),
         Ok(None) => None,
         Err(error) => {
-            report.bad("log in state_dir", &chain(&error));
+            report.bad("log in state_dir", chain(&error));
             Some(Err(error))
         }
     };
@@ -92,12 +110,11 @@ pub async fn check(config: &Config, try_with: Option<&Path>) -> Result<(), Comma
         }
         _ => LogFound::Empty { identity_known: config.identity.is_some() },
     };
-    report.situation(Situation::of(&found, verdict.as_ref()));
-    print(&report.text).map_err(CommandError::Output)?;
-    if report.bad == 0 {
-        Ok(())
-    } else {
-        Err(CommandError::Refused(format!("{} of these are wrong", report.bad)))
+    report.conclusion("situation", Situation::of(&found, verdict.as_ref()).text());
+    print(report.text()).map_err(CommandError::Output)?;
+    match if before_serve { report.fatal_count() } else { report.bad_count() } {
+        0 => Ok(()),
+        bad => Err(CommandError::Refused(format!("{bad} of these are wrong"))),
     }
 }
 
@@ -118,35 +135,6 @@ struct JournalFound {
     log: KeyLog,
 }
 
-#[derive(Default)]
-struct Report {
-    text: String,
-    bad: usize,
-}
-
-impl Report {
-    fn good(&mut self, what: &str, finding: &str) {
-        self.line("ok ", what, finding);
-    }
-
-    fn bad(&mut self, what: &str, finding: &str) {
-        self.bad += 1;
-        self.line("BAD", what, finding);
-    }
-
-    fn note(&mut self, what: &str, finding: &str) {
-        self.line("-  ", what, finding);
-    }
-
-    fn situation(&mut self, situation: Situation) {
-        self.line("=> ", "situation", situation.text());
-    }
-
-    fn line(&mut self, mark: &str, what: &str, finding: &str) {
-        self.text.push_str(&format!("{mark}  {what:<14} {finding}\n"));
-    }
-}
-
 fn check_callers(config: &Config, report: &mut Report) {
     if config.caller.is_empty() {
         report.note("callers", "none are configured: nothing is signed for any peer");
@@ -165,77 +153,76 @@ fn check_descriptors(config: &Config, report: &mut Report) {
     let allowed = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((_, most)) => usize::try_from(most).unwrap_or(usize::MAX),
         Err(error) => {
-            return report.bad("descriptors", &format!("RLIMIT_NOFILE is unknown: {error}"));
+            return report.bad("descriptors", format!("RLIMIT_NOFILE is unknown: {error}"));
         }
     };
     let wanted = config.limits.connections;
     match config.limits.connections_within(&config.listen, allowed) {
         Ok(fit) if fit == wanted => {
-            report.good("descriptors", &format!("{allowed}: enough for limits.connections"));
+            report.good("descriptors", format!("{allowed}: enough for limits.connections"));
         }
         Ok(fit) => report.bad(
             "descriptors",
-            &format!(
+            format!(
                 "RLIMIT_NOFILE is {allowed}: {fit} connections of each listener fit, not {wanted}: raise \
                  LimitNOFILE= or lower limits.connections"
             ),
         ),
         Err(needed) => report
-            .bad("descriptors", &format!("RLIMIT_NOFILE is {allowed}: at least {needed} are needed")),
+            .fatal("descriptors", format!("RLIMIT_NOFILE is {allowed}: at least {needed} are needed")),
     }
 }
 
 fn check_tls(config: &Config, clock: &Clock, report: &mut Report) {
-    let Some(files) = &config.listen.tls else { return };
+    for files in config.listen.tls.iter().chain(&config.listen.admin_tls) {
+        check_tls_files(files, clock, report);
+    }
+}
+
+fn check_tls_files(files: &TlsListenConfig, clock: &Clock, report: &mut Report) {
     match grpc::check_tls(files) {
         Ok(expiry) if clock.now().is_ok_and(|now| now > expiry) => {
-            report.bad("TLS", &format!("the certificate has ended at {expiry}: renew it"));
+            report.bad("TLS", format!("the certificate has ended at {expiry}: renew it"));
         }
-        Ok(expiry) => report.good("TLS", &format!("the certificate is valid until {expiry}")),
-        Err(error) => report.bad("TLS", &chain(&error)),
+        Ok(expiry) => report.good("TLS", format!("the certificate is valid until {expiry}")),
+        Err(error) => report.fatal("TLS", chain(&error)),
     }
     let authorities =
         CertificateDer::pem_file_iter(&files.client_ca).into_iter().flatten().flatten();
-    for expiry in authorities.filter_map(|authority| end_of_validity(&authority).ok()) {
+    let validities = authorities.filter_map(|authority| validity(&authority).ok());
+    for expiry in validities.map(|validity| validity.end) {
         if clock.now().is_ok_and(|now| now > expiry) {
-            report.bad(
-                "TLS",
-                &format!("an authority in client_ca has ended at {expiry}: replace it"),
-            );
+            report
+                .bad("TLS", format!("an authority in client_ca has ended at {expiry}: replace it"));
         }
     }
 }
 
-async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Rows {
-    let mut reader = match Reader::connect(&config.database).await {
-        Ok(reader) => reader,
-        Err(error) => {
-            report.bad("database", &chain(&error));
-            return Rows::Unreadable;
-        }
-    };
+async fn check_log(config: &Config, clock: &Clock, wait: Duration, report: &mut Report) -> Rows {
+    let mut reader =
+        match when_it_answers(wait, async || Reader::connect(&config.database).await).await {
+            Ok(reader) => reader,
+            Err(error) => return unreadable(&error, report),
+        };
     let rows = match reader.read(0).await {
         Ok(rows) => rows,
-        Err(error) => {
-            report.bad("database", &chain(&error));
-            return Rows::Unreadable;
-        }
+        Err(error) => return unreadable(&error, report),
     };
-    report.good("database", &format!("reached, schema {}", config.database.schema));
+    report.good("database", format!("reached, schema {}", config.database.schema));
     match reader.excess_privileges().await {
         Ok(excess) if excess.is_empty() => {}
         Ok(excess) => report.bad(
             "privileges",
-            &format!("the writer role may do more than SELECT and INSERT: {}", excess.join(", ")),
+            format!("the writer role may do more than SELECT and INSERT: {}", excess.join(", ")),
         ),
-        Err(error) => report.bad("privileges", &chain(&error)),
+        Err(error) => report.bad("privileges", chain(&error)),
     }
     check_access(&mut reader, config, report).await;
     match verify_rows(&rows, config.identity.as_ref(), clock, config.clock_skew) {
         Ok(Some(log)) => {
             report.good(
                 "key log",
-                &format!("{} events verified, the head is {}", rows.len(), log.position()),
+                format!("{} events verified, the head is {}", rows.len(), log.position()),
             );
             Rows::Log(log)
         }
@@ -244,31 +231,40 @@ async fn check_log(config: &Config, clock: &Clock, report: &mut Report) -> Rows 
             Rows::Empty
         }
         Err(error) => {
-            report.bad("key log", &chain(&error));
+            report.fatal("key log", chain(&error));
             Rows::Broken(error)
         }
     }
+}
+
+fn unreadable(error: &KeylogError, report: &mut Report) -> Rows {
+    match error.is_transient() {
+        // `serve` waits for it.
+        true => report.bad("database", chain(error)),
+        false => report.fatal("database", chain(error)),
+    }
+    Rows::Unreadable
 }
 
 /// Whether something stands between us and the database that must not, and who else may connect.
 async fn check_access(reader: &mut Reader, config: &Config, report: &mut Report) {
     match reader.is_pooled(&config.database).await {
         Ok(false) => {}
-        Ok(true) => report.bad("database", &chain(&KeylogError::TransactionPooler)),
-        Err(error) => report.bad("database", &chain(&error)),
+        Ok(true) => report.bad("database", chain(&KeylogError::TransactionPooler)),
+        Err(error) => report.bad("database", chain(&error)),
     }
     match reader.others_who_may_connect().await {
         Ok(others) if others.is_empty() => {}
         Ok(others) => report.bad(
             "access",
-            &format!(
+            format!(
                 "other roles may connect to the database, and could take the writer lock: {}; \
                  `hsmd migrate` revokes CONNECT from PUBLIC where the owner of the schema owns the \
                  database",
                 others.join(", ")
             ),
         ),
-        Err(error) => report.bad("access", &chain(&error)),
+        Err(error) => report.bad("access", chain(&error)),
     }
 }
 
@@ -300,7 +296,7 @@ async fn check_journal(
             );
             report.note("journal", &finding);
         }
-        Err(error) => report.bad("journal", &chain(error)),
+        Err(error) => report.fatal("journal", chain(error)),
     }
     compared
 }
@@ -310,11 +306,11 @@ async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Invent
     match inventories(signer).await {
         Ok(found) => {
             let pairs: usize = found.iter().map(|inventory| inventory.pairs.len()).sum();
-            report.good("token", &format!("opened, {pairs} key pairs of ours"));
+            report.good("token", format!("opened, {pairs} key pairs of ours"));
             Some(found)
         }
         Err(error) => {
-            report.bad("token", &chain(&error));
+            report.bad("token", chain(&error));
             None
         }
     }
@@ -324,7 +320,7 @@ async fn check_tokens(signer: &Signer, report: &mut Report) -> Option<Vec<Invent
 fn check_copies(signer: &Signer, report: &mut Report) {
     for worker in signer.workers() {
         if let Some(reason) = worker.report().no_journal_copy {
-            report.note("journal copy", &format!("the token gets none: {reason}"));
+            report.note("journal copy", format!("the token gets none: {reason}"));
         }
     }
 }
@@ -375,7 +371,9 @@ fn check_keys(
         Verdict::Serve(Plan { next: Some(_), .. }) => report.good("log and token", "agree"),
         // The trial comes before the first ceremony.
         verdict @ Verdict::Blank if is_trial => report.note("log and token", verdict.advice()),
-        verdict => report.bad("log and token", verdict.advice()),
+        // It signs, and can't rotate.
+        verdict @ Verdict::Serve(_) => report.bad("log and token", verdict.advice()),
+        verdict => report.fatal("log and token", verdict.advice()),
     }
     if let Verdict::Serve(Plan { leftovers, .. }) = &verdict {
         for (_, number) in leftovers {

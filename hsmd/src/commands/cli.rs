@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 /// Signs with a key that never leaves its HSM, and keeps that key's history.
 ///
-/// Exit codes: 0 good, 1 failed (the message says what to do), 64 bad usage or configuration.
+/// Exit codes: 0 good, 1 failed (the message says what to do), 64 bad usage or configuration, 65 `serve`
+/// refuses until a person has changed something.
 #[derive(Debug, Parser)]
 #[command(name = "hsmd", version, about)]
 pub struct Arguments {
@@ -40,6 +42,17 @@ pub enum Command {
         /// the first ceremony, and never beside a daemon that serves.
         #[arg(long = "try")]
         try_token: bool,
+        /// Look at the configuration's file alone: no token, no database, no other file. What a reload
+        /// would refuse is refused here.
+        #[arg(long, conflicts_with = "try_token")]
+        config_only: bool,
+        /// Fail only for what `serve` would refuse, not for what it waits for or lives with: for a step
+        /// before it.
+        #[arg(long, conflicts_with = "try_token")]
+        before_serve: bool,
+        /// How long to wait for the database, if it is away.
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+        wait: Duration,
     },
     /// The second process of `check --try`.
     #[command(hide = true)]
@@ -67,5 +80,9 @@ pub enum Command {
         discard: String,
     },
     /// Create or update the database schema, as its owner.
-    Migrate,
+    Migrate {
+        /// How long to wait for the database, if it is away.
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+        wait: Duration,
+    },
 }

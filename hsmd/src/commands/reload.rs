@@ -1,4 +1,5 @@
-//! SIGHUP: purposes, callers and admins are read again, all or nothing.
+//! SIGHUP: purposes, callers and admins are read again, all or nothing. What the file says and the daemon
+//! does not do is a problem in Status, and a metric.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +19,20 @@ pub(super) async fn on_hangup(
 ) {
     while hangup.recv().await.is_some() {
         shared.audit.reopen();
-        reload(&config, &file, &shared);
+        shared.set_config_problem(reload(&config, &file, &shared));
     }
 }
 
-fn reload(running: &Config, file: &Path, shared: &Shared) {
+/// Takes the policy; the answer is in what the file and the running configuration differ.
+fn reload(running: &Config, file: &Path, shared: &Shared) -> Option<String> {
     let read = match Config::load(file) {
         Ok(read) => read,
         Err(error) => {
-            return tracing::error!(error = chain(&error), "the old policy stays in force");
+            let error = chain(&error);
+            tracing::error!(error, "the old policy stays in force");
+            return Some(format!(
+                "the reload was refused and the old policy stays in force: {error}"
+            ));
         }
     };
     shared.policy.store(Arc::new(shared.policy.load().renewed(&read)));
@@ -41,7 +47,9 @@ fn reload(running: &Config, file: &Path, shared: &Shared) {
         admin: read.admin.clone(),
         ..running.clone()
     };
-    if with_the_policy_read != read {
-        tracing::warn!("other settings have changed as well: they need a restart");
+    if with_the_policy_read == read {
+        return None;
     }
+    tracing::warn!("other settings have changed as well: they need a restart");
+    Some("the configuration has changed in settings that need a restart".into())
 }

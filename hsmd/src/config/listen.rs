@@ -16,8 +16,10 @@ use super::{RateConfig, duration, size};
 pub struct ListenConfig {
     /// Signer, KeyLog, health, reflection on a Unix socket.
     pub service: UnixListenConfig,
-    /// Admin, health, reflection on a Unix socket. Admin calls are served nowhere else.
+    /// Admin, health, reflection on a Unix socket.
     pub admin: UnixListenConfig,
+    /// The admin listener's calls over TCP with mutual TLS.
+    pub admin_tls: Option<TlsListenConfig>,
     /// The service listener's calls over TCP with mutual TLS.
     pub tls: Option<TlsListenConfig>,
     /// The service listener's calls over TCP without any authentication.
@@ -170,6 +172,11 @@ impl ListenConfig {
                 return Err(format!("listen.{name}.path is not an absolute path"));
             }
         }
+        if let (Some(tls), Some(admin)) = (&self.tls, &self.admin_tls)
+            && tls.address == admin.address
+        {
+            return Err("listen.tls and listen.admin_tls share an address".into());
+        }
         let Some(plaintext) = &self.plaintext else { return Ok(()) };
         if !plaintext.address.ip().is_loopback() {
             return Err("listen.plaintext.address is not a loopback address".into());
@@ -204,13 +211,16 @@ impl LimitsConfig {
         descriptors: usize,
     ) -> Result<usize, usize> {
         let tls = usize::from(listen.tls.is_some());
+        let admin_tls = usize::from(listen.admin_tls.is_some());
         let listeners = 1 + tls + usize::from(listen.plaintext.is_some());
         let fixed = RESERVED_DESCRIPTORS
             + HTTP_DESCRIPTORS
             + ADMIN_CONNECTIONS
             + self.unknown_connections
             + listeners * self.unknown_connections
-            + tls * self.unfinished_handshakes;
+            + tls * self.unfinished_handshakes
+            + admin_tls
+                * (ADMIN_CONNECTIONS + self.unknown_connections + self.unfinished_handshakes);
         let fit = descriptors.saturating_sub(fixed) / listeners;
         if fit < FEWEST_CONNECTIONS.min(self.connections) {
             return Err(fixed + listeners * FEWEST_CONNECTIONS);

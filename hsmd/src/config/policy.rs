@@ -79,6 +79,7 @@ pub struct AdminConfig {
     pub name: String,
     uid: Option<u32>,
     gid: Option<u32>,
+    san: Option<String>,
     /// The admin calls it may make.
     pub allow: Vec<AdminAction>,
 }
@@ -125,12 +126,19 @@ impl CallerConfig {
 }
 
 impl AdminConfig {
-    /// How the admin is known: admins call over the Unix socket only.
+    /// How the admin is known: over the Unix socket, or by a certificate's name over listen.admin_tls.
     pub fn who(&self) -> Who {
-        match (self.uid, self.gid) {
-            (Some(uid), _) => Who::Uid(uid),
-            (None, gid) => Who::Gid(gid.unwrap_or(u32::MAX)),
+        match (self.uid, self.gid, &self.san) {
+            (Some(uid), _, _) => Who::Uid(uid),
+            (_, _, Some(san)) => Who::San(san.clone()),
+            (None, gid, None) => Who::Gid(gid.unwrap_or(u32::MAX)),
         }
+    }
+
+    fn ways_to_be_known(&self) -> usize {
+        usize::from(self.uid.is_some())
+            + usize::from(self.gid.is_some())
+            + usize::from(self.san.is_some())
     }
 }
 
@@ -161,13 +169,14 @@ pub(super) fn check(
     purposes: &Purposes,
     callers: &[CallerConfig],
     admins: &[AdminConfig],
+    admin_tls: bool,
 ) -> Result<(), String> {
     for caller in callers {
         let name = &caller.name;
         if caller.ways_to_be_known() != 1 {
             return Err(format!("caller {name} needs one of uid, gid, san and plaintext"));
         }
-        if caller.san.as_ref().is_some_and(|san| san.is_empty() || !san.is_ascii()) {
+        if caller.san.as_deref().is_some_and(no_name) {
             return Err(format!("caller {name}: san is a URI or a DNS name in ASCII"));
         }
         if let Some(unknown) = caller.endorse.iter().find(|p| !purposes.endorse.contains(p)) {
@@ -180,8 +189,15 @@ pub(super) fn check(
             return Err(format!("caller {name}: max_ttl is less than 1s"));
         }
     }
-    if let Some(admin) = admins.iter().find(|a| a.uid.is_some() == a.gid.is_some()) {
-        return Err(format!("admin {} needs one of uid and gid", admin.name));
+    if let Some(admin) = admins.iter().find(|admin| admin.ways_to_be_known() != 1) {
+        return Err(format!("admin {} needs one of uid, gid and san", admin.name));
+    }
+    let named = admins.iter().find(|admin| admin.san.is_some());
+    if let Some(admin) = named.filter(|_| !admin_tls) {
+        return Err(format!("admin {}: a san needs listen.admin_tls", admin.name));
+    }
+    if let Some(admin) = admins.iter().find(|admin| admin.san.as_deref().is_some_and(no_name)) {
+        return Err(format!("admin {}: san is a URI or a DNS name in ASCII", admin.name));
     }
     let gids =
         callers.iter().map(|c| (&c.name, c.gid)).chain(admins.iter().map(|a| (&a.name, a.gid)));
@@ -192,6 +208,10 @@ pub(super) fn check(
     }
     unique("caller", callers.iter().map(|c| (c.name.as_str(), c.who())))?;
     unique("admin", admins.iter().map(|a| (a.name.as_str(), a.who())))
+}
+
+fn no_name(san: &str) -> bool {
+    san.is_empty() || !san.is_ascii()
 }
 
 fn unique<'a>(kind: &str, entries: impl Iterator<Item = (&'a str, Who)>) -> Result<(), String> {

@@ -79,6 +79,29 @@ impl StartError {
     }
 }
 
+impl StartError {
+    /// Whether every further start refuses for the same reason, until a person has changed something:
+    /// then the supervisor is told not to try. What may pass without that is left out, for example
+    /// another daemon, which may end.
+    pub fn stays(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.stays(),
+            Self::Core(error) => matches!(
+                error,
+                CoreError::Row { .. }
+                    | CoreError::Log(_)
+                    | CoreError::Diverged(_)
+                    | CoreError::Contested(_)
+                    | CoreError::OlderThanJournal { .. }
+                    | CoreError::JournalEvent { .. }
+            ),
+            Self::Ownership(error) => matches!(error, OwnershipError::NeedsLockFile { .. }),
+            Self::AnotherWriter => false,
+        }
+    }
+}
+
 /// Starts up. Cancel it by dropping: nothing it does is split by that.
 ///
 /// # Errors

@@ -1,7 +1,6 @@
 //! What the daemon is doing: shared by the lifecycle, which writes it, and the RPCs, which read it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use hsmd_chain::{Digest, KeyLog};
@@ -9,7 +8,7 @@ use parking_lot::Mutex as SyncMutex;
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::Audit;
-use crate::authz::Policy;
+use crate::authz::{Policy, Validity};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::daemon::core::{Core, Lasting, Published};
@@ -65,8 +64,10 @@ pub struct Shared {
     phase: watch::Sender<Phase>,
     database: SyncMutex<DatabaseReport>,
     problem: SyncMutex<Option<String>>,
+    config_problem: SyncMutex<Option<String>>,
     head_statement: SyncMutex<Option<Arc<Signed>>>,
-    certificate_expiry: AtomicI64,
+    /// Of listen.tls and of listen.admin_tls.
+    certificates: SyncMutex<[Option<Validity>; 2]>,
     /// Where to look up admin records.
     pub database_config: DatabaseConfig,
 }
@@ -94,8 +95,9 @@ impl Shared {
             phase: watch::Sender::new(Phase::Starting("starting".into())),
             database: SyncMutex::default(),
             problem: SyncMutex::default(),
+            config_problem: SyncMutex::default(),
             head_statement: SyncMutex::default(),
-            certificate_expiry: AtomicI64::new(0),
+            certificates: SyncMutex::default(),
             database_config,
         }
     }
@@ -124,9 +126,20 @@ impl Shared {
     pub fn problems(&self) -> Vec<String> {
         let lasting = self.lasting.borrow().clone();
         let problem = self.problem.lock().clone();
+        let config = self.config_problem();
+        let before = problem.into_iter().chain(config);
         let lasting =
             lasting.pending.into_iter().chain(lasting.next_key).chain(lasting.undestroyed);
-        problem.into_iter().chain(lasting).collect()
+        before.chain(lasting).collect()
+    }
+
+    /// In what the configuration's file, as last read, is not what runs.
+    pub fn config_problem(&self) -> Option<String> {
+        self.config_problem.lock().clone()
+    }
+
+    pub fn set_config_problem(&self, problem: Option<String>) {
+        *self.config_problem.lock() = problem;
     }
 
     /// The newest statement about this head, if it may leave now.
@@ -143,13 +156,15 @@ impl Shared {
         *self.head_statement.lock() = statement.map(Arc::new);
     }
 
-    /// When our TLS certificate ends, in milliseconds since 1970; 0 without TLS.
-    pub fn certificate_expiry(&self) -> i64 {
-        self.certificate_expiry.load(Ordering::Relaxed)
+    /// From when until when our TLS certificate is valid, the one that ends first; none without TLS.
+    pub fn certificate(&self) -> Option<Validity> {
+        let certificates = *self.certificates.lock();
+        certificates.into_iter().flatten().min_by_key(|validity| validity.end)
     }
 
-    pub fn set_certificate_expiry(&self, millis: i64) {
-        self.certificate_expiry.store(millis, Ordering::Relaxed);
+    /// Notes that of listen.tls or of listen.admin_tls.
+    pub fn set_certificate(&self, of_admin: bool, validity: Validity) {
+        self.certificates.lock()[usize::from(of_admin)] = Some(validity);
     }
 
     pub fn set_phase(&self, phase: Phase) {

@@ -49,7 +49,12 @@ fn read_gauges(shared: &Shared) {
     gauges.lock_held.set(database.lock_held.into());
     let owned = shared.signer.release_check().ownership_problem().is_none();
     gauges.token_owned.set((shared.phase() == Phase::Serving && owned).into());
-    gauges.certificate_expiry_timestamp_seconds.set(shared.certificate_expiry() / 1000);
+    gauges.standby.set((shared.phase() == Phase::Standby).into());
+    gauges.config_current.set(shared.config_problem().is_none().into());
+    if let Some(validity) = shared.certificate() {
+        gauges.certificate_start_timestamp_seconds.set(validity.start.unix_millis() / 1000);
+        gauges.certificate_expiry_timestamp_seconds.set(validity.end.unix_millis() / 1000);
+    }
     let ready = health::obstacle(shared).or_else(|| health::overload(shared)).is_none();
     gauges.ready.set(ready.into());
 }

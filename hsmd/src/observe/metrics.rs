@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// The metrics of one token, written by its thread.
@@ -69,7 +70,10 @@ pub struct Gauges {
     pub(crate) database_connected: Gauge,
     pub(crate) lock_held: Gauge,
     pub(crate) token_owned: Gauge,
+    pub(crate) standby: Gauge,
+    pub(crate) config_current: Gauge,
     pub(crate) keys_not_destroyed: Gauge,
+    pub(crate) certificate_start_timestamp_seconds: Gauge,
     pub(crate) certificate_expiry_timestamp_seconds: Gauge,
     pub(crate) ready: Gauge,
     last_errors: Family<ErrorLabels, Gauge>,
@@ -177,6 +181,8 @@ impl LimitCounters {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("hsmd");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The daemon's version", build);
         let requests = Family::default();
         let token = TokenMetrics::default();
         let gauges = Gauges::default();
@@ -219,9 +225,24 @@ impl Default for Metrics {
                 &gauges.token_owned,
             ),
             (
+                "standby",
+                "Whether another daemon holds the lock and this one waits",
+                &gauges.standby,
+            ),
+            (
+                "config_current",
+                "Whether the configuration's file, as last read, is what runs",
+                &gauges.config_current,
+            ),
+            (
                 "keys_not_destroyed",
                 "Private keys of earlier generations that the token does not destroy",
                 &gauges.keys_not_destroyed,
+            ),
+            (
+                "certificate_start_timestamp_seconds",
+                "When the TLS certificate began, in Unix time; 0 without TLS",
+                &gauges.certificate_start_timestamp_seconds,
             ),
             (
                 "certificate_expiry_timestamp_seconds",

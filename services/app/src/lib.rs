@@ -16,7 +16,8 @@ use hsmd_client::Clock;
 use hsmd_protocol::{PrivateKey, access::AccessWindow};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
-use hsmd_store::Response;
+use hsmd_store::{Purpose as _, Response};
+use hsmd_support::Report;
 use serde_json::json;
 
 pub use config::{AccessConfig, Config, KeysConfig};
@@ -111,4 +112,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let served = serve(listener, routes::router(app), (&config.http).into(), shutdown.clone());
     tokio::join!(served, probes.serve(routes, shutdown));
     Ok(())
+}
+
+/// What serving needs, tried: the key log, an endorsement, Redis.
+pub async fn check(config: Config, report: &mut Report) {
+    let purposes = [(Response::NAME, config.keys.response)];
+    hsmd_service::check::hsm(&config.hsm, &purposes, report).await;
+    hsmd_service::check::redis(&config.redis, report).await;
 }

@@ -78,7 +78,7 @@ impl Copies {
         self.note(outcome);
     }
 
-    /// Refills what is not complete.
+    /// Refills what is not complete, and sees to it that the next revocation could be written.
     pub(crate) async fn keep_complete(&self, now: Timestamp) -> Result<(), RefillError> {
         let suspect = self.suspect.swap(false, Ordering::AcqRel);
         let outcome = self.refill(suspect, now).await;
@@ -95,7 +95,7 @@ impl Copies {
         if suspect || !self.store.used_hashes.is_complete().await? {
             self.refill_used(now).await?;
         }
-        Ok(())
+        Ok(self.store.revoked_devices.try_write().await?)
     }
 
     async fn refill_revoked(&self, now: Timestamp) -> Result<(), RefillError> {

@@ -31,6 +31,11 @@ pub enum DatabaseError {
     /// The tables can't be made or brought up to date.
     #[error("can't migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// There are no tables, and the role may not make them.
+    #[error(
+        "the database is empty and its role may not make tables: let it own the database, or GRANT CREATE on the schema"
+    )]
+    MayNotCreate,
     /// A statement failed.
     #[error("the database did not answer as it should")]
     Query(#[source] sqlx::Error),
@@ -83,10 +88,27 @@ impl Database {
         self.pool.begin().await.map(Transaction::new).map_err(DatabaseError::Query)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and its tables are there.
     pub(crate) async fn ping(&self) -> Result<(), DatabaseError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(DatabaseError::Query)?;
+        let tables = "SELECT FROM accounts, devices, challenges, refreshes LIMIT 0";
+        sqlx::query(tables).execute(&self.pool).await.map_err(DatabaseError::Query)?;
         Ok(())
+    }
+
+    /// Whether its tables are there; false where there are none at all and the role may make them.
+    ///
+    /// # Errors
+    /// The database can't be reached or used, or lacks some of the tables.
+    pub(crate) async fn look(&self) -> Result<bool, DatabaseError> {
+        let state = "SELECT to_regclass('_sqlx_migrations') IS NULL, \
+                     has_schema_privilege(current_schema(), 'CREATE')";
+        let row: (bool, Option<bool>) =
+            sqlx::query_as(state).fetch_one(&self.pool).await.map_err(DatabaseError::Query)?;
+        match row {
+            (true, Some(true)) => Ok(false),
+            (true, _) => Err(DatabaseError::MayNotCreate),
+            (false, _) => self.ping().await.map(|()| true),
+        }
     }
 
     /// The devices revoked since an instant, and when.

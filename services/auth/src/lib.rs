@@ -26,8 +26,8 @@ use hsmd_protocol::{
 };
 use hsmd_runtime::{ConfigError, Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
-use hsmd_store::{Access, Response};
-use hsmd_support::{RateLimit, proxy::subscriber};
+use hsmd_store::{Access, Purpose as _, Response};
+use hsmd_support::{RateLimit, Report, chain, proxy::subscriber};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -218,4 +218,23 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     tokio::join!(served, probes.serve(auth.health().routes(), shutdown));
     auth.drain(config.http.stop_grace).await;
     Ok(())
+}
+
+/// What serving needs, tried: the key log, endorsements, Redis, the database.
+pub async fn check(config: Config, report: &mut Report) {
+    let KeysConfig { access, response } = config.keys;
+    let purposes = [(Access::NAME, access), (Response::NAME, response)];
+    hsmd_service::check::hsm(&config.hsm, &purposes, report).await;
+    hsmd_service::check::redis(&config.redis, report).await;
+    let looked = match Database::open(&config.database) {
+        Ok(database) => database.look().await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok(true) => report.good("database", "answers, its tables are there"),
+        Ok(false) => {
+            report.note("database", "answers, and is empty: the first start makes the tables")
+        }
+        Err(error) => report.bad("database", chain(&error)),
+    }
 }

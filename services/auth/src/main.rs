@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use hsmd_auth::{Config, PROGRAM, run};
+use hsmd_auth::{Config, PROGRAM, check, run};
 
 fn main() -> ExitCode {
-    hsmd_runtime::run(PROGRAM, |config: &Config| &config.log, run)
+    hsmd_runtime::run(PROGRAM, |config: &Config| &config.log, run, check)
 }

@@ -64,7 +64,7 @@ impl Worker {
                 true => self.database.ping().await,
             };
             migrated |= database.is_ok();
-            note(database, "the database can't be used", &mut problems);
+            note(database, "the database can't be used, or lacks its tables", &mut problems);
             if migrated {
                 let copied = self.copies.keep_complete(self.clock.now()).await;
                 note(copied, "Redis lacks copies of revocations", &mut problems);

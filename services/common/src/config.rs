@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use hsmd_chain::Anchor;
 use hsmd_client::{ConnectOptions, TlsOptions};
 use hsmd_runtime::ConfigError;
-use hsmd_store::Store;
+use hsmd_store::{ClientFiles, Store};
 use hsmd_support::{duration, secret};
 use serde::{Deserialize, Deserializer};
 
@@ -60,8 +60,10 @@ pub struct TlsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host[:port]` or `unix:///path`.
+    /// `redis://host[:port]`, `rediss://host[:port]` or `unix:///path`.
     pub url: String,
+    /// The files of TLS, for `rediss`.
+    pub tls: Option<RedisTlsConfig>,
     /// The ACL user's name, if there is one.
     pub username: Option<String>,
     /// A file that holds the password, if there is one.
@@ -69,6 +71,20 @@ pub struct RedisConfig {
     /// How long one operation may take, connecting included.
     #[serde(default = "default_redis_timeout", deserialize_with = "duration")]
     pub timeout: Duration,
+}
+
+/// `[redis.tls]`: the PEM files of TLS to Redis. They are read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTlsConfig {
+    /// The authority that issued Redis' certificate.
+    pub ca_file: PathBuf,
+    /// Our certificate chain, for a Redis that wants one.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// The name that Redis' certificate must carry, if not the URL's host.
+    pub server_name: Option<String>,
 }
 
 impl HsmConfig {
@@ -97,11 +113,32 @@ impl RedisConfig {
         let password = self.password_file.as_deref().map(secret::line).transpose()?;
         Store::open(&hsmd_store::Options {
             url: self.url.clone(),
+            tls: self.tls.as_ref().map(RedisTlsConfig::options).transpose()?,
             username: self.username.clone(),
             password,
             timeout: self.timeout,
         })
         .map_err(|error| ConfigError::section("redis", error))
+    }
+}
+
+impl RedisTlsConfig {
+    fn options(&self) -> Result<hsmd_store::TlsOptions, ConfigError> {
+        let client = match (&self.certificate_file, &self.key_file) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => {
+                Some(ClientFiles { certificate_file: certificate.clone(), key_file: key.clone() })
+            }
+            _ => {
+                let text = "certificate_file and key_file come together";
+                return Err(ConfigError::section("redis.tls", text));
+            }
+        };
+        Ok(hsmd_store::TlsOptions {
+            ca_file: self.ca_file.clone(),
+            client,
+            server_name: self.server_name.clone(),
+        })
     }
 }
 
@@ -179,8 +216,14 @@ mod tests {
 
     #[test]
     fn a_redis_url_with_a_password_is_refused() {
-        for url in ["redis://:secret@h", "redis://h/3", "rediss://h", "http://h", "unix:///s?db=2"]
-        {
+        for url in [
+            "redis://:secret@h",
+            "redis://h/3",
+            "rediss://h",
+            "rediss:///s",
+            "http://h",
+            "unix:///s?db=2",
+        ] {
             let config: RedisConfig = toml::from_str(&format!("url = \"{url}\"")).unwrap();
             assert!(
                 matches!(config.open(), Err(ConfigError::Section { section: "redis", .. })),

@@ -1,9 +1,10 @@
 //! What our services need besides `hsmd-runtime`, and none should write again: hsmd and Redis.
 //!
 //! [`Hsm`] is a service's view of hsmd, [`EndorsedKey`] its own key, [`EndorsedServers`] the other
-//! servers' keys; [`config`] has the sections `[hsm]` and `[redis]`. Nothing here knows what a service
+//! servers' keys; [`config`] has the sections `[hsm]` and `[redis]`, [`check`] looks at both. Nothing here knows what a service
 //! does.
 
+pub mod check;
 pub mod config;
 mod endorsed_key;
 mod hsm;

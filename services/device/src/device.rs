@@ -197,7 +197,8 @@ pub(crate) fn access(
     request: &str,
 ) -> Result<String, DeviceError> {
     let session = file.state.session.as_ref().ok_or(DeviceError::NoSession)?;
-    let members = AccessMembers { nonce: nonce(), timestamp: now(), token: session.token.clone() };
+    let members =
+        AccessMembers { nonce: nonce(), timestamp: now().into(), token: session.token.clone() };
     let message = client::access_request(&members, request, session.keys.current())
         .map_err(|error| DeviceError::Argument("the request", error))?;
     servers.seen.set(file.state.hsm);

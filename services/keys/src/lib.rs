@@ -16,6 +16,7 @@ use hsmd_client::{Clock, VerifiedLog};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::follow_log;
 use hsmd_store::Store;
+use hsmd_support::Report;
 use serde_json::json;
 
 pub use config::Config;
@@ -89,4 +90,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let served = serve(listener, keys.router(), (&config.http).into(), shutdown.clone());
     tokio::join!(served, probes.serve(keys.health().routes(), shutdown));
     Ok(())
+}
+
+/// What serving needs, tried: the key log and Redis.
+pub async fn check(config: Config, report: &mut Report) {
+    hsmd_service::check::hsm(&config.hsm, &[], report).await;
+    hsmd_service::check::redis(&config.redis, report).await;
 }

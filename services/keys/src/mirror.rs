@@ -1,6 +1,7 @@
-//! Mirrors the verified log into Redis 4: each event at once, all of them again when some are gone.
+//! Mirrors the verified log into Redis 4: each event at once, all of them again when some are gone. What
+//! else is in that database goes: it is ours alone, and readers take everything in it for the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hsmd_chain::{Digest, KeyLog};
 use hsmd_client::VerifiedLog;
@@ -16,6 +17,12 @@ const CHECK: Duration = Duration::from_secs(1);
 
 /// After how many such questions everything is written again regardless, in case values were damaged.
 const REWRITE: u32 = 60;
+
+/// How many foreign entries are removed in one look; the next look takes more.
+const REMOVED_AT_ONCE: usize = 1000;
+
+/// How many of them the log names.
+const NAMED: usize = 3;
 
 /// The running mirror. Clones share it; the last one dropped ends it, and what was mirrored stays.
 #[derive(Clone)]
@@ -59,7 +66,13 @@ async fn run(log: VerifiedLog, redis: MirroredLog, problem: watch::Sender<Option
         if age >= REWRITE {
             (mirrored, age) = (0, 0);
         }
-        match write(&log, mirrored, &redis).await {
+        let written = async {
+            if mirrored == 0 {
+                remove_others(&log, &redis).await?;
+            }
+            write(&log, mirrored, &redis).await
+        };
+        match written.await {
             Ok(()) => {
                 mirrored = log.events().len();
                 if problem.send_replace(None).is_some() {
@@ -74,6 +87,25 @@ async fn run(log: VerifiedLog, redis: MirroredLog, problem: watch::Sender<Option
                 }
             }
         }
+    }
+}
+
+/// Removes what is no event of this log: another identity's log, or what somebody put there.
+async fn remove_others(log: &KeyLog, redis: &MirroredLog) -> Result<(), StoreError> {
+    let ids: HashSet<Digest> = log.events().iter().map(|event| event.event().id()).collect();
+    loop {
+        let others = redis.others(&ids, REMOVED_AT_ONCE).await?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> =
+            others.iter().take(NAMED).map(|name| String::from_utf8_lossy(name)).collect();
+        tracing::warn!(
+            count = others.len(),
+            names = ?names,
+            "Redis 4 holds what is no event of this log: it is removed"
+        );
+        redis.remove(&others).await?;
     }
 }
 

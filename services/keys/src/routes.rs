@@ -1,5 +1,7 @@
 //! The routes for programs: the log and the endorsed keys, byte for byte.
 
+use std::collections::HashSet;
+
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -12,7 +14,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use hsmd_chain::{EndorsementPayload, PublicKey, SignedPayload};
+use hsmd_chain::{Digest, EndorsementPayload, KeyLog, PublicKey, SignedPayload};
 use hsmd_runtime::{Metrics, cors};
 use hsmd_service::log_problem;
 use hsmd_store::StoreError;
@@ -97,19 +99,25 @@ async fn hsm_head(State(keys): State<Keys>, headers: HeaderMap) -> Response {
     }
 }
 
-/// `GET /keys`: every stored endorsement of a response key, under the key.
+/// `GET /keys`: every stored endorsement of a response key, under the key, but for those of a tainted
+/// generation, which no reader believes.
 async fn all_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
     let stored = match keys.store.response_endorsements.list().await {
         Ok(stored) => stored,
         Err(failure) => return redis_failed(&failure),
     };
+    let tainted = keys.log.snapshot().map(|log| tainted(&log)).unwrap_or_default();
     let mut list = String::from("{");
     for (name, value) in &stored {
         // What is damaged is left out, so that the rest can be read.
-        let Some(endorsement) = name.parse().ok().and_then(|key| endorsement(&key, value)) else {
+        let found = name.parse().ok().and_then(|key| endorsement(&key, value));
+        let Some((generation, endorsement)) = found else {
             tracing::warn!(name, "Redis 1 holds something that is no endorsement of this key");
             continue;
         };
+        if tainted.contains(&generation) {
+            continue;
+        }
         let comma = if list.len() > 1 { "," } else { "" };
         // A key's text needs no escapes.
         list.extend([comma, "\"", name, "\":", endorsement]);
@@ -138,12 +146,21 @@ async fn one_key(
     }
 }
 
-/// The stored text, if it has the form of an endorsement of this key. Whether it holds is for the
-/// reader to verify.
-fn endorsement<'a>(key: &PublicKey, stored: &'a [u8]) -> Option<&'a str> {
+/// The stored text with the generation that it names, if it has the form of an endorsement of this key.
+/// Whether it holds is for the reader to verify.
+fn endorsement<'a>(key: &PublicKey, stored: &'a [u8]) -> Option<(Digest, &'a str)> {
     let signed = SignedPayload::parse(stored).ok()?;
     let payload = EndorsementPayload::parse(signed.payload()).ok()?;
-    if payload.public_key() == key { std::str::from_utf8(stored).ok() } else { None }
+    let text = std::str::from_utf8(stored).ok()?;
+    (payload.public_key() == key).then_some((signed.generation_id(), text))
+}
+
+/// The generations that the log says are tainted.
+fn tainted(log: &KeyLog) -> HashSet<Digest> {
+    let events = log.events();
+    let pairs = events.iter().zip(events.iter().skip(1));
+    let replaced = pairs.filter(|(_, next)| next.event().taint_previous());
+    replaced.map(|(event, _)| event.event().id()).collect()
 }
 
 fn key_not_found(name: &str) -> Response {

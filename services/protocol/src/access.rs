@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Error,
+    Error, WireTime,
     error::Malformed,
     message::{SignedText, request_payload},
     store::{AccessStore, ServerKeys},
@@ -21,7 +21,7 @@ pub struct AccessMembers {
     /// Chosen by the device, used once; the reply repeats it.
     pub nonce: Nonce,
     /// When the device made the request.
-    pub timestamp: Timestamp,
+    pub timestamp: WireTime,
     /// The access token.
     pub token: String,
 }
@@ -117,13 +117,14 @@ pub async fn verify<'a>(
         return Err(Error::TokenExpired);
     }
     signed.verify(&token.public_key)?;
-    if now > access.timestamp.saturating_add(window.age) {
+    let timestamp = access.timestamp.at();
+    if now > timestamp.saturating_add(window.age) {
         return Err(Error::StaleRequest);
     }
-    if access.timestamp > future {
+    if timestamp > future {
         return Err(Error::FutureRequest);
     }
-    if !store.use_nonce(&access.nonce, access.timestamp, window).await? {
+    if !store.use_nonce(&access.nonce, timestamp, window).await? {
         return Err(Error::StaleRequest);
     }
     if store.is_revoked(&token.device).await? {

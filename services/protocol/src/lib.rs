@@ -18,6 +18,7 @@ mod ordered;
 pub mod server;
 pub mod store;
 mod token;
+mod wire_time;
 
 pub use error::{Error, Malformed, error_json};
 pub use identity::{device_id, identity_id, key_hash};
@@ -31,3 +32,4 @@ pub use operation::{
     RequestSession, RotateDevice, SessionKeys, SessionReply, Token, UnlinkDevice,
 };
 pub use token::{AccessToken, Attributes, ReceivedToken};
+pub use wire_time::WireTime;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, PrivateKey,
+    Error, PrivateKey, WireTime,
     error::Malformed,
     message::SignedText,
     ordered::{self, compact},
@@ -27,8 +27,8 @@ const MAX_JSON: usize = 16 * 1024;
 
 /// What a token says. Read from a token it is a claim until [`ReceivedToken::verify`] has tied it to an
 /// endorsed server key; members stand in the order of the wire form.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AccessToken {
     /// The access key of the server that signed.
     pub server_identity: PublicKey,
@@ -48,6 +48,37 @@ pub struct AccessToken {
     pub refresh_expiry: Timestamp,
     /// What the holder may do.
     pub attributes: Attributes,
+}
+
+/// A token as others write it: an [`AccessToken`], perhaps with finer times.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WireToken {
+    server_identity: PublicKey,
+    device: Digest,
+    identity: Digest,
+    public_key: PublicKey,
+    rotation_hash: Digest,
+    issued_at: WireTime,
+    expiry: WireTime,
+    refresh_expiry: WireTime,
+    attributes: Attributes,
+}
+
+impl From<WireToken> for AccessToken {
+    fn from(token: WireToken) -> Self {
+        Self {
+            server_identity: token.server_identity,
+            device: token.device,
+            identity: token.identity,
+            public_key: token.public_key,
+            rotation_hash: token.rotation_hash,
+            issued_at: token.issued_at.at(),
+            expiry: token.expiry.at(),
+            refresh_expiry: token.refresh_expiry.at(),
+            attributes: token.attributes,
+        }
+    }
 }
 
 /// A token's attributes, kept as text: a refresh repeats them to the byte.
@@ -131,11 +162,11 @@ impl ReceivedToken {
         let text = String::from_utf8(gunzip(&packed)?)
             .map_err(|error| Malformed::Utf8(error.utf8_error()))?;
         Payload::parse(text.as_bytes()).map_err(Malformed::Payload)?;
-        let token: AccessToken = serde_json::from_str(&text).map_err(Malformed::Json)?;
+        let token: WireToken = serde_json::from_str(&text).map_err(Malformed::Json)?;
         if compact(&token) != text {
             return Err(Malformed::Token("members out of order").into());
         }
-        Ok(Self { token, text, signature })
+        Ok(Self { token: token.into(), text, signature })
     }
 
     /// The access key that the token names, to look its endorsement up.

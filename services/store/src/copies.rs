@@ -19,6 +19,12 @@ use crate::{StoreError, link::Link};
 /// The marker's name. Entries are digests and begin with `E`, so none can be called this.
 const MARKER: &str = "complete";
 
+/// What is written to see whether anything can be; no entry is called this either.
+const PROBE: &str = "probe";
+
+/// How long it stands.
+const PROBE_MILLIS: u32 = 1000;
+
 /// The most entries one command writes.
 const PAGE: usize = 1000;
 
@@ -86,6 +92,15 @@ impl RevokedDevices {
     /// When Redis gives no answer.
     pub async fn is_complete(&self) -> Result<bool, StoreError> {
         self.0.is_complete().await
+    }
+
+    /// Whether Redis takes writes: a full disk or memory, missing replicas, or a demotion to a replica
+    /// would keep it from the next revocation.
+    ///
+    /// # Errors
+    /// It does not, or gives no answer.
+    pub async fn try_write(&self) -> Result<(), StoreError> {
+        self.0.link.query(cmd("SET").arg(PROBE).arg("1").arg("PX").arg(PROBE_MILLIS)).await
     }
 
     /// Begins a refill; read Postgres after this, then call [`Refill::finish`]. `attempt` is a random

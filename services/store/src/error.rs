@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
+use crate::TlsError;
+
 /// Why a Redis operation gave no answer. No variant is an answer: the caller must treat the matter
 /// as undecided, which for a permission means refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The configured URL can't be used.
-    #[error("the Redis URL must be redis://host[:port] or unix:///path: {0}")]
+    #[error("the Redis URL must be redis://host[:port], rediss://host[:port] or unix:///path: {0}")]
     Url(&'static str),
+
+    /// TLS can't be set up.
+    #[error("TLS to Redis can't be set up")]
+    Tls(#[source] TlsError),
+
+    /// It is another kind of server than the one that the databases need.
+    #[error("{}", .0.advice())]
+    Kind(ServerKind),
 
     /// No connection could be made, or it broke twice in a row.
     #[error("Redis can't be reached (database {database})")]
@@ -59,4 +69,29 @@ pub enum StoreError {
         /// What was unexpected.
         what: &'static str,
     },
+}
+
+/// What a Redis server can be that is of no use here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerKind {
+    /// A node of Redis Cluster.
+    Cluster,
+    /// A Sentinel.
+    Sentinel,
+}
+
+impl ServerKind {
+    /// What it is and what to do.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Cluster => {
+                "this Redis is a node of a Redis Cluster, which has one database where six are needed: \
+                 use a single Redis, with a replica if it must survive"
+            }
+            Self::Sentinel => {
+                "this is a Redis Sentinel, which holds no data: name the address that follows its \
+                 master (a proxy or a DNS name), since Sentinel itself is not asked"
+            }
+        }
+    }
 }

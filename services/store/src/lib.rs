@@ -18,15 +18,17 @@ mod link;
 mod log;
 mod nonces;
 mod publisher;
+mod tls;
 
 use std::time::Duration;
 
 pub use copies::{DeviceStatus, Refill, RevokedDevices, UsedHashes};
 pub use endorsements::{Access, Endorsements, Purpose, Response};
-pub use error::StoreError;
+pub use error::{ServerKind, StoreError};
 pub use log::MirroredLog;
 pub use nonces::{NonceUse, Nonces};
 pub use publisher::{Publication, Publisher};
+pub use tls::{ClientFiles, TlsError, TlsOptions};
 use zeroize::Zeroizing;
 
 use crate::link::{Absence, Address, Link};
@@ -34,8 +36,11 @@ use crate::link::{Absence, Address, Link};
 /// Where Redis is and how long it may take.
 #[derive(Clone)]
 pub struct Options {
-    /// `redis://host[:port]` or `unix:///path`, without password and database number.
+    /// `redis://host[:port]`, `rediss://host[:port]` or `unix:///path`, without password and database
+    /// number.
     pub url: String,
+    /// The files of TLS, for `rediss`.
+    pub tls: Option<TlsOptions>,
     /// The ACL user's name, if there is one.
     pub username: Option<String>,
     /// The password, if there is one.

@@ -10,30 +10,44 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
-    IntoConnectionInfo, aio::MultiplexedConnection,
+    IntoConnectionInfo, RedisError, aio::MultiplexedConnection,
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{sync::Mutex, task::AbortHandle, time::timeout};
 
-use crate::{Options, StoreError};
+use crate::{Options, ServerKind, StoreError, tls::Connector};
 
 /// A checked address, from which the links of all databases are made.
 pub(crate) struct Address {
     info: ConnectionInfo,
+    /// With `rediss`.
+    tls: Option<Arc<Connector>>,
     timeout: Duration,
 }
 
 impl Address {
-    /// Accepts plain TCP and Unix sockets. Passwords in URLs end up in process lists and logs, and the
-    /// database numbers are ours, so neither may stand there.
+    /// Accepts TCP, TLS and Unix sockets. Passwords in URLs end up in process lists and logs, and the
+    /// database numbers are ours, so neither may stand there. TLS is our own, so that its files can
+    /// change: the library sees the plain URL.
     pub(crate) fn parse(options: &Options) -> Result<Self, StoreError> {
-        let info = options
-            .url
-            .as_str()
+        let secure = options.url.strip_prefix("rediss://");
+        let plain = secure.map(|rest| format!("redis://{rest}"));
+        let info = plain
+            .as_deref()
+            .unwrap_or(&options.url)
             .into_connection_info()
             .map_err(|_| StoreError::Url("it can't be parsed"))?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            return Err(StoreError::Url("TLS is not compiled in, use a Unix socket or a tunnel"));
-        }
+        let tls = match (secure, &options.tls, info.addr()) {
+            (None, None, _) => None,
+            (None, Some(_), _) => {
+                return Err(StoreError::Url("with the section [redis.tls] it begins with rediss"));
+            }
+            (Some(_), Some(tls), ConnectionAddr::Tcp(host, port)) => {
+                Some(Arc::new(Connector::new(host, *port, tls).map_err(StoreError::Tls)?))
+            }
+            (Some(_), ..) => {
+                return Err(StoreError::Url("rediss needs the section [redis.tls] with a ca_file"));
+            }
+        };
         let settings = info.redis_settings();
         if settings.password().is_some() || settings.username().is_some() {
             return Err(StoreError::Url("user and password are settings of their own"));
@@ -48,7 +62,7 @@ impl Address {
         if let Some(password) = &options.password {
             settings = settings.set_password(password.as_str());
         }
-        Ok(Self { info: info.set_redis_settings(settings), timeout: options.timeout })
+        Ok(Self { info: info.set_redis_settings(settings), tls, timeout: options.timeout })
     }
 }
 
@@ -71,6 +85,7 @@ struct Inner {
     /// What a missing entry means.
     absence: Absence,
     info: ConnectionInfo,
+    tls: Option<Arc<Connector>>,
     timeout: Duration,
     /// The live connection. Held across the handshake, so that one loss makes one new connection.
     current: Mutex<Option<Connection>>,
@@ -83,16 +98,28 @@ struct Connection {
     /// Redis' `run_id`: another value after every restart.
     run_id: Arc<str>,
     /// Tells this connection from its successors.
-    serial: Arc<()>,
+    serial: Arc<Driver>,
+}
+
+/// The task that moves a TLS connection's bytes; a plain one has the library's.
+#[derive(Default)]
+struct Driver(Option<AbortHandle>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 impl Link {
     pub(crate) fn new(address: &Address, database: u8, absence: Absence) -> Self {
-        let settings = address.info.redis_settings().clone().set_db(i64::from(database));
         Self(Arc::new(Inner {
             database,
             absence,
-            info: address.info.clone().set_redis_settings(settings),
+            info: address.info.clone(),
+            tls: address.tls.clone(),
             timeout: address.timeout,
             current: Mutex::new(None),
         }))
@@ -122,6 +149,7 @@ impl Link {
             }
             Ok(Err(Failure::Redis(source))) => Err(StoreError::Refused { database, source }),
             Ok(Err(Failure::Evicting(policy))) => Err(StoreError::Evicting { database, policy }),
+            Ok(Err(Failure::Kind(kind))) => Err(StoreError::Kind(kind)),
             Err(_) => {
                 // A server that does not answer may have vanished: start afresh. While
                 // somebody else is connecting there is nothing to drop.
@@ -157,12 +185,17 @@ impl Link {
         if let Some(connection) = &*current {
             return Ok(connection.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.0.timeout))
-            .set_response_timeout(Some(self.0.timeout));
-        let mut commands = Client::open(self.0.info.clone())?
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let (mut commands, driver) = self.connect().await?;
+        // Before the database is chosen: a Sentinel and a cluster know no SELECT.
+        let server = info(&mut commands, "server").await?;
+        match field(&server, "redis_mode")? {
+            "cluster" => return Err(Failure::Kind(ServerKind::Cluster)),
+            "sentinel" => return Err(Failure::Kind(ServerKind::Sentinel)),
+            _ => {}
+        }
+        if self.0.database != 0 {
+            redis::cmd("SELECT").arg(self.0.database).query_async::<()>(&mut commands).await?;
+        }
         if self.0.absence == Absence::Permits {
             let memory = info(&mut commands, "memory").await?;
             let policy = field(&memory, "maxmemory_policy")?;
@@ -170,10 +203,25 @@ impl Link {
                 return Err(Failure::Evicting(policy.to_owned()));
             }
         }
-        let server = info(&mut commands, "server").await?;
         let run_id = field(&server, "run_id")?.into();
-        let connection = Connection { commands, run_id, serial: Arc::new(()) };
+        let connection = Connection { commands, run_id, serial: Arc::new(driver) };
         Ok(current.insert(connection).clone())
+    }
+
+    async fn connect(&self) -> Result<(MultiplexedConnection, Driver), RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.0.timeout))
+            .set_response_timeout(Some(self.0.timeout));
+        let Some(tls) = &self.0.tls else {
+            let client = Client::open(self.0.info.clone())?;
+            let commands = client.get_multiplexed_async_connection_with_config(&config).await?;
+            return Ok((commands, Driver::default()));
+        };
+        let stream = tls.connect().await?;
+        let settings = self.0.info.redis_settings();
+        let (commands, driver) =
+            MultiplexedConnection::new_with_config(settings, stream, config).await?;
+        Ok((commands, Driver(Some(tokio::spawn(driver).abort_handle()))))
     }
 }
 
@@ -181,6 +229,7 @@ impl Link {
 enum Failure {
     Redis(redis::RedisError),
     Evicting(String),
+    Kind(ServerKind),
 }
 
 impl From<redis::RedisError> for Failure {

@@ -1,5 +1,7 @@
 //! Database 4: the key log, mirrored for those who read it in Redis.
 
+use std::collections::HashSet;
+
 use hsmd_chain::cesr::Digest;
 use redis::cmd;
 
@@ -43,6 +45,45 @@ impl MirroredLog {
     pub async fn find(&self, id: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let [found]: [Option<Vec<u8>>; 1] = self.link.query(cmd("MGET").arg(id.as_str())).await?;
         Ok(found)
+    }
+
+    /// The names in the database that are none of these ids: whoever reads the log there would take what
+    /// they hold for it. Walks in steps which never block Redis for long; at most `limit` names.
+    ///
+    /// # Errors
+    /// When Redis gives no answer.
+    pub async fn others(
+        &self,
+        ids: &HashSet<Digest>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut others = Vec::new();
+        let mut cursor = 0_u64;
+        loop {
+            let (next, names): (u64, Vec<Vec<u8>>) =
+                self.link.query(cmd("SCAN").arg(cursor).arg("COUNT").arg(PAGE)).await?;
+            let is_ours = |name: &[u8]| {
+                let id = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+                id.is_some_and(|id| ids.contains(&id))
+            };
+            others.extend(names.into_iter().filter(|name| !is_ours(name)));
+            others.truncate(limit);
+            if next == 0 || others.len() == limit {
+                return Ok(others);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Removes entries by their names.
+    ///
+    /// # Errors
+    /// When Redis gives no answer; repeating is harmless.
+    pub async fn remove(&self, names: &[Vec<u8>]) -> Result<(), StoreError> {
+        for page in names.chunks(PAGE) {
+            self.link.query::<()>(cmd("DEL").arg(page)).await?;
+        }
+        Ok(())
     }
 
     /// Whether the mirror holds something for every one of these ids: the cheap question that is asked

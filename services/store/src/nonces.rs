@@ -27,7 +27,10 @@ if run ~= run_id or since > now then
   since = now
   redis.call('SET', KEYS[1], run_id .. ':' .. string.format('%d', now))
 end
-if not stamp then return now > since + skew and 'fresh' or 'unknown' end
+if not stamp then
+  redis.call('SET', KEYS[1], run_id .. ':' .. string.format('%d', since))
+  return now > since + skew and 'fresh' or 'unknown'
+end
 if stamp <= since + skew or stamp > now + skew then return 'unknown' end
 local user = redis.call('GET', KEYS[2])
 if user then return user == attempt and 'fresh' or 'used' end
@@ -79,10 +82,11 @@ impl Nonces {
     }
 
     /// Whether a request made now could be decided: false for one `skew` after a flush or a restart.
-    /// Also starts that while's clock, so a service asks it from its start on.
+    /// Also starts that while's clock, so a service asks it from its start on. It writes, as a request
+    /// does.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// When Redis gives no answer, or takes no writes.
     pub async fn remember_enough(&self, skew: Duration) -> Result<bool, StoreError> {
         Ok(self.ask("", "", skew, skew, "").await? == NonceUse::Fresh)
     }

@@ -7,7 +7,7 @@ use hsmd_chain::{
     cesr::{Digest, Nonce},
     testing::SoftwareKey,
 };
-use hsmd_store::{DeviceStatus, MirroredLog, Options, Store, StoreError};
+use hsmd_store::{DeviceStatus, MirroredLog, Options, ServerKind, Store, StoreError};
 use hsmd_tests::{RedisServer, soon, until};
 
 fn id() -> Digest {
@@ -147,4 +147,55 @@ async fn a_user_with_just_these_commands_is_enough() {
     let store = Store::open(&Options { username, password, ..redis.options() }).unwrap();
     let error = store.mirrored_log.find(&id()).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_and_a_sentinel_are_named() {
+    let cluster =
+        RedisServer::start_with(&["--cluster-enabled".into(), "yes".into()]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sentinel.conf");
+    std::fs::write(&file, "").unwrap();
+    let sentinel = RedisServer::start_sentinel(&file).await.unwrap();
+    for (redis, kind, word) in [
+        (cluster, ServerKind::Cluster, "Redis Cluster"),
+        (sentinel, ServerKind::Sentinel, "Redis Sentinel"),
+    ] {
+        let store = redis.store().unwrap();
+        for error in [
+            store.mirrored_log.find(&id()).await.unwrap_err(),
+            store.access_endorsements.list().await.unwrap_err(),
+        ] {
+            assert!(matches!(error, StoreError::Kind(found) if found == kind), "{error:?}");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}
+
+/// What keeps Redis from writing, and what ends that.
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_vouches_for_nothing() {
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let skew = Duration::from_millis(1);
+    for [setting, bad, good] in [["min-replicas-to-write", "1", "0"], ["maxmemory", "1", "0"]] {
+        until("it remembers", async || {
+            store.nonces.remember_enough(skew).await.ok()?.then_some(())
+        })
+        .await;
+        store.revoked_devices.try_write().await.unwrap();
+        redis.command(&["CONFIG", "SET", setting, bad]).await.unwrap();
+        let error = store.nonces.remember_enough(skew).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { database: 5, .. }), "{setting}: {error:?}");
+        let error = store.revoked_devices.try_write().await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { database: 3, .. }), "{setting}: {error:?}");
+        redis.command(&["CONFIG", "SET", setting, good]).await.unwrap();
+    }
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    until("a replica is refused", async || store.nonces.remember_enough(skew).await.err()).await;
+    until("by both", async || store.revoked_devices.try_write().await.err()).await;
+    redis.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    store.revoked_devices.try_write().await.unwrap();
+    until("it remembers", async || store.nonces.remember_enough(skew).await.ok()?.then_some(()))
+        .await;
 }

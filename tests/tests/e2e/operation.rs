@@ -1,7 +1,9 @@
 //! Only the right callers, and a pleasure to operate: certificates, policy, limits, records, secrets
 //! and measurements, on real processes and sockets.
 
+mod admin_tls;
 mod audit;
+mod cli;
 mod errors;
 mod fair;
 mod hostile;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::super::UnixPeer;
+use crate::authz::CertificatePeer;
 use super::*;
 
 fn policy() -> Policy {
@@ -125,9 +126,9 @@ fn a_reload_fills_no_bucket_whose_rate_is_the_same() {
 fn admins_do_what_they_are_allowed() {
     use AdminAction::{Rotate, Status, Taint};
     let policy = policy();
-    let of_a_group = policy.admin(&unix(8, &[1004]), Status).unwrap();
+    let of_a_group = policy.admin(&unix(8, &[1004]), at(0), Status).unwrap();
     assert!(of_a_group.caller().name().contains(" (uid 8"), "{of_a_group:?}");
-    let by_uid = policy.admin(&unix(0, &[0]), Status).unwrap();
+    let by_uid = policy.admin(&unix(0, &[0]), at(0), Status).unwrap();
     assert!(!by_uid.caller().name().contains("uid"), "{by_uid:?}");
     for (peer, expected) in [
         (unix(0, &[0]), [true, true, true]),
@@ -137,7 +138,7 @@ fn admins_do_what_they_are_allowed() {
         (certificate(&[KEYS]), [false, false, false]),
         (Peer::Plaintext, [false, false, false]),
     ] {
-        let found = [Status, Rotate, Taint].map(|a| policy.admin(&peer, a).is_ok());
+        let found = [Status, Rotate, Taint].map(|a| policy.admin(&peer, at(0), a).is_ok());
         assert_eq!(found, expected, "{peer:?}");
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn trial(
     let writer = match locked_writer(config).await {
         Ok(writer) => writer,
         Err(error) => {
-            report.bad("try", &format!("nothing was tried: {}", chain(&error)));
+            report.bad("try", format!("nothing was tried: {}", chain(&error)));
             return Ok(());
         }
     };
@@ -51,7 +51,7 @@ pub(super) async fn trial(
         let thread = thread.map_err(CommandError::Thread)?;
         if !listen(token, &told, report) {
             // The call can't be cancelled, and the module's clean-up at an orderly exit may wait for it.
-            print(&report.text).map_err(CommandError::Output)?;
+            print(report.text()).map_err(CommandError::Output)?;
             std::process::exit(1);
         }
         if thread.join().is_err() {
@@ -79,7 +79,7 @@ fn listen(token: &TokenConfig, told: &Receiver<Finding>, report: &mut Report) ->
                     "this device can't be used"
                 };
                 let limit = humantime::format_duration(token.hang_limit);
-                report.bad("try", &format!("{runs} did not return within {limit}: {advice}"));
+                report.bad("try", format!("{runs} did not return within {limit}: {advice}"));
                 return false;
             }
         }

@@ -45,7 +45,7 @@ pub fn authorize<B>(
             permit.map(drop).map_err(|denied| status::denied(&denied))
         }
         Needs::Admin(action) => {
-            let permit = shared.policy.load().admin(&context.peer, action);
+            let permit = shared.policy.load().admin(&context.peer, context.at, action);
             let permit = permit.map_err(|denied| status::denied(&denied))?;
             request.extensions_mut().insert(Arc::new(permit));
             Ok(())

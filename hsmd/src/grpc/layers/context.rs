@@ -144,7 +144,7 @@ pub fn identify(
     let policy = shared.policy.load();
     match listener {
         Listener::Service => policy.caller(peer, at),
-        Listener::Admin => policy.admin_caller(peer),
+        Listener::Admin => policy.admin_caller(peer, at),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hsmd_chain::Timestamp;
 use hsmd_proto::v1;
 use hsmd_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
@@ -195,9 +194,8 @@ impl AdminService {
 }
 
 fn expired_certificate(shared: &Shared) -> Option<String> {
-    let expiry = Timestamp::from_unix_millis(shared.certificate_expiry()).ok()?;
-    let expired =
-        shared.certificate_expiry() > 0 && shared.clock.now().is_ok_and(|now| now > expiry);
+    let expiry = shared.certificate()?.end;
+    let expired = shared.clock.now().is_ok_and(|now| now > expiry);
     expired.then(|| format!("the TLS certificate ended at {expiry}: callers refuse it"))
 }
 

@@ -11,7 +11,7 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
-use crate::authz::end_of_validity;
+use crate::authz::{Validity, validity};
 use crate::config::{TlsListenConfig, TlsVersion};
 
 /// How often the files are looked at.
@@ -23,7 +23,7 @@ pub enum TlsError {
     /// A file can't be read or holds nothing of use.
     #[error(transparent)]
     File(#[from] PemError),
-    /// The certificate's end can't be read.
+    /// The certificate's validity can't be read.
     #[error("cannot use {path}: {message}")]
     Validity {
         /// The certificate's file.
@@ -50,8 +50,8 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// When our own certificate ends.
-    expiry: Timestamp,
+    /// That of our own certificate.
+    validity: Validity,
     authorities: Arc<RootCertStore>,
 }
 
@@ -69,9 +69,9 @@ impl Tls {
         Arc::clone(&self.files.current().config)
     }
 
-    /// When our own certificate ends.
-    pub fn expiry(&self) -> Timestamp {
-        self.files.current().expiry
+    /// From when until when our own certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.files.current().validity
     }
 
     /// Done when the client authorities are others than now.
@@ -113,7 +113,7 @@ impl Tls {
 /// # Errors
 /// What is wrong with them.
 pub fn check(files: &TlsListenConfig) -> Result<Timestamp, TlsError> {
-    load(files).map(|loaded| loaded.expiry)
+    load(files).map(|loaded| loaded.validity.end)
 }
 
 fn load(files: &TlsListenConfig) -> Result<Loaded, TlsError> {
@@ -131,11 +131,11 @@ fn load(files: &TlsListenConfig) -> Result<Loaded, TlsError> {
         TlsVersion::Tls13 => &[&rustls::version::TLS13],
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
     };
-    let expiry = certificates
+    let validity = certificates
         .first()
         .ok_or_else(|| PemError::NoCertificate(files.certificate.clone()).into())
         .and_then(|certificate| {
-            end_of_validity(certificate).map_err(|error| TlsError::Validity {
+            validity(certificate).map_err(|error| TlsError::Validity {
                 path: files.certificate.display().to_string(),
                 message: error.to_string(),
             })
@@ -150,5 +150,5 @@ fn load(files: &TlsListenConfig) -> Result<Loaded, TlsError> {
     // A resumed session would carry a certificate that was verified against older authorities.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded { config: Arc::new(config), expiry, authorities })
+    Ok(Loaded { config: Arc::new(config), validity, authorities })
 }

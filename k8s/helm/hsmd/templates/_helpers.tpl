@@ -72,7 +72,7 @@ env:
 {{- define "hsmd.migrate" -}}
 # As the schema's owner, whose URL no other container sees.
 - name: migrate
-  args: ["--config", "/etc/hsmd/hsmd.toml", "migrate"]
+  args: ["--config", "/etc/hsmd/hsmd.toml", "migrate", "--wait", "10m"]
   {{- include "hsmd.step" . | nindent 2 }}
   volumeMounts:
     - {name: config, mountPath: /etc/hsmd, readOnly: true}

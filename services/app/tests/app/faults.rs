@@ -94,3 +94,40 @@ async fn a_start_while_all_is_down_waits_and_a_stop_is_clean() {
     app.process.terminate();
     app.process.ended().await;
 }
+
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_makes_it_unready() {
+    let stack = Stack::start().await;
+    let app = stack.app().await;
+    let set = async |value| {
+        stack.redis.command(&["CONFIG", "SET", "min-replicas-to-write", value]).await.unwrap();
+    };
+    set("1").await;
+    until("it is not ready", async || {
+        let ready = app.status("/ready").await;
+        (ready.status == 503 && ready.text.contains("Redis refused")).then_some(())
+    })
+    .await;
+    set("0").await;
+    app.until_ready().await;
+    assert_eq!(app.post(stack.session().request()).await.status, 200);
+}
+
+#[tokio::test]
+async fn check_tries_what_serving_needs() {
+    let mut stack = Stack::start().await;
+    let said = stack.check("", "").await.good();
+    for line in ["ok   configuration", "ok   key log", "ok   endorsement", "ok   redis"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    // What hsmd's policy does not give is named with what to do.
+    let longer = "[keys]\nresponse = \"900h\"\n[access]";
+    stack.check("[access]", longer).await.refused("BAD  endorsement");
+    stack.check("timeout", "timeouts").await.ended(64, "unknown field");
+    stack.redis.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.unwrap();
+    stack.check("", "").await.refused("BAD  redis");
+    stack.redis.kill().await.unwrap();
+    stack.check("", "").await.refused("Redis can't be reached");
+    stack.hsm.kill().await;
+    stack.check("", "").await.refused("BAD  key log");
+}

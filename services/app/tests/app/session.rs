@@ -62,7 +62,12 @@ impl Session {
         token: String,
         request: &str,
     ) -> String {
-        access_request(&AccessMembers { nonce, timestamp, token }, request, &self.key).unwrap()
+        access_request(
+            &AccessMembers { nonce, timestamp: timestamp.into(), token },
+            request,
+            &self.key,
+        )
+        .unwrap()
     }
 }
 

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use hsmd_protocol::PrivateKey;
 use hsmd_service::random;
 use hsmd_store::Store;
-use hsmd_tests::{RedisServer, RunningHsm, RunningService, until};
+use hsmd_tests::{Output, RedisServer, RunningHsm, RunningService, until};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::Value;
@@ -80,7 +80,18 @@ impl Stack {
 
     /// A replica that listens.
     pub(crate) async fn unready_app(&self) -> App {
-        let config = format!(
+        let config = self.config();
+        App { process: RunningService::start("app", self.folder.path(), &config).await }
+    }
+
+    /// What `hsmd-app check` says, with a line of the configuration replaced.
+    pub(crate) async fn check(&self, from: &str, to: &str) -> Output {
+        let config = self.config().replace(from, to);
+        RunningService::check("app", self.folder.path(), &config).await
+    }
+
+    fn config(&self) -> String {
+        format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"12s\"\n\
              [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n[access]\nclock_skew = \"{}ms\"\nmax_body = 20000\n",
@@ -88,8 +99,7 @@ impl Stack {
             self.hsm.endpoint(),
             self.redis.url(),
             SKEW.as_millis(),
-        );
-        App { process: RunningService::start("app", self.folder.path(), &config).await }
+        )
     }
 
     /// A session with a token of our access key.

@@ -150,3 +150,37 @@ fn generation(endorsement: &str) -> String {
     let endorsement: Value = serde_json::from_str(endorsement).expect("JSON");
     endorsement["body"]["hsm"]["generationId"].as_str().expect("a text").to_owned()
 }
+
+#[test]
+fn readiness_knows_that_redis_refuses_writes_and_that_tables_are_missing() {
+    let stack = Stack::start();
+    let auth = stack.auth();
+    let account = Account::create(&auth.http);
+    let says = |words: &str| {
+        wait_for(words, || {
+            let ready = auth.http.get("/ready");
+            (ready.status == 503 && ready.body.contains(words)).then_some(())
+        });
+    };
+    stack.set_redis("min-replicas-to-write", "1");
+    says("Redis lacks copies");
+    stack.set_redis("min-replicas-to-write", "0");
+    answers(&auth, &account);
+    stack.sql("ALTER TABLE challenges RENAME TO elsewhere");
+    says("lacks its tables");
+    stack.sql("ALTER TABLE elsewhere RENAME TO challenges");
+    answers(&auth, &account);
+}
+
+#[test]
+fn check_tries_the_database_too() {
+    let stack = Stack::start();
+    let said = stack.check().good();
+    assert!(said.contains("the first start makes the tables"), "{said}");
+    drop(stack.auth());
+    let said = stack.check().good();
+    assert!(said.contains("its tables are there"), "{said}");
+    assert_eq!(said.matches("ok   endorsement").count(), 2, "{said}");
+    stack.sql("DROP TABLE refreshes");
+    stack.check().refused("BAD  database");
+}

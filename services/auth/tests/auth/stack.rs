@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use hsmd_chain::cesr::PublicKey;
-use hsmd_tests::{Database, RedisServer, RunningHsm, RunningService, wait_for, write_private};
+use hsmd_tests::{
+    Database, Output, RedisServer, RunningHsm, RunningService, wait_for, write_private,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -76,19 +78,36 @@ impl Stack {
         self.service("app", "").ready()
     }
 
+    /// What `hsmd-auth check` says.
+    pub(crate) fn check(&self) -> Output {
+        let more = format!("[database]\nurl_file = \"{}\"\n", self.path("auth.url").display());
+        let config = self.config(&more);
+        let checked = RunningService::check("auth", self.directory.path(), &config);
+        self.runtime.block_on(checked)
+    }
+
+    pub(crate) fn set_redis(&self, setting: &str, value: &str) {
+        let command = ["CONFIG", "SET", setting, value];
+        self.runtime.block_on(self.redis.command(&command)).expect("Redis answers");
+    }
+
     fn service(&self, name: &str, more: &str) -> Service {
-        let config = format!(
+        let config = self.config(more);
+        let starting = RunningService::start(name, self.directory.path(), &config);
+        let process = self.runtime.block_on(starting);
+        let http = Http::new(&process.url);
+        Service { process, http }
+    }
+
+    fn config(&self, more: &str) -> String {
+        format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\n\
              [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n{more}",
             self.hsm.identity,
             self.hsm.endpoint(),
             self.redis.url()
-        );
-        let starting = RunningService::start(name, self.directory.path(), &config);
-        let process = self.runtime.block_on(starting);
-        let http = Http::new(&process.url);
-        Service { process, http }
+        )
     }
 
     /// Has a key endorsed, and publishes that under this name as an access key.

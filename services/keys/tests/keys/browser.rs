@@ -64,6 +64,11 @@ fn answering(service: &Service, path: &'static str, answer: String) -> Router {
     service.router.clone().layer(middleware::from_fn(intercept))
 }
 
+/// Types what is expected.
+async fn expects(browser: &Browser, anchor: &str) {
+    browser.evaluate(&format!("document.getElementById('identity').value = '{anchor}'")).await;
+}
+
 /// Presses the button and waits for the verdict: its kind and its sentence.
 async fn verdict(browser: &Browser) -> (String, String) {
     browser.click("#verify button").await;
@@ -86,6 +91,9 @@ async fn a_true_log_is_found_valid() {
     browser.prefer("light").await;
     browser.picture("light").await;
 
+    // Nothing is prefilled: what is expected has to come from elsewhere.
+    assert_eq!(browser.evaluate("document.getElementById('identity').value").await, "");
+    expects(&browser, log.identity().as_str()).await;
     let (kind, sentence) = verdict(&browser).await;
     assert_eq!(kind, "valid", "{sentence}");
     assert!(sentence.starts_with("Valid. All 7 events were verified"), "{sentence}");
@@ -102,7 +110,24 @@ async fn a_true_log_is_found_valid() {
     browser.click("details summary").await;
     browser.picture("dark").await;
 
-    browser.evaluate("document.getElementById('identity').value = 'E'.padEnd(44, 'A')").await;
+    let (identity, head) = (log.identity(), log.id(4));
+    for (anchor, kind, expected) in [
+        (format!("{identity}@4:{head}"), "valid", "Valid. All 7 events"),
+        (
+            format!("{identity}@3:{head}"),
+            "invalid",
+            "Event 3 is refused: it is another event than the one",
+        ),
+        (format!("{identity}@7:{head}"), "invalid", "it ends before event 7, which you know"),
+        (format!("{identity}@04:{head}"), "unable", "neither an identity"),
+        ("E".to_owned(), "unable", "neither an identity"),
+    ] {
+        expects(&browser, &anchor).await;
+        let (found, sentence) = verdict(&browser).await;
+        assert_eq!(found, kind, "{anchor}: {sentence}");
+        assert!(sentence.contains(expected), "{anchor}: {sentence}");
+    }
+    expects(&browser, &format!("E{}", "A".repeat(43))).await;
     let (kind, sentence) = verdict(&browser).await;
     assert_eq!(kind, "invalid");
     assert!(sentence.contains("Event 0 is refused (log: another identity)"), "{sentence}");
@@ -199,6 +224,7 @@ async fn a_tampered_log_is_found_out() {
     ] {
         let (address, _running) = start(tampered(&service, answer)).await;
         browser.open(&format!("http://{address}/")).await;
+        expects(&browser, log.identity().as_str()).await;
         let (kind, sentence) = verdict(&browser).await;
         assert_eq!(kind, "invalid", "{name}: {sentence}");
         assert!(sentence.contains(expected), "{name}: {sentence}");
@@ -225,8 +251,7 @@ async fn a_key_is_revealed_once() {
         let (address, _running) = start(tampered(&service, text("log").to_owned())).await;
         browser.open(&format!("http://{address}/")).await;
         let identity = text("identity");
-        let field = format!("document.getElementById('identity').value = '{identity}'");
-        browser.evaluate(&field).await;
+        expects(&browser, identity).await;
         let (kind, sentence) = verdict(&browser).await;
         let expected = if case["accept"] == true {
             "The log is refused (it lacks the head of this page)".to_owned()
@@ -263,6 +288,7 @@ async fn batched_endorsements_are_verified() {
     }
     let browser = Browser::start(true).await;
     browser.open(&format!("http://{}/", service.address)).await;
+    expects(&browser, log.identity().as_str()).await;
     let (kind, sentence) = verdict(&browser).await;
     assert_eq!(kind, "valid", "{sentence}");
     assert!(sentence.contains("the endorsements of 5 response keys"), "{sentence}");
@@ -289,6 +315,7 @@ async fn batched_endorsements_are_verified() {
     ] {
         let (address, _running) = start(answering(&service, "/keys", listing(&text))).await;
         browser.open(&format!("http://{address}/")).await;
+        expects(&browser, log.identity().as_str()).await;
         let (kind, sentence) = verdict(&browser).await;
         assert_eq!(kind, "invalid", "{name}: {sentence}");
         assert!(sentence.contains(expected), "{name}: {sentence}");

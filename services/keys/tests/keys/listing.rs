@@ -30,6 +30,26 @@ async fn stored_texts_are_passed_on_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn what_a_tainted_generation_endorsed_is_left_out() {
+    let log = LogBuilder::of_length("keys", 3);
+    let service = Service::start(&log, at(NOW)).await;
+    let old = service.publish(&log, 1, &key("old"), at(FAR)).await;
+    let stolen = service.publish(&log, 2, &key("stolen"), at(FAR)).await;
+    let both = service.get("/keys").await.text;
+    assert!(both.contains(&old) && both.contains(&stolen), "{both}");
+    let log = log.taint();
+    service.source.publish(&log);
+    let new = service.publish(&log, 3, &key("new"), at(FAR)).await;
+    let mut left = [(key("old"), old), (key("new"), new)];
+    left.sort_by_key(|(key, _)| key.as_str().to_owned());
+    let [(first, a), (second, b)] = left;
+    let list = format!("{{\"{first}\":{a},\"{second}\":{b}}}");
+    service.until("/keys", |answer| answer.text == list).await;
+    // Whoever asks for the key gets the text, whose reader finds the taint in the log.
+    assert_eq!(service.get(&format!("/keys/{}", key("stolen"))).await.text, stolen);
+}
+
+#[tokio::test]
 async fn one_damaged_value_spoils_nothing() {
     let log = LogBuilder::of_length("keys", 2);
     let service = Service::start(&log, at(NOW)).await;

@@ -1,9 +1,9 @@
 //! `/hsm/keys` and the mirror: byte for byte, following, healing, and silent when the source is.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use hsmd_chain::testing::LogBuilder;
-use hsmd_tests::until;
+use hsmd_tests::{RedisServer, until};
 
 use crate::support::{Service, at};
 
@@ -44,6 +44,26 @@ async fn the_mirror_holds_every_event_and_heals() {
     let longer = log.rotate();
     service.source.publish(&longer);
     until_mirrored(&service, &longer).await;
+}
+
+#[tokio::test]
+async fn what_is_no_event_of_the_log_is_removed_from_the_mirror() {
+    let redis = RedisServer::start().await.unwrap();
+    let log = LogBuilder::of_length("mirror", 3);
+    let foreign = LogBuilder::of_length("another identity", 3);
+    let store = redis.store().unwrap();
+    let events = foreign.events().iter().map(|event| (event.event().id(), event.to_json()));
+    store.mirrored_log.store(&events.collect::<Vec<_>>()).await.unwrap();
+    let junk = "redis.call('SELECT', 4) redis.call('SET', 'head', 'x') \
+                redis.call('RPUSH', '\\255\\254', 'x') \
+                for i = 1, 2500 do redis.call('SET', 'junk' .. i, 'x') end";
+    redis.command(&["EVAL", junk, "0"]).await.unwrap();
+    let service = Service::start_on(redis, &log, at(NOW)).await;
+    until_mirrored(&service, &log).await;
+    let known = HashSet::new();
+    let all = async || service.store.mirrored_log.others(&known, 10_000).await.unwrap().len();
+    until("nothing else is there", async || (all().await == log.events().len()).then_some(()))
+        .await;
 }
 
 #[tokio::test]

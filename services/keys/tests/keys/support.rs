@@ -27,7 +27,12 @@ pub(crate) struct Service {
 impl Service {
     /// Starts the service at `now` and waits until it is ready.
     pub(crate) async fn start(log: &LogBuilder, now: Timestamp) -> Self {
-        let service = Self::start_unready(log, now, Duration::from_secs(60)).await;
+        Self::start_on(RedisServer::start().await.unwrap(), log, now).await
+    }
+
+    /// The same with a Redis that perhaps holds something.
+    pub(crate) async fn start_on(redis: RedisServer, log: &LogBuilder, now: Timestamp) -> Self {
+        let service = Self::launch(redis, log, now, Duration::from_secs(60)).await;
         service.until_ready().await;
         service
     }
@@ -37,9 +42,17 @@ impl Service {
         now: Timestamp,
         max_staleness: Duration,
     ) -> Self {
+        Self::launch(RedisServer::start().await.unwrap(), log, now, max_staleness).await
+    }
+
+    async fn launch(
+        redis: RedisServer,
+        log: &LogBuilder,
+        now: Timestamp,
+        max_staleness: Duration,
+    ) -> Self {
         let source = Published::start(log).await;
         *source.keys.head.lock() = Head::At(now);
-        let redis = RedisServer::start().await.unwrap();
         let store = redis.store().unwrap();
         let polled = HttpLog::new(&source.url()).unwrap().interval(Duration::from_millis(20));
         let clock = Clock::new(move || now);

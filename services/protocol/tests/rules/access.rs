@@ -2,13 +2,14 @@
 
 use hsmd_chain::time::Timestamp;
 use hsmd_protocol::{
-    AccessToken, Attributes, Error,
+    AccessToken, Attributes, Error, WireTime,
     access::{self, AccessMembers, AccessWindow, Required, VerifiedAccess},
     client,
 };
 
 use crate::{
     memory::{Endorsed, Remembered},
+    wire::pack,
     world::{ACCESS, at, hash, key, nonce, variant},
 };
 
@@ -37,8 +38,8 @@ fn encoded(change: impl FnOnce(&mut AccessToken)) -> String {
     token.encode(&key(ACCESS)).expect("its key")
 }
 
-fn request(token: String, timestamp: Timestamp, signer: u8) -> String {
-    let access = AccessMembers { nonce: nonce(1), timestamp, token };
+fn request(token: String, timestamp: impl Into<WireTime>, signer: u8) -> String {
+    let access = AccessMembers { nonce: nonce(1), timestamp: timestamp.into(), token };
     client::access_request(&access, REQUEST, &key(signer)).expect("JSON")
 }
 
@@ -62,6 +63,39 @@ async fn a_good_request_comes_through_as_it_was_sent() {
     let access = verify(&message, &Remembered::default(), at(0)).await.expect("all in order");
     assert_eq!((access.request(), access.nonce()), (REQUEST, nonce(1)));
     assert_eq!(access.token().device, hash(1));
+}
+
+/// As published clients write their requests, and published servers their tokens.
+#[tokio::test]
+async fn times_with_nine_digits_are_read_as_milliseconds() {
+    let now = at(60_000);
+    let finer = |time: Timestamp| {
+        time.to_string().replace('Z', "999999Z").parse::<WireTime>().expect("nine digits")
+    };
+    let signed_anew = |change: &dyn Fn(String) -> String| {
+        let text = change(serde_json::to_string(&token()).expect("JSON"));
+        let packed = pack(text.as_bytes());
+        format!("{}{packed}", key(ACCESS).sign(&text))
+    };
+    let nine = signed_anew(&|text| text.replace(".000Z", ".000999999Z"));
+    assert!(nine.len() > 88);
+    for (message, expected) in [
+        (request(nine.clone(), finer(now), HOLDER), None),
+        (request(nine, finer(at(30_000)), HOLDER), None),
+        (request(encoded(|_| {}), finer(at(29_999)), HOLDER), Some("StaleRequest")),
+        (request(encoded(|_| {}), finer(at(65_000)), HOLDER), None),
+        (request(encoded(|_| {}), finer(at(65_001)), HOLDER), Some("FutureRequest")),
+    ] {
+        let store = Remembered::default();
+        let outcome = verify(&message, &store, now).await.err().map(|error| variant(&error));
+        assert_eq!(outcome.as_deref(), expected, "{message}");
+        if outcome.is_none() {
+            assert_eq!(refusal(&message, &store, now).await, "StaleRequest", "its nonce is used");
+        }
+    }
+    // What was signed is what was sent: with fewer digits it is another text.
+    let message = request(encoded(|_| {}), finer(now), HOLDER).replace("999999Z", "Z");
+    assert_eq!(refusal(&message, &Remembered::default(), now).await, "Signature");
 }
 
 #[tokio::test]

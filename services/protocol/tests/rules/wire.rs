@@ -128,7 +128,7 @@ fn replies_are_bound_to_request_and_server() {
     Reply::<'_, Empty>::parse(Error::Hash.to_json().as_bytes()).expect_err("an error reply");
 }
 
-fn pack(json: &[u8]) -> String {
+pub(crate) fn pack(json: &[u8]) -> String {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(json).expect("to memory");
     Base64UrlUnpadded::encode_string(&encoder.finish().expect("to memory"))

@@ -107,7 +107,7 @@ impl User {
     /// A request to the app, with its nonce.
     pub(crate) fn request(&self) -> (String, hsmd_chain::Nonce) {
         let nonce = random::nonce();
-        let timestamp = Clock::system().now();
+        let timestamp = Clock::system().now().into();
         let members = AccessMembers { nonce, timestamp, token: self.token.clone() };
         let key: &PrivateKey = self.session.current();
         let request = r#"{"foo":"a","bar":"b"}"#;

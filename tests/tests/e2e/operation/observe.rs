@@ -123,7 +123,18 @@ async fn the_gauges_follow_the_daemon() {
     let daemon = hsmd.serve().await;
     let expiry = "hsmd_certificate_expiry_timestamp_seconds";
     becomes(address, expiry, ends.unix_timestamp() as f64).await;
-    for gauge in ["hsmd_ready", "hsmd_database_connected", "hsmd_lock_held", "hsmd_token_owned"] {
+    let start = value(address, "hsmd_certificate_start_timestamp_seconds").await.unwrap();
+    assert!(0.0 < start && start < ends.unix_timestamp() as f64, "{start}");
+    let version = format!("hsmd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(value(address, &version).await, Some(1.0));
+    assert_eq!(value(address, "hsmd_standby").await, Some(0.0));
+    for gauge in [
+        "hsmd_ready",
+        "hsmd_database_connected",
+        "hsmd_lock_held",
+        "hsmd_token_owned",
+        "hsmd_config_current",
+    ] {
         becomes(address, gauge, 1.0).await;
     }
     assert_eq!(value(address, "hsmd_active_sequence_number").await, Some(0.0));

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, Refusal, Rpc, until};
+use hsmd_tests::{Daemon, Database, Hsmd, Refusal, Rpc, until};
+use nix::sys::signal::Signal;
 use tonic::Code;
 
+use crate::operation::observe::{observed, value};
 use crate::operation::{DOCUMENT, HOUR, Tls, assert_refused, hang_up, head, reload, service_key};
 use crate::operation::{with_callers, with_plaintext};
 
@@ -263,4 +265,71 @@ async fn a_broken_file_changes_nothing_at_all() {
     hang_up(&daemon, "the policy is reloaded").await;
     let rpc: Arc<Rpc> = Arc::new(hsmd.rpc());
     head(&rpc).await.unwrap();
+}
+
+#[tokio::test]
+async fn that_the_file_is_not_what_runs_is_a_problem_and_a_metric() {
+    let (hsmd, address) = observed(with_callers(Hsmd::initialised().await, ""));
+    let daemon = hsmd.serve().await;
+    let path = hsmd.path("hsmd.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    for (file, problem) in [
+        (format!("{good}\nunknown = 1\n"), "the reload was refused"),
+        (good.replace("service.sock", "elsewhere.sock"), "settings that need a restart"),
+    ] {
+        assert_eq!(value(address, "hsmd_config_current").await, Some(1.0));
+        std::fs::write(&path, file).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        let status = daemon.problem(problem).await;
+        assert_eq!(status.state(), v1::ServingState::Degraded);
+        assert_eq!(value(address, "hsmd_config_current").await, Some(0.0));
+        daemon.sign(DOCUMENT).await.unwrap();
+        std::fs::write(&path, &good).unwrap();
+        hang_up(&daemon, "the policy is reloaded").await;
+        until("no problem", async || daemon.status().await.ok()?.problems.is_empty().then_some(()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_checked_alone() {
+    let hsmd = with_callers(Hsmd::fresh().await, "")
+        .set("database.writer_url_file", "@/no.url")
+        .set("state_dir", "@/no/folder")
+        .set("token", toml::Value::Array(vec![no_token().into()]));
+    let said = hsmd.run(&["check", "--config-only"]).await.good();
+    assert!(said.contains("configuration  is valid"), "{said}");
+    assert!(!hsmd.path("no").exists());
+    hsmd.run(&["check"]).await.ended(1, "no.url");
+    let broken = hsmd.set("standby", "perhaps");
+    broken.run(&["check", "--config-only"]).await.ended(64, "hsmd.toml is not valid");
+}
+
+fn no_token() -> toml::Table {
+    "module = \"/no/module.so\"\nlabel = \"none\"\npin_file = \"@/no.pin\"".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_step_before_serve_fails_only_for_what_serve_refuses() {
+    let hsmd = Hsmd::fresh_over(Database::create_alone().await).await;
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let check = async |hsmd: &Hsmd| hsmd.run(&["check", "--before-serve"]).await;
+    check(&hsmd).await.good();
+    // What `serve` waits for: the token, the database. What is wrong is said all the same.
+    let unplugged = hsmd.token.unplug();
+    assert!(check(&hsmd).await.good().contains("BAD"));
+    unplugged.plug_in();
+    hsmd.database.stop_server();
+    assert!(check(&hsmd).await.good().contains("BAD  database"));
+    hsmd.run(&["check"]).await.refused("BAD  database");
+    hsmd.run(&["migrate"]).await.refused("cannot connect to the database");
+    let (waited, ()) = tokio::join!(hsmd.run(&["migrate", "--wait", "5m"]), async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        hsmd.database.start_server();
+    });
+    waited.good();
+    hsmd.run(&["check", "--wait", "5m"]).await.good();
+    hsmd.database.execute(true, "DROP SCHEMA hsmd CASCADE").await.unwrap();
+    check(&hsmd).await.refused("run `hsmd migrate`");
 }

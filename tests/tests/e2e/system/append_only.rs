@@ -62,7 +62,8 @@ async fn a_writer_that_may_do_more_is_reported() {
 #[tokio::test]
 async fn without_a_schema_it_says_what_to_run() {
     let hsmd = Hsmd::fresh().await;
-    for command in ["init", "export", "check", "serve"] {
+    for command in ["init", "export", "check"] {
         hsmd.run(&[command]).await.refused("run `hsmd migrate`");
     }
+    hsmd.launch(&[]).refused_until_a_person_acts("run `hsmd migrate`").await;
 }

@@ -89,6 +89,7 @@ async fn assert_then(hsmd: &Hsmd, row: &str, then: Then) {
         }
         SignOnly(words) => {
             check.refused(words);
+            hsmd.run(&["check", "--before-serve"]).await.good();
             let daemon = hsmd.serve().await;
             let signed = daemon.sign(DOCUMENT).await.unwrap();
             let status = daemon.problem(words).await;
@@ -104,7 +105,8 @@ async fn assert_then(hsmd: &Hsmd, row: &str, then: Then) {
         }
         Refuse(words) => {
             check.refused(words);
-            hsmd.launch(&[]).refused(words).await;
+            hsmd.run(&["check", "--before-serve"]).await.refused(words);
+            hsmd.launch(&[]).refused_until_a_person_acts(words).await;
             assert_eq!(hsmd.history().await.events().len(), 2, "{row}");
         }
     }
@@ -135,7 +137,7 @@ async fn without_a_log_or_keys_init_is_to_be_run() {
     let hsmd = Hsmd::fresh().await;
     hsmd.migrate().await;
     hsmd.run(&["check"]).await.refused("run `hsmd init`");
-    hsmd.launch(&[]).refused("run `hsmd init`").await;
+    hsmd.launch(&[]).refused_until_a_person_acts("run `hsmd init`").await;
 }
 
 #[tokio::test]
@@ -144,7 +146,7 @@ async fn an_interrupted_init_is_to_be_run_again() {
     hsmd.migrate().await;
     hsmd.run_until("init::key-0", &["init"]).await;
     hsmd.run(&["check"]).await.refused("run it again");
-    hsmd.launch(&[]).refused("run it again").await;
+    hsmd.launch(&[]).refused_until_a_person_acts("run it again").await;
     // Half a key and a double one are no keys to adopt.
     hsmd.token.destroy_half(0, Class::Private);
     hsmd.token.generate(1);
@@ -161,8 +163,8 @@ async fn keys_without_a_log_are_not_overwritten() {
     hsmd.migrate().await;
     hsmd.token.generate(0);
     let before = hsmd.token.objects();
-    for command in ["check", "serve", "init"] {
-        hsmd.run(&[command]).await.refused("the log is lost or this is the wrong database");
+    for (command, code) in [("check", 1), ("serve", 65), ("init", 1)] {
+        hsmd.run(&[command]).await.ended(code, "the log is lost or this is the wrong database");
     }
     assert_eq!(hsmd.token.objects(), before);
 }
@@ -178,7 +180,7 @@ async fn a_begun_rotation_needs_its_journal_or_a_person() {
     hsmd.run(&["check"]).await.good();
     hsmd.forget_journal();
     hsmd.run(&["check"]).await.refused(ONE_OLD);
-    hsmd.launch(&[]).refused(ONE_OLD).await;
+    hsmd.launch(&[]).refused_until_a_person_acts(ONE_OLD).await;
 
     let mut daemon = hsmd.launch(&["--assume-crashed"]);
     daemon.ready().await;
@@ -203,10 +205,10 @@ async fn a_restored_backup_of_the_log_is_refused_until_a_copy_is_imported() {
     hsmd.forget_log();
     let by_the_journal = "the log ends at event 0, the journal knows event 2";
     hsmd.run(&["check"]).await.refused(by_the_journal);
-    hsmd.launch(&[]).refused(by_the_journal).await;
+    hsmd.launch(&[]).refused_until_a_person_acts(by_the_journal).await;
     hsmd.forget_journal();
     hsmd.run(&["check"]).await.refused(OLD);
-    hsmd.launch(&[]).refused(OLD).await;
+    hsmd.launch(&[]).refused_until_a_person_acts(OLD).await;
     let copy = hsmd.path("copy").display().to_string();
     hsmd.run(&["import", &copy]).await.good();
     hsmd.serve().await.rotate_head().await;
@@ -225,7 +227,7 @@ async fn a_log_one_event_old_takes_it_from_the_journal_or_refuses() {
         if journal_is_lost {
             hsmd.forget_journal();
             hsmd.run(&["check"]).await.refused(ONE_OLD);
-            hsmd.launch(&[]).refused(ONE_OLD).await;
+            hsmd.launch(&[]).refused_until_a_person_acts(ONE_OLD).await;
         } else {
             hsmd.run(&["check"]).await.good();
             assert_eq!(hsmd.serve().await.head().await, one, "as it was, not made anew");

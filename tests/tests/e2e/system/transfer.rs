@@ -36,7 +36,7 @@ async fn a_log_moves_to_another_database() {
 
     let hsmd = hsmd.into_empty_database().await;
     hsmd.forget_journal();
-    hsmd.run(&["serve"]).await.refused("the log is lost or this is the wrong database");
+    hsmd.run(&["serve"]).await.ended(65, "the log is lost or this is the wrong database");
     let copy = copy(&hsmd, &export);
     hsmd.run(&["import", &copy]).await.good();
     let record = hsmd.database.admin_rows().await.pop().unwrap();
