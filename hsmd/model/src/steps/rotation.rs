@@ -1,6 +1,6 @@
 //! Rotation and taint: `hsmd/src/rotation.rs` and `hsmd/src/core.rs`.
 
-use super::{append, destroy_public, go, make_pair, sign};
+use super::{append, complete_pair, destroy_public, go, make_pair, sign};
 use crate::actions::History;
 use crate::daemon::{Active, At};
 use crate::flaw::Flaw;
@@ -51,10 +51,15 @@ impl History {
             }
             Step::DropPrivate => {
                 self.destroy_private(state, n + 2);
-                if state.keys.iter().any(|pair| pair.key.number == n + 2 && pair.private) {
-                    return not_done(state, daemon);
+                if state.keys.iter().all(|pair| pair.key.number != n + 2 || !pair.private) {
+                    return go(state, daemon, Step::DropPublic);
                 }
-                go(state, daemon, Step::DropPublic)
+                // The token does not destroy keys: the one that is there is used.
+                state.daemons[daemon].committing = complete_pair(state, n + 2);
+                match state.daemons[daemon].committing {
+                    Some(_) => go(state, daemon, Step::Sign),
+                    None => not_done(state, daemon),
+                }
             }
             Step::DropPublic => {
                 destroy_public(state, n + 2);

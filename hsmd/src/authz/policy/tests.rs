@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::UnixPeer;
-use crate::authz::CertificatePeer;
 use super::*;
+use crate::authz::CertificatePeer;
 
 fn policy() -> Policy {
     let example = include_str!("../../../hsmd.example.toml");

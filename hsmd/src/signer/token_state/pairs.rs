@@ -37,8 +37,9 @@ impl TokenState {
         self.generate_and_prove(sequence_number, &id)
     }
 
-    /// Makes the key pair with this number and shows that it signs. What an interrupted rotation has left
-    /// with this number is destroyed: it is never adopted, an event that we do not know could commit to it.
+    /// Makes the key pair with this number and shows that it signs. What an interrupted rotation of ours has
+    /// left with this number is destroyed: it is not adopted, an event that we do not know could commit to it.
+    /// Only on a token that does not destroy keys it is used, for that must not end rotations and taints.
     ///
     /// # Errors
     /// The token.
@@ -58,10 +59,30 @@ impl TokenState {
                 sequence_number,
                 "destroying the key of a rotation that was interrupted"
             );
-            self.destroy(&id)?;
-            self.renumber()?;
+            match self.destroy(&id) {
+                Ok(()) => self.renumber()?,
+                Err(error) if error.is_refused_destruction() => {
+                    return self.use_undestroyable(sequence_number, &id, error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.generate_and_prove(sequence_number, &id)
+    }
+
+    /// The pair that the token refused to destroy, if it is whole and signs.
+    fn use_undestroyable(
+        &mut self,
+        sequence_number: u32,
+        id: &[u8],
+        refusal: TokenError,
+    ) -> Result<PublicKey, TokenError> {
+        let Some(found) = self.with_session(|session| session.complete_pair(id))? else {
+            return Err(refusal);
+        };
+        self.prove(id, &found)?;
+        tracing::warn!(sequence_number, "using the key of an interrupted rotation: it stays");
+        Ok(found)
     }
 
     /// Refuses where a key has this number.

@@ -1,5 +1,7 @@
 //! Modules that behave as some real ones do, played by the fault module before a SoftHSM token.
 
+use std::time::Instant;
+
 use hsmd_fault::{Control, Quirk, Refusal, Times};
 use hsmd_tests::{Daemon, Hsmd, until, within};
 
@@ -162,9 +164,23 @@ async fn undestroyable() -> Seen {
     let daemon = hsmd.serve().await;
     seen.signs(&daemon).await;
     assert_eq!(hsmd.token.private_keys(), [0, 1, 2, 3], "nothing waits for the old keys");
+    // The key of a rotation that was killed can't be destroyed either: the next one uses it.
+    daemon.kill().await;
+    let mut daemon = hsmd.launch_until("rotation::key-made");
+    daemon.ready().await;
+    let head = daemon.head().await.event().id();
+    daemon.rotate(head.as_str()).await.expect_err("it dies");
+    daemon.died().await;
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    seen.signs(&daemon).await;
+    let began = Instant::now();
+    daemon.problem(words).await;
+    assert_eq!(hsmd.token.private_keys(), [0, 1, 2, 3, 4]);
     control.quirk(Quirk::UndestroyableKeys, false).unwrap();
-    within(std::time::Duration::from_secs(40), "the old keys go", async || {
-        (hsmd.token.private_keys() == [2, 3]).then_some(())
+    // Each delay is twice the one before, so the next try comes within three times what has passed.
+    within(SOON + 3 * began.elapsed(), "the old keys go", async || {
+        (hsmd.token.private_keys() == [3, 4]).then_some(())
     })
     .await;
     within(SOON, "nothing is wrong any more", async || {
@@ -172,7 +188,7 @@ async fn undestroyable() -> Seen {
     })
     .await;
     seen.never_ill();
-    seen.nothing_lost(&hsmd, 3).await
+    seen.nothing_lost(&hsmd, 4).await
 }
 
 async fn foreign_slot() -> Seen {
