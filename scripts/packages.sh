@@ -19,6 +19,7 @@ has() {
     case $1 in
     build-essential) command -v cc ;;
     chromium-driver) command -v chromedriver ;;
+    iproute2) command -v ip ;;
     libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' ;;
     libsqlite3-dev) test -e /usr/include/sqlite3.h ;;
     libssl-dev) test -e /usr/include/openssl/evp.h ;;

@@ -52,7 +52,7 @@ class Documents(unittest.TestCase):
 
     def check(self, program, words):
         top = run(BIN / program, "--help").stdout
-        known = re.findall(r"^  ([a-z]+) ", top.partition("Commands:")[2], re.M)
+        known = re.findall(r"^  ([a-z-]+) ", top.partition("Commands:")[2], re.M)
         subcommand = next((word for word in words if word in known), None)
         self.assertIsNotNone(subcommand, words)
         text = run(BIN / program, subcommand, "--help").stdout

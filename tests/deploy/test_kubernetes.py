@@ -143,9 +143,12 @@ class Manifests(unittest.TestCase):
             for name in SERVICES:
                 configuration = self.configuration(overlay, name)
                 example = tomllib.loads((ROOT / f"services/{name}/{name}.example.toml").read_text())
-                (port,) = deployments[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
-                self.assertEqual(configuration["http"]["listen"], f"0.0.0.0:{port['containerPort']}")
-                self.assertTrue(example["http"]["listen"].endswith(f":{port['containerPort']}"))
+                named = deployments[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
+                own = {port["name"]: port["containerPort"] for port in named}
+                self.assertEqual(set(own), {"http", "probes"})
+                self.assertEqual(configuration["http"]["listen"], f"0.0.0.0:{own['http']}")
+                self.assertEqual(configuration["http"]["probes"], f"0.0.0.0:{own['probes']}")
+                self.assertTrue(example["http"]["listen"].endswith(f":{own['http']}"))
                 self.assertEqual(configuration["hsm"]["endpoint"], f"https://hsmd:{ports['grpc']}")
 
     def test_paths_in_the_configuration_are_mounted(self):

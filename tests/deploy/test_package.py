@@ -49,7 +49,7 @@ class Package(unittest.TestCase):
             for option in re.findall(r"--[a-z-]+", help_text):
                 self.assertIn(option.replace("-", "\\-"), page, name)
             subcommands = help_text.partition("Commands:")[2].partition("\n\n")[0]
-            for subcommand in set(re.findall(r"^  ([a-z]+)", subcommands, re.M)) - {"help"}:
+            for subcommand in set(re.findall(r"^  ([a-z-]+)", subcommands, re.M)) - {"help"}:
                 self.assertTrue((pages / f"{name}-{subcommand}.1.gz").is_file(), (name, subcommand))
 
     def test_the_operators_scripts_run_from_it(self):

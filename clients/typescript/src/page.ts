@@ -2,20 +2,20 @@
 
 import { Refused } from "./errors.js";
 import { Event } from "./event.js";
-import { KeyLog } from "./keylog.js";
+import { Anchor, KeyLog } from "./keylog.js";
 import { BatchMemory, verifyEndorsement, verifyHead } from "./signed.js";
 import { elements, members } from "./text.js";
 
-export { Refused, verifyHead };
+export { Anchor, Refused, verifyHead };
 
 /**
- * Verifies the text of a published log against the identity that is expected. What is `Refused` has the
+ * Verifies the text of a published log against the identity, perhaps with a head, that is expected. What is `Refused` has the
  * `number` of the event, if it was one. `progress` is told the number of events done.
  */
 export async function verifyLog(
-  text: string, identity: string, now: number, progress: (done: number, all: number, id: string) => void,
+  text: string, anchor: Anchor, now: number, progress: (done: number, all: number, id: string) => void,
 ): Promise<KeyLog> {
-  const log = new KeyLog(identity);
+  const log = new KeyLog(anchor);
   const entries = elements(text);
   if (entries.length === 0) throw new Refused("log: empty");
   for (const [number, entry] of entries.entries()) {

@@ -37,7 +37,7 @@ use crate::token::{Inventory, Modules};
 /// Says what is to be said of a configuration by itself: [`Config::load`] has found it valid.
 ///
 /// # Errors
-/// Nobody reads the output.
+/// The output has no reader.
 pub fn check_config(config: &Config) -> Result<(), CommandError> {
     let mut report = Report::default();
     report.good("configuration", "is valid");

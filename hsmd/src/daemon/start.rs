@@ -1,6 +1,7 @@
 //! The start: from an empty process to a core that may serve, waiting for what is down and refusing
 //! to guess. The order: database, lock, log, tokens, ownership, journal, table, keys.
 
+mod error;
 mod publish;
 
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use crate::daemon::known::Known;
 use crate::daemon::own::{keep_merged, open_folder, own_tokens};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Entries, Journal, LogFile, decode};
-use crate::keylog::{AppendError, KeylogError, Writer};
-use crate::ownership::OwnershipError;
+use crate::keylog::{KeylogError, Writer};
 use crate::ownership::claim::Means;
 use crate::signer::Signer;
 use crate::startup::{self, Verdict, decide};
-use crate::token::{Class, Inventory, TokenError};
+use crate::token::{Inventory, TokenError};
+
+pub use error::StartError;
 
 /// How long to wait before the next attempt to reach what was down.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -32,29 +34,6 @@ const IDLE_AT_MOST: Duration = Duration::from_secs(6);
 /// How long a daemon that does not stand by waits for the lock of one that has just died.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The database refuses in a way that waiting won't change.
-    #[error(transparent)]
-    Keylog(#[from] KeylogError),
-    /// The history refuses.
-    #[error(transparent)]
-    Core(#[from] CoreError),
-    /// Another daemon writes.
-    #[error(
-        "another hsmd holds the writer lock of this key log: stop it first, or set standby = true \
-         on both"
-    )]
-    AnotherWriter,
-    /// Log and token do not fit.
-    #[error("{}", .0.advice())]
-    Refused(Verdict),
-    /// The token is not this daemon's.
-    #[error(transparent)]
-    Ownership(#[from] OwnershipError),
-}
-
 /// What a person has confirmed on the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Confirmed {
@@ -62,44 +41,6 @@ pub struct Confirmed {
     pub assume_crashed: bool,
     /// The token's owner is stopped, or lost for good.
     pub take_over_token: bool,
-}
-
-impl StartError {
-    /// Whether beginning again later may help without anybody changing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.is_transient(),
-            Self::Core(CoreError::Append(
-                AppendError::NotCommitted(error) | AppendError::Unknown(error),
-            )) => error.is_transient(),
-            Self::Core(CoreError::Token(error)) => error.class() != Class::Caller,
-            Self::Ownership(error) => error.is_transient(),
-            _ => false,
-        }
-    }
-}
-
-impl StartError {
-    /// Whether every further start refuses for the same reason, until a person has changed something:
-    /// then the supervisor is told not to try. What may pass without that is left out, for example
-    /// another daemon, which may end.
-    pub fn stays(&self) -> bool {
-        match self {
-            Self::Refused(_) => true,
-            Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.stays(),
-            Self::Core(error) => matches!(
-                error,
-                CoreError::Row { .. }
-                    | CoreError::Log(_)
-                    | CoreError::Diverged(_)
-                    | CoreError::Contested(_)
-                    | CoreError::OlderThanJournal { .. }
-                    | CoreError::JournalEvent { .. }
-            ),
-            Self::Ownership(error) => matches!(error, OwnershipError::NeedsLockFile { .. }),
-            Self::AnotherWriter => false,
-        }
-    }
 }
 
 /// Starts up. Cancel it by dropping: nothing it does is split by that.

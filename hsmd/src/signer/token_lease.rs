@@ -78,6 +78,7 @@ impl TokenLease {
         let mut current = self.against.lock();
         if *current != against {
             match &against {
+                Some(Against::Released) => tracing::info!("token released"),
                 Some(against) => tracing::error!(reason = against.reason(), "token not ours"),
                 None => tracing::info!("token ours again"),
             }

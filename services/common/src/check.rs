@@ -34,7 +34,7 @@ pub async fn hsm(config: &HsmConfig, purposes: &[(&str, Duration)], report: &mut
     };
     match timeout(LOG_TIMEOUT, log.ready()).await {
         Ok(Ok(log)) => report.good("key log", format!("verified, the head is {}", log.position())),
-        Ok(Err(halt)) => report.bad("key log", chain(&*halt)),
+        Ok(Err(error)) => report.bad("key log", chain(&*error)),
         Err(_) => {
             let problem = log_problem(&log).unwrap_or_else(|| "no contact".to_owned());
             report.bad("key log", format!("none within {LOG_TIMEOUT:?}: {problem}"));

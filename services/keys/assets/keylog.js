@@ -673,8 +673,8 @@ async function verifyHead(text, log, now, { maxStaleness = 6e4, skew = SKEW } = 
 }
 
 // src/page.ts
-async function verifyLog(text, identity, now, progress) {
-  const log = new KeyLog(identity);
+async function verifyLog(text, anchor, now, progress) {
+  const log = new KeyLog(anchor);
   const entries = elements(text);
   if (entries.length === 0) throw new Refused("log: empty");
   for (const [number, entry] of entries.entries()) {
@@ -703,6 +703,7 @@ async function verifyEndorsements(text, log, purpose, now, window) {
   return verdicts;
 }
 export {
+  Anchor,
   Refused,
   verifyEndorsements,
   verifyHead,

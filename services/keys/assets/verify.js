@@ -1,6 +1,6 @@
 // The page's one button: fetches the log and the endorsed response keys again and verifies them here.
 
-import { Refused, verifyEndorsements, verifyHead, verifyLog } from "./keylog.js";
+import { Anchor, Refused, verifyEndorsements, verifyHead, verifyLog } from "./keylog.js";
 
 const section = document.getElementById("verify");
 const button = section.querySelector("button");
@@ -25,11 +25,18 @@ async function verify() {
     say("unable", "This browser offers no WebCrypto here: open the page over HTTPS or from localhost.");
     return;
   }
+  let anchor;
+  try {
+    anchor = Anchor.parse(field.value.trim());
+  } catch {
+    say("unable", "What you expect is neither an identity, E…, nor one with a head, E…@number:E….");
+    return;
+  }
   try {
     const [text, keys] = [await fetched("/hsm/keys"), await fetched("/keys")];
     const began = performance.now();
     const seen = new Set();
-    const log = await verifyLog(text, field.value.trim(), Date.now(), (done, all, id) => {
+    const log = await verifyLog(text, anchor, Date.now(), (done, all, id) => {
       seen.add(id);
       document.getElementById(id)?.classList.add("verified");
       if (done % 25 === 0) say("running", `${done} of ${all} events verified …`);

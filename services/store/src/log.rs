@@ -47,7 +47,7 @@ impl MirroredLog {
         Ok(found)
     }
 
-    /// The names in the database that are none of these ids: whoever reads the log there would take what
+    /// The names in the database that are none of these ids: who reads the log there would take what
     /// they hold for it. Walks in steps which never block Redis for long; at most `limit` names.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub struct TlsOptions {
 pub struct ClientFiles {
     /// The certificate chain.
     pub certificate_file: PathBuf,
-    /// Its private key, which nobody else may read.
+    /// Its private key, which no other user may read.
     pub key_file: PathBuf,
 }
 

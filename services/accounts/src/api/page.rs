@@ -32,8 +32,8 @@ use crate::{Accounts, error::ApiError, sessions::NoSession};
 /// Where it is.
 pub(super) const PAGE: &str = "/account";
 
-/// No script, and nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+/// No script, and nothing from elsewhere. The one image is the empty icon.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = include_str!("../../assets/account.css");

@@ -116,9 +116,13 @@ async fn a_true_log_is_found_valid() {
         (
             format!("{identity}@3:{head}"),
             "invalid",
-            "Event 3 is refused: it is another event than the one",
+            "Event 3 is refused (log: event 3 is not the known one)",
         ),
-        (format!("{identity}@7:{head}"), "invalid", "it ends before event 7, which you know"),
+        (
+            format!("{identity}@7:{head}"),
+            "invalid",
+            "The log is refused (log: ends before the known event 7)",
+        ),
         (format!("{identity}@04:{head}"), "unable", "neither an identity"),
         ("E".to_owned(), "unable", "neither an identity"),
     ] {
@@ -156,6 +160,7 @@ async fn a_statement_that_shows_nothing_is_found_out() {
     ] {
         let (address, _running) = start(answering(&service, "/hsm/head", answer)).await;
         browser.open(&format!("http://{address}/")).await;
+        expects(&browser, log.identity().as_str()).await;
         let (kind, sentence) = verdict(&browser).await;
         assert_eq!(kind, "invalid", "{name}: {sentence}");
         assert!(sentence.contains(refused) && sentence.contains(expected), "{name}: {sentence}");

@@ -44,6 +44,8 @@ async fn text(hsmd: &Hsmd, arguments: &[&str]) -> Vec<u8> {
         .args(arguments)
         .env("HSMD_ENDPOINT", format!("unix://{}", hsmd.path("service.sock").display()))
         .env("HSMD_ADMIN_ENDPOINT", format!("unix://{}", hsmd.path("admin.sock").display()))
+        // Where a taint leaves its event.
+        .current_dir(hsmd.path("."))
         .output()
         .await
         .unwrap();

@@ -54,7 +54,10 @@ pub(super) fn account(
         "</section><section><h2>Change the password</h2><p>Your other sessions end.</p>\
          <form method=\"post\" action=\"/account/change-password\">",
     );
-    page.raw("<input type=\"hidden\" name=\"username\" autocomplete=\"username\" value=\"");
+    // For password managers, which do not look at inputs of the type hidden.
+    page.raw(
+        "<input type=\"text\" name=\"username\" autocomplete=\"username\" readonly hidden value=\"",
+    );
     page.text(&found.user.email);
     page.raw("\">");
     page.field("current", "Present password", "currentPassword", "password", "current-password");
