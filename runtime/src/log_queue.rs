@@ -183,7 +183,7 @@ mod tests {
         drop(queue);
         let (written, dropped) = reading.join().unwrap();
         assert_eq!(written + dropped, most);
-        // The queue, and what the pipe takes, is all that there is room for.
-        assert!(dropped > QUEUE && written > QUEUE, "{written} written, {dropped} dropped");
+        // The queue, and what the pipe takes if the thread ran by then, is all that there is room for.
+        assert!(dropped > QUEUE && written >= QUEUE, "{written} written, {dropped} dropped");
     }
 }
