@@ -54,6 +54,7 @@ pub(crate) async fn measure(plan: &Plan, report: &mut Report) {
     report.table("Rotations and taints", rows);
     let p50 = |samples: &[Sample]| median(samples.iter().map(|sample| sample.p50));
     let [.., rotate, rotate_loaded, taint, taint_loaded] = &samples;
+    report.at_most("Rotate, idle, ms at the median", 20.0, p50(rotate) / 1e3);
     report.at_most("Rotate under full load / idle", 1.5, p50(rotate_loaded) / p50(rotate));
     report.at_most("Taint under full load / idle", 1.5, p50(taint_loaded) / p50(taint));
     report.at_most("Rotate after 1,000 rotations / the first", 1.1, last.p50 / first.p50);

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_chain::testing::LogBuilder;
-use hsmd_chain::{Anchor, KeyLog, SignedEvent, Timestamp};
+use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_chain::{
+    Anchor, BatchedSignature, EndorsementPayload, KeyLog, PublicKey, SignedEvent, SignedPayload,
+    Timestamp,
+};
 
 use crate::Plan;
 use crate::report::{Report, Row};
@@ -29,8 +32,45 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
     report.at_least("events a second of a long log / signatures of one core", 1.7, rate / core);
     let grown = p50(&rows[4].1) / p50(&rows[3].1);
     report.at_most("an extension of 10,000 events / of 100", 1.1, grown);
-    let rows = rows.iter().map(|(name, samples)| Row::of(name, samples, None));
+    let (plain, batched) = endorsements(plan);
+    let ratio = median(batched.iter().zip(&plain).map(|(batched, plain)| batched.p50 / plain.p50));
+    report.at_most("verifying 1,000 endorsements of one batch / 1,000 plain ones", 0.12, ratio);
+    let endorsements =
+        [("verify 1,000 plain endorsements", plain), ("verify 1,000 of one batch", batched)];
+    let rows = rows.iter().chain(&endorsements);
+    let rows = rows.map(|(name, samples)| Row::of(name, samples, None));
     report.table("Verification", rows.collect());
+}
+
+/// A thousand endorsements, from their published texts: each signed on its own, and as leaves of one
+/// batch. Each round takes a log that remembers no batch.
+fn endorsements(plan: &Plan) -> (Vec<Sample>, Vec<Sample>) {
+    let builder = LogBuilder::new("bench");
+    let now = builder.head().event().created_at();
+    let expiration = now.saturating_add(Duration::from_secs(3600));
+    let keys: Vec<PublicKey> = (0..1000)
+        .map(|number| *SoftwareKey::from_seed(&format!("service {number}")).public_key())
+        .collect();
+    let payload = |key: &PublicKey| {
+        EndorsementPayload::new("access", *key, expiration).expect("a purpose").text()
+    };
+    let payloads: Vec<String> = keys.iter().map(payload).collect();
+    let plain: Vec<String> =
+        payloads.iter().map(|payload| builder.sign(0, payload).to_json()).collect();
+    let batched: Vec<String> =
+        builder.batch(0, &payloads).iter().map(BatchedSignature::to_json).collect();
+    let verify = |texts: &[String]| {
+        let log = builder.log();
+        let begun = Instant::now();
+        for (text, key) in texts.iter().zip(&keys) {
+            SignedPayload::parse(text)
+                .expect("a signed payload")
+                .verify_endorsement(&log, "access", key, now, Duration::ZERO)
+                .expect("a good endorsement");
+        }
+        Sample::in_turn(vec![begun.elapsed()])
+    };
+    (0..plan.rounds).map(|_| (verify(&plain), verify(&batched))).unzip()
 }
 
 /// A log of so many events, to be verified again and again.

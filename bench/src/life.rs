@@ -22,7 +22,7 @@ pub(crate) async fn measure(report: &mut Report) {
         signed += load::measure(&channel, Ask::Sign, 64, 5000).await.rate * 5.0;
     }
     let resident = daemon.resident_kib() as f64 / 1024.0;
-    report.at_most("MiB resident after a million signatures", 32.0, resident);
+    report.at_most("MiB resident after a million signatures", 40.0, resident);
 
     eprintln!("{EVENTS} events");
     for _ in 0..EVENTS {

@@ -96,12 +96,7 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
                 drop(signer.sign(request).await);
             }
             Ask::Endorse | Ask::EndorseAccepting => {
-                let request = v1::EndorseRequest {
-                    purpose: "access".into(),
-                    public_key: KEY.into(),
-                    ttl: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
-                    accept_batch: ask == Ask::EndorseAccepting,
-                };
+                let request = endorse_request(ask == Ask::EndorseAccepting);
                 signer.endorse(request).await.expect("an endorsement");
             }
             Ask::Batch | Ask::BatchAccepting => {
@@ -116,6 +111,16 @@ async fn caller(channel: Channel, ask: Ask, began: Instant, time: Duration) -> V
         times.push(one.elapsed());
     }
     times
+}
+
+/// A request for an endorsement of an hour.
+pub(crate) fn endorse_request(accept_batch: bool) -> v1::EndorseRequest {
+    v1::EndorseRequest {
+        purpose: "access".into(),
+        public_key: KEY.into(),
+        ttl: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        accept_batch,
+    }
 }
 
 /// A call of the standard health service, without a dependency on its messages: both are bytes.

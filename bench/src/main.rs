@@ -5,6 +5,7 @@
 //! median of the floor. Run it by `scripts/bench`, which builds the programs in release first.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a measuring program prints its tables, and stops when it can't measure"
@@ -13,6 +14,8 @@
 mod admin;
 mod chain;
 mod cpu;
+mod fleet;
+mod floor;
 mod life;
 mod load;
 mod paths;
@@ -80,6 +83,8 @@ enum Part {
     Peers,
     /// Verification.
     Chain,
+    /// A thousand callers before a slow device.
+    Fleet,
     /// A long log and a long life.
     Life,
 }
@@ -124,6 +129,9 @@ async fn run(plan: &Plan) -> Report {
     }
     if wanted(Part::Chain) {
         chain::measure(plan, &mut report);
+    }
+    if wanted(Part::Fleet) {
+        fleet::measure(plan, &mut report).await;
     }
     if wanted(Part::Life) {
         life::measure(&mut report).await;

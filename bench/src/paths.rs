@@ -6,6 +6,7 @@ use tonic::transport::Channel;
 
 use crate::Plan;
 use crate::cpu::Cpu;
+use crate::floor;
 use crate::load::{Ask, connect, installation, measure};
 use crate::raw::Raw;
 use crate::report::{Report, Row, share};
@@ -49,6 +50,8 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
     let daemon = hsmd.serve().await;
     let unix = connect(&hsmd.path("service.sock")).await;
     let remote = tls.connect().await;
+    let floor_of_endorse = floor::Process::start(&hsmd).await;
+    let unsigned = connect(floor_of_endorse.socket()).await;
     let mut series = Vec::new();
     for (over, channel) in [("Unix socket", &unix), ("mTLS", &remote)] {
         for ask in [Ask::Sign, Ask::Endorse] {
@@ -60,6 +63,8 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
         series.extend([1, 256].map(accepting));
         series.push(Series::new(over, channel, Ask::BatchAccepting, 1));
     }
+    let over = "a server that signs nothing, Unix socket";
+    series.push(Series::new(over, &unsigned, Ask::EndorseAccepting, 256));
     let floor = rounds(plan, &hsmd, daemon.pid(), &mut series).await;
     drop(daemon);
     let mut rows = vec![Row::of("raw session", &floor, None)];
@@ -89,6 +94,10 @@ pub(crate) async fn plain(plan: &Plan, report: &mut Report) {
         1.4,
         share(leaves, &floor),
     );
+    let unsigned = found(&format!("Endorse, leaves accepted, 256 callers, {over}"));
+    report.at_least("the same, share of a server that signs nothing", 0.9, share(leaves, unsigned));
+    let token = median(leaves.iter().filter_map(|sample| sample.cpu.map(|cpu| cpu.0)));
+    report.at_most("the same, µs of the token's thread for each", 6.0, token);
     let leaves = found("SignBatch of 64 as leaves, 1 caller, Unix socket");
     report.at_least(
         "SignBatch of 64 as leaves, 1 caller, share of raw",

@@ -10,6 +10,7 @@ const CALLER: &str = "caller.bench";
 /// An authority, and what a caller of its needs.
 pub(crate) struct Tls {
     authority: String,
+    issuer: Issuer<'static, KeyPair>,
     caller: (String, String),
     /// Of a peer that the policy does not name.
     stranger: (String, String),
@@ -24,13 +25,7 @@ impl Tls {
         let key = KeyPair::generate().expect("a key");
         let authority = params.self_signed(&key).expect("an authority").pem();
         let issuer = Issuer::new(params, key);
-        let issue = |name: &str| {
-            let key = KeyPair::generate().expect("a key");
-            let params = CertificateParams::new([name.to_owned()]).expect("a name");
-            let certificate = params.signed_by(&key, &issuer).expect("a certificate");
-            (certificate.pem(), key.serialize_pem())
-        };
-        let (certificate, key) = issue(SERVER);
+        let (certificate, key) = issue(&issuer, SERVER);
         hsmd_tests::write_private(&hsmd.path("tls.crt"), &certificate);
         hsmd_tests::write_private(&hsmd.path("tls.key"), &key);
         hsmd_tests::write_private(&hsmd.path("ca.crt"), &authority);
@@ -49,8 +44,26 @@ impl Tls {
             .set("listen.tls.key", "@/tls.key")
             .set("listen.tls.client_ca", "@/ca.crt")
             .push("caller", caller);
-        let (caller, stranger) = (issue(CALLER), issue("stranger.bench"));
-        (hsmd, Self { authority, caller, stranger, address })
+        let (caller, stranger) = (issue(&issuer, CALLER), issue(&issuer, "stranger.bench"));
+        (hsmd, Self { authority, issuer, caller, stranger, address })
+    }
+
+    /// Adds so many callers, each with a certificate of its own, and says how each connects.
+    pub(crate) fn add_callers(&self, mut hsmd: Hsmd, count: usize) -> (Hsmd, Vec<Endpoint>) {
+        let mut endpoints = Vec::new();
+        for number in 0..count {
+            let san = format!("{number}.{CALLER}");
+            endpoints.push(self.endpoint(&issue(&self.issuer, &san)));
+            let mut caller = toml::toml! {
+                endorse = ["access"]
+                read_log = true
+                max_ttl = "24h"
+            };
+            caller.insert("name".into(), format!("caller-{number}").into());
+            caller.insert("san".into(), san.into());
+            hsmd = hsmd.push("caller", caller);
+        }
+        (hsmd, endpoints)
     }
 
     /// A connection as that caller.
@@ -72,4 +85,12 @@ impl Tls {
             .and_then(|endpoint| endpoint.tls_config(config))
             .expect("an endpoint")
     }
+}
+
+/// A certificate for a name, and its key.
+fn issue(issuer: &Issuer<'static, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new([name.to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, issuer).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
 }
