@@ -38,7 +38,7 @@ impl Changed {
     pub fn poll(&self) {
         let begun = Instant::now();
         while !self.0.load(Ordering::Acquire) && begun.elapsed() < POLL_TIMEOUT {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 }

@@ -230,6 +230,8 @@ fn sign_all(
         jobs = jobs.into_iter().filter_map(|job| still_wanted(job, liveness, begun)).collect();
         if jobs.iter().map(Queued::documents).sum::<usize>() > 1 && jobs[0].company.is_some() {
             sign_tree(token_state, jobs);
+            // Where cores are scarce, what has arrived meanwhile is read now, and the next tree is larger.
+            std::thread::yield_now();
         } else {
             for job in jobs {
                 sign(queue, token_state, job, &mut answers);
