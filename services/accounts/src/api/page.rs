@@ -2,8 +2,10 @@
 //! from the server, without a script. Its forms go through the endpoints' own functions, so the same
 //! rules hold; what they answer becomes a page.
 
+mod device;
 mod html;
 
+use askama::Template as _;
 use axum::{
     Router,
     extract::State,
@@ -14,7 +16,7 @@ use axum::{
             SET_COOKIE,
         },
     },
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 
@@ -27,7 +29,12 @@ use super::{
     sign_in::{self, SignIn},
     sign_up::{self, SignUp},
 };
-use crate::{Accounts, error::ApiError, sessions::NoSession};
+use crate::{
+    Accounts,
+    error::ApiError,
+    sessions::{NoSession, list},
+};
+use html::{Page, View};
 
 /// Where it is.
 pub(super) const PAGE: &str = "/account";
@@ -172,25 +179,31 @@ async fn view(
     status: StatusCode,
     message: Option<&str>,
 ) -> Response {
-    let found = match caller.session(accounts).await {
-        Ok(found) => found,
-        Err(error) => return ApiError::from(error).into_response(),
+    render(accounts, caller, status, message).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn render(
+    accounts: &Accounts,
+    caller: &Caller,
+    status: StatusCode,
+    message: Option<&str>,
+) -> Result<Response, ApiError> {
+    let found = caller.session(accounts).await?;
+    let sessions = match &found {
+        Ok(found) => list(&found.user.id, accounts.now(), accounts.database()).await?,
+        Err(_) => Vec::new(),
     };
-    let (page, reason) = match found {
-        Ok(found) => {
-            let (id, database) = (&found.user.id, accounts.database());
-            match crate::sessions::list(id, accounts.now(), database).await {
-                Ok(list) => (html::account(&found, &list, message), None),
-                Err(error) => return ApiError::from(error).into_response(),
-            }
-        }
-        Err(reason) => (html::visitor(accounts.config().users.sign_up, message), Some(reason)),
+    let view = match &found {
+        Ok(found) => View::user(found, &sessions),
+        Err(_) => View::Visitor { sign_up: accounts.config().users.sign_up },
     };
+    let page = Page { message, view }.render().map_err(|error| ApiError::Internal(error.into()))?;
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     ];
     let response = (status, headers, page).into_response();
-    if reason.is_some_and(NoSession::clears) { cleared(response) } else { response }
+    let forget = found.is_err_and(NoSession::clears);
+    Ok(if forget { cleared(response) } else { response })
 }

@@ -42,7 +42,7 @@ fn what_a_person_does_on_the_page() {
     assert_eq!((made.status, made.header("location")), (303, "/account"));
     let cookie = made.session_cookie();
     let page = show(http, &cookie);
-    assert!(page.body.contains("&lt;Ann&gt;") && !page.body.contains("<Ann>"), "{page:?}");
+    assert!(page.body.contains("&#60;Ann&#62;") && !page.body.contains("<Ann>"), "{page:?}");
     assert!(page.body.contains("(this one)"));
 
     let wrong = submit(http, "/sign-in", "", "email=ann%40example.com&password=wrong+password");
