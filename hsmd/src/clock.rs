@@ -58,7 +58,7 @@ impl Clock {
     /// The wall time, truncated to milliseconds.
     ///
     /// # Errors
-    /// It can't be written as a timestamp.
+    /// [`ClockSuspect::OutOfRange`].
     pub fn now(&self) -> Result<Timestamp, ClockSuspect> {
         Timestamp::from_unix_millis(unix_millis()).map_err(|_| ClockSuspect::OutOfRange)
     }
@@ -81,7 +81,8 @@ impl Clock {
     /// The time to stamp an event with, after `head`, if all clocks agree.
     ///
     /// # Errors
-    /// Which clocks disagree.
+    /// [`ClockSuspect::BehindHead`], [`ClockSuspect::DiffersFromDatabase`] or [`ClockSuspect::WasSet`]:
+    /// which clocks disagree by more than 2 s.
     pub fn stamp(
         &self,
         head: Timestamp,
@@ -95,7 +96,7 @@ impl Clock {
 /// The earliest time for an event after `head`: for a taint that no clock can stamp.
 ///
 /// # Errors
-/// There is none that can be written.
+/// [`ClockSuspect::OutOfRange`].
 pub fn after(head: Timestamp) -> Result<Timestamp, ClockSuspect> {
     Timestamp::from_unix_millis(head.unix_millis() + 1).map_err(|_| ClockSuspect::OutOfRange)
 }

@@ -42,7 +42,8 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// Starts up and maintains the daemon until it is dropped.
 ///
 /// # Errors
-/// What only a person or a fresh start can change.
+/// [`StartError`], as far as only a person or a fresh start can change it: what is
+/// [transient](StartError::is_transient) is waited for.
 pub async fn run(
     config: &Config,
     shared: &Arc<Shared>,

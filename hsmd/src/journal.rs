@@ -147,7 +147,7 @@ impl Journal {
     /// The journal of an identity; empty when there is none yet.
     ///
     /// # Errors
-    /// The file is unreadable or damaged.
+    /// [`JournalError::Read`], [`JournalError::Damaged`].
     pub fn open(state_dir: &Path, identity: &Digest) -> Result<Self, JournalError> {
         Self::at(state_dir.join(format!("{identity}.json")))
     }
@@ -155,7 +155,7 @@ impl Journal {
     /// The intent of `init`, if there is one.
     ///
     /// # Errors
-    /// The file is unreadable or damaged.
+    /// [`JournalError::Read`], [`JournalError::Damaged`].
     pub fn intent(state_dir: &Path) -> Result<Option<Self>, JournalError> {
         let path = intent_path(state_dir);
         match path.try_exists() {
@@ -168,7 +168,7 @@ impl Journal {
     /// Notes the intent to make a new identity.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// [`JournalError::Write`].
     pub fn note_intent(state_dir: &Path) -> Result<Self, JournalError> {
         let mut journal = Self { path: intent_path(state_dir), entries: Entries::default() };
         journal.replace(Entries { begun: Some(0), ..Entries::default() })?;
@@ -217,7 +217,7 @@ impl Journal {
     /// Replaces what it holds, durably.
     ///
     /// # Errors
-    /// The file can't be written; then nothing has changed.
+    /// [`JournalError::Write`]; then nothing has changed.
     pub fn replace(&mut self, entries: Entries) -> Result<(), JournalError> {
         durable::write(&self.path, &encode(&entries))
             .map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
@@ -233,7 +233,7 @@ impl Journal {
     /// Removes the file: the intent of `init` has been carried out.
     ///
     /// # Errors
-    /// The file can't be removed.
+    /// [`JournalError::Write`].
     pub fn discard(self) -> Result<(), JournalError> {
         durable::remove(&self.path)
             .map_err(|source| JournalError::Write { path: self.path, source })

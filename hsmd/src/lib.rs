@@ -1,7 +1,7 @@
 //! hsmd: a signing daemon that keeps a fleet's root of trust inside a hardware security module.
 //!
 //! A call goes `grpc` (layers, services) → `authz` (who, may they) → `signer` (queue, active generation)
-//! → `token` (one session, one mutex) → reply. An admin request goes `grpc` → `authz` → `rotation`
+//! → `token` (one session, one thread) → reply. An admin request goes `grpc` → `authz` → `rotation`
 //! (the steps) → `token`, `journal` and `keylog` (Postgres) → reply, and watchers are notified.
 //!
 //! The components are private; what is public is for `main`, and the parsers for the fuzz targets.

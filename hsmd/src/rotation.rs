@@ -105,7 +105,8 @@ impl Core {
     /// Rotates or taints. Must run in a task of its own: it is not to be split by a caller who leaves.
     ///
     /// # Errors
-    /// Why it was not done, or what of it is still to be done.
+    /// [`RotationError`]: why it was not done; [`RotationError::NotActivated`] if the event is on record
+    /// and signing with its key is still to begin.
     pub async fn advance(
         &mut self,
         permit: &AdminPermit,

@@ -162,7 +162,8 @@ impl Signer {
     /// Signs one document; where `accept_batch`, perhaps as a leaf of a batch.
     ///
     /// # Errors
-    /// Nothing was signed, or what was signed may not leave.
+    /// [`SignError`]: nothing was signed, or what was signed may not leave
+    /// ([`SignError::TaintInProgress`], [`SignError::LockLost`]).
     pub async fn sign(
         &self,
         permit: &SignPermit,

@@ -114,7 +114,7 @@ impl From<&HttpConfig> for ServeOptions {
 /// Listens as configured and says so in the log.
 ///
 /// # Errors
-/// The address can't be listened on.
+/// [`StartError::Listen`].
 pub async fn bind(config: &HttpConfig) -> Result<TcpListener, StartError> {
     listen(config.listen, "listening").await
 }

@@ -25,7 +25,7 @@ impl Probes {
     /// Listens where `[http] probes` says and says so in the log.
     ///
     /// # Errors
-    /// The address can't be listened on.
+    /// [`StartError::Listen`].
     pub async fn bind(config: &HttpConfig) -> Result<Self, StartError> {
         let Some(address) = config.probes else { return Ok(Self(None)) };
         let listener = listen(address, "listening for probes").await?;

@@ -56,7 +56,8 @@ pub enum SecretError {
 /// Reads a file that holds one secret on one line, without its line end.
 ///
 /// # Errors
-/// The file can't be read, others may read it, or it does not hold one line.
+/// [`SecretError::Read`], [`SecretError::Mode`], [`SecretError::TooLong`]; [`SecretError::Empty`] or
+/// [`SecretError::NotALine`] if it does not hold one line.
 pub fn line(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let bytes = bytes(path)?;
     let text = str::from_utf8(&bytes).map_err(|_| SecretError::NotALine(path.into()))?;
@@ -74,7 +75,7 @@ pub fn line(path: &Path) -> Result<Zeroizing<String>, SecretError> {
 /// Reads a whole file that holds a secret.
 ///
 /// # Errors
-/// The file can't be read, or others may read it.
+/// [`SecretError::Read`], [`SecretError::Mode`], [`SecretError::TooLong`].
 pub fn bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     read(path, REFUSED_MODE)
 }
@@ -82,7 +83,7 @@ pub fn bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
 /// As [`bytes`], for a file that this program wrote for its own user: the group may not read it either.
 ///
 /// # Errors
-/// The file can't be read, or anybody else may read it.
+/// [`SecretError::Read`], [`SecretError::TooLong`]; [`SecretError::Mode`] if anybody else may read it.
 pub fn own_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     read(path, REFUSED_MODE_OWN)
 }

@@ -41,7 +41,7 @@ pub enum PemError {
 /// All certificates of a file, at least one.
 ///
 /// # Errors
-/// The file can't be read, or there is none in it.
+/// [`PemError::Pem`], [`PemError::NoCertificate`].
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let failed = |source| PemError::Pem { path: path.into(), source };
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<Vec<_>, _>>();
@@ -52,7 +52,8 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// The private key of a file that only its owner may read.
 ///
 /// # Errors
-/// The file can't be read, others may read it, or there is no key in it.
+/// [`PemError::Key`] if the file can't be read or others may read it, [`PemError::Pem`] if there is no
+/// key in it.
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     let pem = secret::bytes(path)?;
     PrivateKeyDer::from_pem_slice(&pem)
@@ -62,7 +63,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
 /// The certificates of a file as the authorities to trust, and no others.
 ///
 /// # Errors
-/// The file can't be read, or a certificate in it can't be used.
+/// [`PemError::Pem`], [`PemError::Authority`] for a certificate that can't be used.
 pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(path)? {

@@ -51,8 +51,8 @@ impl KeyLog {
     /// were. Each new event costs one signature check; the known part costs none.
     ///
     /// # Errors
-    /// Rollback if the copy ends early, else what is wrong with its first event that is neither
-    /// known nor a valid extension; the events before that one have been taken over.
+    /// [`CatchUpError::Rollback`] if the copy ends early; [`CatchUpError::Event`] for its first event
+    /// that is neither known nor a valid extension: the events before that one have been taken over.
     pub fn catch_up(
         &mut self,
         copy: impl IntoIterator<Item = SignedEvent>,

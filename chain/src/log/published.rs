@@ -31,7 +31,8 @@ impl KeyLog {
     /// that show what does not verify.
     ///
     /// # Errors
-    /// The first malformed event. An empty array is no error here.
+    /// [`LogError::Malformed`] if it is no array; else [`LogError::Element`] or [`LogError::Event`] for
+    /// the first malformed event. An empty array is no error here.
     pub fn parse_json(json: &[u8]) -> Result<Vec<SignedEvent>, LogError> {
         let (events, malformed) = parse(json)?;
         malformed.map_or(Ok(events), Err)

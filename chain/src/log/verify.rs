@@ -15,7 +15,9 @@ impl KeyLog {
     /// long one. `now` bounds `createdAt`, `skew` (usually 5 s) later still being acceptable.
     ///
     /// # Errors
-    /// The first faulty event's first fault; else that the log lacks what `anchor` remembers.
+    /// [`LogError::Empty`] and [`LogError::Identity`] first; else [`LogError::Event`] with the first
+    /// faulty event's first fault; else [`LogError::Rollback`] or [`LogError::Forked`] if the log lacks
+    /// what `anchor` remembers.
     pub fn verify(
         events: impl IntoIterator<Item = SignedEvent>,
         anchor: &Anchor,

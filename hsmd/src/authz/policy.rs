@@ -110,7 +110,9 @@ impl Policy {
     /// Whether a peer may have documents of these purposes signed at `now`, one for each document.
     ///
     /// # Errors
-    /// The position of the first that it may not have signed, and why not.
+    /// The position of the first that it may not have signed, with [`Denied::WrongKind`] or
+    /// [`Denied::Purpose`]; position 0 with what keeps the peer from being a caller, or goes beyond its
+    /// rate.
     pub fn sign<'a>(
         &self,
         peer: &Peer,

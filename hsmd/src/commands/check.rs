@@ -37,7 +37,7 @@ use crate::token::{Inventory, Modules};
 /// Says what is to be said of a configuration by itself: [`Config::load`] has found it valid.
 ///
 /// # Errors
-/// The output has no reader.
+/// [`CommandError::Output`].
 pub fn check_config(config: &Config) -> Result<(), CommandError> {
     let mut report = Report::default();
     report.good("configuration", "is valid");
@@ -52,7 +52,8 @@ pub fn check_config(config: &Config) -> Result<(), CommandError> {
 /// `before_serve` it fails only for what `serve` would refuse. Waits so long for the database.
 ///
 /// # Errors
-/// Something is wrong; the lines say what.
+/// [`CommandError::Refused`] if something is wrong: the lines say what. [`CommandError::Output`] if they
+/// have no reader.
 pub async fn check(
     config: &Config,
     try_with: Option<&Path>,

@@ -21,8 +21,9 @@ use crate::token::Modules;
 /// Clears what contradicts the log in `file`, whose first event must be the one that was named.
 ///
 /// # Errors
-/// The log does not verify or the token does not go on from it, another event is named, the database itself
-/// holds the other branch, or something can't be written.
+/// [`CommandError::Copy`] if the log does not verify; [`CommandError::Refused`] if the token does not go
+/// on from it, another event is named, or the database itself holds the other branch; else what can't be
+/// read or written.
 pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result<(), CommandError> {
     let anchor = config
         .identity

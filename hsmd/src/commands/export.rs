@@ -10,7 +10,8 @@ use crate::observe::telemetry::print;
 /// Writes the log to standard output: the published JSON array, no newline after it.
 ///
 /// # Errors
-/// The database, or the log does not verify.
+/// [`CommandError::Keylog`]; [`CommandError::Core`] if the log does not verify; [`CommandError::Refused`]
+/// if it is empty.
 pub async fn export(config: &Config) -> Result<(), CommandError> {
     let rows = Reader::connect(&config.database).await?.read(0).await?;
     let clock = Clock::start();

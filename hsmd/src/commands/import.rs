@@ -28,7 +28,9 @@ const SHOW_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Verifies a copy against the expected identity, our log, the journal and the token, then appends.
 ///
 /// # Errors
-/// The copy is refused, or the database or the token can't be reached; then nothing has changed.
+/// [`CommandError::Copy`], [`CommandError::CopyDiverges`] or [`CommandError::Refused`] for the copy;
+/// [`CommandError::Keylog`] or [`CommandError::Token`] for what can't be reached. Then nothing has
+/// changed.
 pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result<(), CommandError> {
     let anchor = config.identity.as_ref().ok_or_else(|| {
         CommandError::Refused(

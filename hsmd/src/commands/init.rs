@@ -25,7 +25,8 @@ use crate::token::{Modules, keys};
 /// Makes the identity and prints it. When there is one already, prints that and changes nothing.
 ///
 /// # Errors
-/// Database or token, or something is there that `init` must not overwrite.
+/// [`CommandError::Refused`] if something is there that `init` must not overwrite; else
+/// [`CommandError::Keylog`], [`CommandError::Token`] or another component's error.
 pub async fn init(config: &Config) -> Result<(), CommandError> {
     prepare_state_dir(config)?;
     let clock = Clock::start();

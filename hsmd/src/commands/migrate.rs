@@ -9,7 +9,7 @@ use crate::keylog::{self, Owner};
 /// Creates or updates the schema; can be run any number of times. Waits so long for the database.
 ///
 /// # Errors
-/// The database.
+/// [`CommandError::Keylog`].
 pub async fn migrate(config: &Config, wait: Duration) -> Result<(), CommandError> {
     let mut owner = when_it_answers(wait, async || Owner::connect(&config.database).await).await?;
     keylog::migrate(&mut owner).await?;

@@ -25,7 +25,8 @@ use crate::{daemon, grpc, observe};
 /// Serves until SIGTERM or SIGINT, then finishes what was accepted. SIGHUP reads the policy again.
 ///
 /// # Errors
-/// The start is refused, or the daemon can't go on.
+/// [`CommandError::Start`] if the start is refused; else what the daemon can't do without, for example
+/// [`CommandError::Descriptors`] or [`CommandError::Serve`].
 pub async fn serve(
     config: Config,
     config_file: &Path,

@@ -23,7 +23,8 @@ impl Known {
     /// where the copy has nothing either.
     ///
     /// # Errors
-    /// The copy can't be read, contradicts the rows, or does not verify.
+    /// [`CoreError::Journal`] if the copy can't be read, [`CoreError::Diverged`] if it contradicts the
+    /// rows, [`CoreError::Log`] if it does not verify.
     pub fn of(config: &Config, rows: Option<KeyLog>) -> Result<Option<Self>, CoreError> {
         let configured = config.identity.as_ref().map(|anchor| anchor.identity());
         let Some(identity) = rows.as_ref().map(KeyLog::identity).or(configured) else {

@@ -21,7 +21,7 @@ const FOLDER_RETRY_DELAY: Duration = Duration::from_millis(20);
 /// The state folder, once the process that had it before has ended.
 ///
 /// # Errors
-/// Another process has it, or its files can't be used.
+/// [`OwnershipError::Folder`]: another process has it, or its files can't be used.
 pub async fn open_folder(config: &Config, shared: &Shared) -> Result<Folder, OwnershipError> {
     let until = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -39,7 +39,7 @@ pub async fn open_folder(config: &Config, shared: &Shared) -> Result<Folder, Own
 /// standby waits until the daemon that had the lock before must have stopped; a claim waits for that itself.
 ///
 /// # Errors
-/// They are another daemon's, or the folder, the database or a token.
+/// [`StartError::Ownership`]; [`StartError::Keylog`] while a standby waits.
 pub async fn own_tokens(mut means: Means<'_>, shared: &Shared) -> Result<bool, StartError> {
     let phase = |what| shared.set_phase(Phase::Starting(what));
     let taken = take(&mut means, &shared.signer, &phase).await?;
@@ -58,7 +58,7 @@ pub async fn own_tokens(mut means: Means<'_>, shared: &Shared) -> Result<bool, S
 /// Keeps what was merged in our own journal and records, before what it was merged from goes.
 ///
 /// # Errors
-/// The journal's file, or a token.
+/// [`CoreError::Journal`], [`CoreError::Token`], [`CoreError::Stopping`].
 pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), CoreError> {
     journal.replace(journal.entries().clone())?;
     for worker in signer.workers() {
@@ -87,9 +87,6 @@ pub async fn claim_anew_if_lost(core: &mut Core, config: &Config) {
 
 /// Whether another daemon has claimed a token of ours with this database, whose lock we have: it is gone, and
 /// a fresh start claims the token from it. A claim with another database is a person's business.
-///
-/// # Errors
-/// The server.
 pub async fn was_superseded_here(core: &mut Core) -> Result<bool, KeylogError> {
     let Core { writer: Some(writer), folder, signer, .. } = core else { return Ok(false) };
     if !signer.release_check().is_superseded() {

@@ -46,7 +46,7 @@ pub struct Confirmed {
 /// Starts up. Cancel it by dropping: nothing it does is split by that.
 ///
 /// # Errors
-/// What only a person can change; everything else is waited for.
+/// [`StartError`]: what only a person can change; everything else is waited for.
 pub async fn start(
     config: &Config,
     shared: &Shared,
@@ -214,7 +214,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
 /// lock was proved last.
 ///
 /// # Errors
-/// The lock was lost meanwhile.
+/// [`KeylogError::LockLost`], or what else [`Writer::prove_lock`] meets.
 pub async fn wait_out_grace(writer: &mut Writer, grace: Duration) -> Result<Instant, KeylogError> {
     let until = Instant::now() + grace + Duration::from_secs(1);
     loop {

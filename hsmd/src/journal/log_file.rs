@@ -27,7 +27,7 @@ impl LogFile {
     /// out, with all after it; [`extend`](Self::extend) replaces it.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// [`JournalError::Read`]. What is damaged ends the log with a warning.
     pub fn open(
         state_dir: &Path,
         identity: &Digest,
@@ -63,7 +63,7 @@ impl LogFile {
     /// Makes the file of a log's identity hold this log and nothing else.
     ///
     /// # Errors
-    /// The file can't be written; it holds what it held before.
+    /// [`JournalError::Write`]; the file holds what it held before.
     pub fn replace(state_dir: &Path, log: &KeyLog) -> Result<(), JournalError> {
         let path = state_dir.join(format!("{}.{EXTENSION}", log.identity()));
         Self { path, events: 0, length: 0 }.extend(log)
@@ -72,7 +72,7 @@ impl LogFile {
     /// Appends the events of a log that the file lacks, durably.
     ///
     /// # Errors
-    /// The file can't be written; it holds what it held before.
+    /// [`JournalError::Write`]; the file holds what it held before.
     pub fn extend(&mut self, log: &KeyLog) -> Result<(), JournalError> {
         let Some(new) = log.events().get(self.events..).filter(|new| !new.is_empty()) else {
             return Ok(());

@@ -28,7 +28,7 @@ impl Writer {
     /// Appends events and the record of the action that made them, in one transaction.
     ///
     /// # Errors
-    /// Says whether nothing was written or whether that is not known.
+    /// [`AppendError::NotCommitted`], [`AppendError::Unknown`].
     pub async fn append(
         &mut self,
         events: &[SignedEvent],
@@ -102,7 +102,7 @@ impl Writer {
     /// whose wait was cancelled succeeds.
     ///
     /// # Errors
-    /// The server, or the replicas are away.
+    /// [`KeylogError::Timeout`] while the replicas are away, [`KeylogError::Statement`].
     pub async fn confirm(&mut self) -> Result<(), KeylogError> {
         timed("waiting for the replicas", async {
             sqlx::query("SELECT pg_logical_emit_message(true, 'hsmd', '')")

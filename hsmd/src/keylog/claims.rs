@@ -17,9 +17,6 @@ pub struct Claim {
 
 impl Writer {
     /// The claims that this database knows, the newest first, as many as may matter.
-    ///
-    /// # Errors
-    /// The server.
     pub async fn claims(&mut self) -> Result<Vec<Claim>, KeylogError> {
         const DOING: &str = "reading the claims of the token";
         timed(DOING, async {
@@ -45,9 +42,6 @@ impl Writer {
     }
 
     /// Notes a claim.
-    ///
-    /// # Errors
-    /// The server.
     pub async fn note_claim(&mut self, claim: &Claim) -> Result<(), KeylogError> {
         const DOING: &str = "noting a claim of the token";
         timed(DOING, async {

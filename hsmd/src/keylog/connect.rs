@@ -27,7 +27,8 @@ impl Owner {
     /// Connects as the owner.
     ///
     /// # Errors
-    /// The URL files or the server.
+    /// [`KeylogError::NoOwner`], [`KeylogError::Url`], [`KeylogError::Connect`],
+    /// [`KeylogError::Timeout`].
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
         let file = config.owner_url_file.as_deref().ok_or(KeylogError::NoOwner)?;
         let writer = url::read(&config.writer_url_file)?;

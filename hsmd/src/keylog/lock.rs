@@ -10,8 +10,9 @@ impl Writer {
     /// Takes the writer lock if it is free; false when another session of the writer's role has it.
     ///
     /// # Errors
-    /// The server, one that is read-only or a hot standby (advisory locks work there, and exclude
-    /// no writer elsewhere), a role that is not the writer's, or a transaction pooler in between.
+    /// [`KeylogError::ReadOnlyServer`] also for a hot standby: advisory locks work there, and exclude no
+    /// writer elsewhere. [`KeylogError::LockedByRole`], [`KeylogError::TransactionPooler`],
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`].
     pub async fn try_lock(&mut self) -> Result<bool, KeylogError> {
         let schema = self.schema.clone();
         let locked = timed("taking the writer lock", async {
@@ -64,7 +65,8 @@ impl Writer {
     /// Proves that this connection still holds the lock, on a server that takes writes.
     ///
     /// # Errors
-    /// The server, or the lock is not ours.
+    /// [`KeylogError::LockLost`], [`KeylogError::ReadOnlyServer`], [`KeylogError::TransactionPooler`],
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`].
     pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
         let schema = self.schema.clone();
         let (held, pid) = timed("proving the writer lock", async {
@@ -98,9 +100,6 @@ impl Writer {
     /// Says that the database has every event that readers of this daemon have, or that it has not: by a
     /// second advisory lock. A standby shows its log only while it sees both held, since a frozen log must
     /// not hide a taint.
-    ///
-    /// # Errors
-    /// The server.
     pub async fn set_complete(&mut self, complete: bool) -> Result<(), KeylogError> {
         if self.complete == complete {
             return Ok(());
@@ -122,9 +121,6 @@ impl Writer {
     }
 
     /// Whether a session of the writer's role says that the key log is complete.
-    ///
-    /// # Errors
-    /// The server.
     pub async fn is_complete(&mut self) -> Result<bool, KeylogError> {
         timed("looking whether the key log is complete", async {
             sqlx::query_scalar(
@@ -148,8 +144,9 @@ impl Writer {
     /// is over and its lock free: the rows say then what became of it. Nothing happens when it is gone already.
     ///
     /// # Errors
-    /// The server; or the process waits for synchronous replicas, and is left alone: ended, its COMMIT
-    /// would succeed without them.
+    /// [`KeylogError::AwaitingReplication`]: the process waits for synchronous replicas, and is left
+    /// alone: ended, its COMMIT would succeed without them. [`KeylogError::Statement`],
+    /// [`KeylogError::Timeout`].
     pub async fn terminate(&mut self, lost: &Backend) -> Result<(), KeylogError> {
         let waits = timed("ending a lost connection", async {
             sqlx::query_scalar::<_, bool>(

@@ -14,7 +14,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// may connect to the database: any could take the writer lock. It can be run any number of times.
 ///
 /// # Errors
-/// The server refuses a statement, or the schema is from a newer hsmd.
+/// [`KeylogError::Statement`], [`KeylogError::Migrate`], also if the schema is from a newer hsmd.
 pub async fn migrate(owner: &mut Owner) -> Result<(), KeylogError> {
     let Owner { connection, schema, writer_role } = owner;
     // The schema's name is an identifier by the configuration's rules; a role may be called anything.

@@ -36,7 +36,8 @@ impl Writer {
     /// Connects, and sees that the connection is one: two statements must meet the same backend.
     ///
     /// # Errors
-    /// The URL file, the server, or a transaction pooler in between.
+    /// [`KeylogError::Url`], [`KeylogError::Connect`], [`KeylogError::Timeout`], and what is wrong with
+    /// the schema, for example [`KeylogError::NotMigrated`].
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, KeylogError> {
         let mut connection = connect(&config.writer_url_file, config).await?;
         check_schema(&mut connection, &config.schema).await?;

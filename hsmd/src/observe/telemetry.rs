@@ -44,7 +44,7 @@ impl Drop for Telemetry {
 /// Starts logging and, if configured, tracing; in the context of the async runtime.
 ///
 /// # Errors
-/// The filter is malformed, or the collector's address is.
+/// [`CommandError::LogFilter`], [`CommandError::Traces`].
 pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, CommandError> {
     let lines = log_lines(log).map_err(|error| CommandError::LogFilter(error.to_string()))?;
     let traces = trace.map(provider).transpose()?;

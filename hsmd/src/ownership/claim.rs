@@ -50,7 +50,9 @@ pub struct Means<'a> {
 /// Owns every token, in the order of the configuration, or says why not and owns none.
 ///
 /// # Errors
-/// The folder, the database, a token, or another owner.
+/// [`OwnershipError::Owned`] or [`OwnershipError::NoRecord`] for another owner,
+/// [`OwnershipError::NeedsLockFile`]; else [`OwnershipError::Folder`], [`OwnershipError::Keylog`],
+/// [`OwnershipError::Core`].
 pub async fn take(
     means: &mut Means<'_>,
     signer: &Signer,

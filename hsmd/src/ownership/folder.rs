@@ -67,7 +67,7 @@ impl Folder {
     /// Locks the folder and reads its side; a new folder gets an id.
     ///
     /// # Errors
-    /// Another process has it, or its files can't be used.
+    /// [`FolderError::InUse`], [`FolderError::File`], [`FolderError::Damaged`].
     pub fn open(state_dir: &Path) -> Result<Self, FolderError> {
         let lock_path = state_dir.join("owner.lock");
         let lock = lock(&lock_path)?;
@@ -92,7 +92,7 @@ impl Folder {
     /// Locks a token's `lock_file` as well, if that is not done.
     ///
     /// # Errors
-    /// Another process has it, or it can't be used.
+    /// [`FolderError::InUse`], [`FolderError::File`].
     pub fn lock_too(&mut self, path: &Path) -> Result<(), FolderError> {
         if !self.locks.contains_key(path) {
             self.locks.insert(path.to_owned(), lock(path)?);
@@ -103,7 +103,7 @@ impl Folder {
     /// The id of a folder, also while another process has it; none before its first claim.
     ///
     /// # Errors
-    /// Its file can't be read.
+    /// [`FolderError::File`], [`FolderError::Damaged`].
     pub fn id_of(state_dir: &Path) -> Result<Option<String>, FolderError> {
         Ok(read(&state_dir.join(FILE))?.map(|kept| kept.folder))
     }
@@ -128,7 +128,7 @@ impl Folder {
     /// made again.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// [`FolderError::File`].
     pub fn keep(&mut self, token: &str, epoch: u64) -> Result<(), FolderError> {
         let claim = KeptClaim { epoch, boot: self.boot.clone() };
         self.kept.claims.insert(token.to_owned(), claim);

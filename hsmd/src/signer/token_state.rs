@@ -110,9 +110,6 @@ impl TokenState {
     }
 
     /// Opens the session if it isn't open, whatever the backoff says.
-    ///
-    /// # Errors
-    /// The token can't be reached, or the PIN can't or may not be used.
     pub fn open(&mut self) -> Result<(), TokenError> {
         if self.session.is_some() {
             return Ok(());
@@ -232,7 +229,8 @@ impl TokenState {
     /// never leaves the daemon.
     ///
     /// # Errors
-    /// The token can't sign, or there is nothing to sign with.
+    /// [`SignError::Token`]; [`SignError::NotActive`], [`SignError::TaintInProgress`] or
+    /// [`SignError::LockLost`] if it may not sign.
     pub fn sign_head(&mut self, stamp: Option<Timestamp>) -> Result<Option<Signed>, SignError> {
         self.look_if_due();
         let generation = self.may_sign()?;

@@ -212,7 +212,7 @@ impl ModuleEpoch {
     /// Keeps the module as it is for a call.
     ///
     /// # Errors
-    /// It has been finalised since: what was opened in it is gone.
+    /// [`TokenError::Finalised`]: what was opened in it is gone.
     pub fn enter(&self) -> Result<Calling<'_>, TokenError> {
         let finalised = self.finalised.read();
         if *finalised == self.number { Ok(Calling(finalised)) } else { Err(TokenError::Finalised) }

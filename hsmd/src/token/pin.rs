@@ -29,8 +29,9 @@ use crate::config::TokenConfig;
 /// that asks for no login gets none.
 ///
 /// # Errors
-/// The PIN file or the marker can't be used, the PIN was or is refused, the token is endangered or takes
-/// no PIN.
+/// [`TokenError::PinFile`] or [`TokenError::PinText`] for the file, [`TokenError::PinMarker`],
+/// [`TokenError::PinRefused`], [`TokenError::PinEndangered`], [`TokenError::PinState`];
+/// [`TokenError::LoginUnsupported`] if the token takes no PIN from a program; [`TokenError::Call`].
 pub fn login(
     session: &Session,
     info: &TokenInfo,

@@ -34,7 +34,8 @@ impl OpenToken {
     /// Finds the configured token, opens a session and logs in, by the rule of `pin`.
     ///
     /// # Errors
-    /// The module or the token can't be reached, or the PIN can't or may not be used.
+    /// [`TokenError::Load`] for the module, [`TokenError::Absent`] or [`TokenError::Ambiguous`] for the
+    /// token, what [`pin::login`] refuses, [`TokenError::Call`].
     pub fn open(
         modules: &Modules,
         config: &TokenConfig,
@@ -85,7 +86,7 @@ impl OpenToken {
     /// Makes the key pair with this sequence number and returns its public key.
     ///
     /// # Errors
-    /// A PKCS#11 call fails, the CKA_ID is taken, or the key is not guarded as it has to be.
+    /// [`TokenError::IdTaken`], [`TokenError::Unguarded`], [`TokenError::Call`].
     pub fn generate(&self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         let id = keys::id(sequence_number);
         self.call(|session| generate::generate(session, &self.key_label, &id, self.making))
@@ -95,7 +96,7 @@ impl OpenToken {
     /// yet.
     ///
     /// # Errors
-    /// It does not, or a PKCS#11 call fails.
+    /// [`TokenError::Unproven`], [`TokenError::Call`].
     pub fn prove(
         &self,
         id: &[u8],
@@ -117,7 +118,7 @@ impl OpenToken {
     /// Destroys all objects of ours with this CKA_ID, confirmed by a find.
     ///
     /// # Errors
-    /// A PKCS#11 call fails or an object is still there.
+    /// [`TokenError::NotDestroyed`] if an object is still there, [`TokenError::Call`].
     pub fn destroy(&self, id: &[u8]) -> Result<(), TokenError> {
         let destroyed = || self.module.note_destroyed();
         self.call(|session| keys::destroy(session, &self.key_label, id, destroyed))
@@ -126,7 +127,7 @@ impl OpenToken {
     /// Signs with a key that was found by [`sign_as`](Self::sign_as) in this session.
     ///
     /// # Errors
-    /// The PKCS#11 call fails or returns no signature.
+    /// [`TokenError::Call`], [`TokenError::Nonsense`] if what it returns is no signature.
     pub fn sign(&self, key: KeyHandle, input: &SigningInput) -> Result<Signature, TokenError> {
         self.call(|session| keys::sign(session, key.0, input))
     }
@@ -135,7 +136,8 @@ impl OpenToken {
     /// token returned: so a handle is bound to its public key. `message` is what `input` was made of.
     ///
     /// # Errors
-    /// No private key with this CKA_ID signs for the public key, or a PKCS#11 call fails.
+    /// [`TokenError::KeyMissing`] if no private key with this CKA_ID signs for the public key,
+    /// [`TokenError::Call`].
     pub fn sign_as(
         &self,
         id: &[u8],
@@ -172,7 +174,7 @@ impl OpenToken {
     /// Whether a key of ours has this CKA_ID.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn holds_id(&self, id: &[u8]) -> Result<bool, TokenError> {
         self.call(|session| {
             let label = &self.key_label;
@@ -215,7 +217,7 @@ impl OpenToken {
     /// one goes.
     ///
     /// # Errors
-    /// A PKCS#11 call fails; many tokens hold no data objects.
+    /// [`TokenError::Call`]: many tokens hold no data objects.
     pub fn write_data(&self, label: &str, value: &[u8]) -> Result<(), TokenError> {
         self.replace_data(label, value, |_| true)
     }
@@ -224,7 +226,7 @@ impl OpenToken {
     /// `replaces`, judged by their values. It must replace itself.
     ///
     /// # Errors
-    /// A PKCS#11 call fails; many tokens hold no data objects.
+    /// [`TokenError::Call`]: many tokens hold no data objects.
     pub fn replace_data(
         &self,
         label: &str,
@@ -238,7 +240,7 @@ impl OpenToken {
     /// Destroys the data objects with this label whose value is such a one.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`], [`TokenError::NotDestroyed`].
     pub fn destroy_data(
         &self,
         label: &str,
@@ -251,7 +253,7 @@ impl OpenToken {
     /// The handles of the data objects with this label: one find, whatever they hold.
     ///
     /// # Errors
-    /// A PKCS#11 call fails.
+    /// [`TokenError::Call`].
     pub fn data_handles(&self, label: &str) -> Result<Handles, TokenError> {
         self.call(|session| data::handles(session, label))
     }
@@ -264,7 +266,7 @@ impl OpenToken {
     /// Logs out and closes the session.
     ///
     /// # Errors
-    /// A PKCS#11 call fails; the session is gone all the same.
+    /// [`TokenError::Call`]; the session is gone all the same.
     pub fn close(mut self) -> Result<(), TokenError> {
         self.call(|session| session.logout().map_err(TokenError::call("logging out")))?;
         let _calling = self.module.enter()?;

@@ -48,7 +48,7 @@ impl OpenToken {
     /// A public key of ours, whichever.
     ///
     /// # Errors
-    /// There is none, or a PKCS#11 call fails.
+    /// [`TokenError::Nonsense`] if there is none, [`TokenError::Call`].
     pub fn any_public_key(&self) -> Result<PublicKey, TokenError> {
         let pairs = self.inventory()?.pairs;
         let mut keys = pairs.iter().flat_map(|pair| pair.public.iter().copied());

@@ -34,7 +34,7 @@ enum CommandError {
 /// Tries everything that serving needs, and prints what two sides can compare.
 ///
 /// # Errors
-/// Something of it can't be used.
+/// [`StartError::Config`] for a setting, [`StartError::Failed`] for the database or hsmd.
 pub async fn check(config: &Config) -> Result<String, StartError> {
     let mut text = format!("configuration: {} is valid\n", config.site.public_url.as_str());
     if let Some(internal) = &config.internal {
@@ -60,7 +60,7 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
 /// Makes the tables or brings them up to date.
 ///
 /// # Errors
-/// The database can't be used.
+/// [`StartError::Config`] for the URL's file, [`StartError::Failed`] for the database.
 pub async fn migrate(config: &Config) -> Result<String, StartError> {
     let database = open(config)?;
     database.migrate().await.map_err(|error| failed(&database, error))?;
@@ -70,7 +70,8 @@ pub async fn migrate(config: &Config) -> Result<String, StartError> {
 /// Withdraws one signing key, or all.
 ///
 /// # Errors
-/// There is no such key, or the database can't be used.
+/// [`StartError::Config`] for the URL's file, [`StartError::Failed`] for the database or if there is no
+/// such key.
 pub async fn withdraw(config: &Config, kid: Option<&str>) -> Result<String, StartError> {
     let database = open(config)?;
     let withdrawn = match kid {
@@ -95,7 +96,8 @@ pub async fn withdraw(config: &Config, kid: Option<&str>) -> Result<String, Star
 /// Copies users and their passwords from the tables of the library's server; a dry run unless `write`.
 ///
 /// # Errors
-/// One of the databases can't be used, or holds something else.
+/// [`StartError::Config`] for the URL's file, [`StartError::Failed`] if one of the databases can't be
+/// used or holds something else.
 pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String, StartError> {
     let database = open(config)?;
     database.migrate().await.map_err(|error| failed(&database, error))?;

@@ -178,7 +178,7 @@ impl Config {
     /// Checks what only several settings together say.
     ///
     /// # Errors
-    /// They contradict each other.
+    /// [`SettingError`]: the first contradiction.
     pub fn check(&self) -> Result<(), SettingError> {
         let url = &self.site.public_url;
         if !url.is_https() && !url.is_loopback() && !self.site.allow_http {

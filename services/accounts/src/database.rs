@@ -51,7 +51,7 @@ impl Database {
     /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The URL's file can't be read or does not hold one.
+    /// [`DatabaseError::UrlFile`], [`DatabaseError::Url`], [`DatabaseError::Relay`].
     pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
         let url = read_url(&config.url_file)?;
         let milliseconds = config.timeout.as_millis().to_string();
@@ -85,7 +85,8 @@ impl Database {
     /// each other.
     ///
     /// # Errors
-    /// The database can't be reached, or holds something else.
+    /// [`DatabaseError::Query`] if it can't be reached, [`DatabaseError::Migrate`] if it holds something
+    /// else.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         // Waiting for another replica may take longer than a request's statement.
         let options = self.options.clone().options([("statement_timeout", "60s")]);

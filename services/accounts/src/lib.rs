@@ -89,7 +89,7 @@ impl Accounts {
     /// see `/ready`.
     ///
     /// # Errors
-    /// The configuration can't be used.
+    /// [`StartError::Config`]; [`StartError::Failed`] if the system has no thread or descriptor left.
     pub fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.check().map_err(|error| ConfigError::section(error.section(), error))?;
         let database = Database::open(&config.database).map_err(|error| match error {
@@ -254,7 +254,7 @@ impl Accounts {
 /// Runs the service as configured until the shutdown.
 ///
 /// # Errors
-/// The configuration can't be used, or the address can't be listened on.
+/// [`StartError::Config`], [`StartError::Listen`], [`StartError::Failed`].
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let http = config.http.clone();
     let accounts = Accounts::start(config, Clock::system())?;

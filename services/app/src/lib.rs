@@ -103,7 +103,7 @@ impl App {
 /// Runs the service as configured until the shutdown.
 ///
 /// # Errors
-/// The configuration can't be used, or the address can't be listened on.
+/// [`StartError::Config`], [`StartError::Listen`], [`StartError::Failed`].
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let app = App::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;

@@ -57,7 +57,7 @@ impl Database {
     /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The URL's file can't be read or does not hold one.
+    /// [`DatabaseError::UrlFile`], [`DatabaseError::Url`], [`DatabaseError::Relay`].
     pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
         let url = read_url(&config.url_file)?;
         let milliseconds = config.timeout.as_millis().to_string();
@@ -78,7 +78,7 @@ impl Database {
     /// Makes the tables or brings them up to date. Replicas that start together wait for each other.
     ///
     /// # Errors
-    /// The database can't be reached, or holds something else.
+    /// [`DatabaseError::Migrate`]: it can't be reached, or holds something else.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         sqlx::migrate!().run(&self.pool).await.map_err(DatabaseError::Migrate)
     }
@@ -98,7 +98,8 @@ impl Database {
     /// Whether its tables are there; false where there are none at all and the role may make them.
     ///
     /// # Errors
-    /// The database can't be reached or used, or lacks some of the tables.
+    /// [`DatabaseError::Query`] if it can't be reached or lacks some of the tables,
+    /// [`DatabaseError::MayNotCreate`].
     pub(crate) async fn look(&self) -> Result<bool, DatabaseError> {
         let state = "SELECT to_regclass('_sqlx_migrations') IS NULL, \
                      has_schema_privilege(current_schema(), 'CREATE')";

@@ -88,7 +88,7 @@ impl Auth {
     /// runtime. It waits for nothing: see [`Auth::health`].
     ///
     /// # Errors
-    /// The configuration can't be used.
+    /// [`StartError::Config`], [`StartError::Failed`].
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let store = config.redis.open()?;
         let database = Database::open(&config.database).map_err(|error| match error {
@@ -209,7 +209,7 @@ impl Auth {
 /// Runs the service as configured until the shutdown.
 ///
 /// # Errors
-/// The configuration can't be used, or the address can't be listened on.
+/// [`StartError::Config`], [`StartError::Listen`], [`StartError::Failed`].
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let auth = Auth::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;

@@ -108,7 +108,7 @@ impl RedisConfig {
     /// The store, not yet connected.
     ///
     /// # Errors
-    /// The password file can't be read, or the URL can't be used.
+    /// [`ConfigError::Secret`] for the password's file, [`ConfigError::Section`] for the rest.
     pub fn open(&self) -> Result<Store, ConfigError> {
         let password = self.password_file.as_deref().map(secret::line).transpose()?;
         Store::open(&hsmd_store::Options {

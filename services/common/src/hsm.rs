@@ -19,7 +19,8 @@ impl Hsm {
     /// is down, is not ready, and heals.
     ///
     /// # Errors
-    /// There is no endpoint, or it, its TLS files or the file of the last head can't be used.
+    /// [`StartError::Config`] without an endpoint; [`StartError::Failed`] if it, its TLS files or the
+    /// file of the last head can't be used.
     pub fn connect(config: &HsmConfig) -> Result<Self, StartError> {
         let client = client(config)?;
         let log = follow(config, Some(&client))?;
@@ -31,7 +32,8 @@ impl Hsm {
 /// endpoint where there is a `log_url`.
 ///
 /// # Errors
-/// There is neither, or it, its TLS files or the file of the last head can't be used.
+/// [`StartError::Config`] without either; [`StartError::Failed`] if it, its TLS files or the file of the
+/// last head can't be used.
 pub fn follow_log(config: &HsmConfig) -> Result<VerifiedLog, StartError> {
     follow(config, None)
 }

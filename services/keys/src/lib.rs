@@ -80,7 +80,7 @@ impl Keys {
 /// Runs the service as configured until the shutdown.
 ///
 /// # Errors
-/// The configuration can't be used, or the address can't be listened on.
+/// [`StartError::Config`], [`StartError::Listen`], [`StartError::Failed`].
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let store = config.redis.open()?;
     let log = follow_log(&config.hsm)?;

@@ -68,7 +68,8 @@ impl RevokedDevices {
     /// Records that a device is revoked, for `keep` (900 s: the access token's lifetime).
     ///
     /// # Errors
-    /// When Redis gives no answer; repeating is harmless.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; repeating is
+    /// harmless.
     pub async fn revoke(&self, device: &Digest, keep: Duration) -> Result<(), StoreError> {
         self.0.write(&[(*device, keep)]).await
     }
@@ -89,7 +90,7 @@ impl RevokedDevices {
     /// Whether the copy is complete: false after a flush or a restart until somebody has refilled.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn is_complete(&self) -> Result<bool, StoreError> {
         self.0.is_complete().await
     }
@@ -98,7 +99,8 @@ impl RevokedDevices {
     /// would keep it from the next revocation.
     ///
     /// # Errors
-    /// It does not, or gives no answer.
+    /// [`StoreError::Refused`] if it takes no writes, [`StoreError::Unreachable`],
+    /// [`StoreError::TimedOut`].
     pub async fn try_write(&self) -> Result<(), StoreError> {
         self.0.link.query(cmd("SET").arg(PROBE).arg("1").arg("PX").arg(PROBE_MILLIS)).await
     }
@@ -107,7 +109,7 @@ impl RevokedDevices {
     /// value of this very refill.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn begin_refill(&self, attempt: &Nonce) -> Result<Refill, StoreError> {
         self.0.begin_refill(attempt).await
     }
@@ -121,7 +123,8 @@ impl UsedHashes {
     /// Records that a hash was used, for `keep` (12 h: the refresh lifetime).
     ///
     /// # Errors
-    /// When Redis gives no answer; repeating is harmless.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; repeating is
+    /// harmless.
     pub async fn record(&self, hash: &Digest, keep: Duration) -> Result<(), StoreError> {
         self.0.write(&[(*hash, keep)]).await
     }
@@ -129,7 +132,7 @@ impl UsedHashes {
     /// Whether the copy names the hash. A no decides nothing: that is Postgres' to say.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn names(&self, hash: &Digest) -> Result<bool, StoreError> {
         Ok(self.0.look(hash.as_str()).await?.1)
     }
@@ -137,7 +140,7 @@ impl UsedHashes {
     /// Whether the copy is complete: false after a flush or a restart until somebody has refilled.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn is_complete(&self) -> Result<bool, StoreError> {
         self.0.is_complete().await
     }
@@ -146,7 +149,7 @@ impl UsedHashes {
     /// value of this very refill.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn begin_refill(&self, attempt: &Nonce) -> Result<Refill, StoreError> {
         self.0.begin_refill(attempt).await
     }
@@ -164,7 +167,8 @@ impl Refill {
     /// False when Redis was flushed or restarted since the refill began: begin again.
     ///
     /// # Errors
-    /// When Redis gives no answer; the copy stays incomplete and the refill has to begin again.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; the copy stays
+    /// incomplete and the refill has to begin again.
     pub async fn finish(self, entries: &[(Digest, Duration)]) -> Result<bool, StoreError> {
         self.copies.write(entries).await?;
         let name = self.name();

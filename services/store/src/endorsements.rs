@@ -78,7 +78,7 @@ impl<P: Purpose> Endorsements<P> {
     /// The stored bytes for a key, or nothing when there are none (or no string).
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn find(&self, key: &PublicKey) -> Result<Option<Vec<u8>>, StoreError> {
         // MGET rather than GET: it answers nil for a value of another type instead of an error.
         let [found]: [Option<Vec<u8>>; 1] = self.link.query(cmd("MGET").arg(key.as_str())).await?;
@@ -90,7 +90,8 @@ impl<P: Purpose> Endorsements<P> {
     /// entries that come or go meanwhile may be missing.
     ///
     /// # Errors
-    /// When Redis gives no answer, or holds more than 10 000 entries.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`];
+    /// [`StoreError::Unexpected`] for more than 10 000 entries.
     pub async fn list(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         let mut found = BTreeMap::new();
         let mut cursor = 0_u64;

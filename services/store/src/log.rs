@@ -26,7 +26,8 @@ impl MirroredLog {
     /// Stores events, as (id, published form); for ever, since events never change.
     ///
     /// # Errors
-    /// When Redis gives no answer; what was stored by then stays, and repeating is harmless.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; what was stored
+    /// by then stays, and repeating is harmless.
     pub async fn store(&self, events: &[(Digest, String)]) -> Result<(), StoreError> {
         for page in events.chunks(PAGE) {
             let mut command = cmd("MSET");
@@ -41,7 +42,7 @@ impl MirroredLog {
     /// The published form of an event, or nothing when the mirror lacks it.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn find(&self, id: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let [found]: [Option<Vec<u8>>; 1] = self.link.query(cmd("MGET").arg(id.as_str())).await?;
         Ok(found)
@@ -51,7 +52,7 @@ impl MirroredLog {
     /// they hold for it. Walks in steps which never block Redis for long; at most `limit` names.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn others(
         &self,
         ids: &HashSet<Digest>,
@@ -78,7 +79,8 @@ impl MirroredLog {
     /// Removes entries by their names.
     ///
     /// # Errors
-    /// When Redis gives no answer; repeating is harmless.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; repeating is
+    /// harmless.
     pub async fn remove(&self, names: &[Vec<u8>]) -> Result<(), StoreError> {
         for page in names.chunks(PAGE) {
             self.link.query::<()>(cmd("DEL").arg(page)).await?;
@@ -90,7 +92,7 @@ impl MirroredLog {
     /// every second to notice a flush.
     ///
     /// # Errors
-    /// When Redis gives no answer.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`].
     pub async fn holds_all(&self, ids: &[Digest]) -> Result<bool, StoreError> {
         for page in ids.chunks(PAGE) {
             let mut command = cmd("EXISTS");

@@ -68,7 +68,8 @@ impl Nonces {
     /// `skew` how far ahead its timestamp may lie. `attempt` is a random value of this very call.
     ///
     /// # Errors
-    /// When Redis gives no answer: the request must be refused, and its nonce may count as used.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]: the request must
+    /// be refused, and its nonce may count as used.
     pub async fn use_once(
         &self,
         nonce: &Nonce,
@@ -86,7 +87,8 @@ impl Nonces {
     /// does.
     ///
     /// # Errors
-    /// When Redis gives no answer, or takes no writes.
+    /// [`StoreError::Unreachable`], [`StoreError::TimedOut`] or [`StoreError::Refused`]; `Refused` also
+    /// if it takes no writes.
     pub async fn remember_enough(&self, skew: Duration) -> Result<bool, StoreError> {
         Ok(self.ask("", "", skew, skew, "").await? == NonceUse::Fresh)
     }

@@ -109,7 +109,7 @@ impl Control {
     /// Opens a control file, made first if there is none.
     ///
     /// # Errors
-    /// The file can't be used.
+    /// [`ControlError::File`].
     pub fn open(path: &Path) -> Result<Self, ControlError> {
         let error = |source| ControlError::File { path: path.into(), source };
         let mapping = Mapping::open(path).map_err(error)?;
@@ -121,7 +121,7 @@ impl Control {
     /// result: what it did is done, and its caller is not told.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn fail(
         &self,
         scope: Scope,
@@ -141,7 +141,7 @@ impl Control {
     /// Makes calls slower by `delay` plus something between nothing and `jitter`.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn delay(
         &self,
         scope: Scope,
@@ -158,7 +158,7 @@ impl Control {
     /// [`clear`](Self::clear).
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn hang(&self, scope: Scope, times: Times) -> Result<(), ControlError> {
         self.change(scope, |record| times.write(&record.hang))
     }
@@ -166,7 +166,7 @@ impl Control {
     /// Lets hanging calls go on and no further call hang.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn release(&self) -> Result<(), ControlError> {
         self.change(Scope::All, |record| record.hang.set(0, 0))?;
         self.memory().releases.fetch_add(1, Ordering::AcqRel);
@@ -176,7 +176,7 @@ impl Control {
     /// Flips the last bit of what a function puts out (of a signature, for `C_Sign`).
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn corrupt(&self, scope: Scope, times: Times) -> Result<(), ControlError> {
         self.change(scope, |record| times.write(&record.corrupt))
     }
@@ -185,7 +185,7 @@ impl Control {
     /// `C_FindObjectsInit`. Other functions are not affected.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn refuse(&self, scope: Scope, refusal: Refusal, times: Times) -> Result<(), ControlError> {
         self.change(scope, |record| {
             // The plan last: it is what sets the fault off.
@@ -203,7 +203,7 @@ impl Control {
     /// process from its next `C_Initialize` on.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn quirk(&self, quirk: Quirk, on: bool) -> Result<(), ControlError> {
         self.locked(|memory| {
             if on {
@@ -217,7 +217,7 @@ impl Control {
     /// Takes the token away, as if it had been pulled out. Does nothing when it is away.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn drop_token(&self) -> Result<(), ControlError> {
         self.turn(false)
     }
@@ -226,7 +226,7 @@ impl Control {
     /// `C_Finalize` and `C_Initialize` before it can use it. Does nothing when it is there.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn restore_token(&self) -> Result<(), ControlError> {
         self.turn(true)
     }
@@ -235,7 +235,7 @@ impl Control {
     /// brings the token back.
     ///
     /// # Errors
-    /// The control file can't be locked.
+    /// [`ControlError::File`].
     pub fn clear(&self, scope: Scope) -> Result<(), ControlError> {
         self.change(scope, |record| {
             for plan in [&record.fail, &record.hang, &record.corrupt, &record.refuse] {
@@ -265,7 +265,7 @@ impl Control {
     /// How often a function has been called.
     ///
     /// # Errors
-    /// There is no such function.
+    /// [`ControlError::UnknownFunction`].
     pub fn calls(&self, function: &str) -> Result<u64, ControlError> {
         let index = functions::index(function)
             .ok_or_else(|| ControlError::UnknownFunction(function.to_owned()))?;

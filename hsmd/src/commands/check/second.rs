@@ -83,7 +83,8 @@ impl Second {
 /// The hidden command `look`.
 ///
 /// # Errors
-/// The token can't be opened, or the first process is gone.
+/// [`CommandError::Token`], [`CommandError::Refused`] for a name that the configuration lacks,
+/// [`CommandError::Output`] when the first process is gone.
 pub fn look(config: &Config, name: &str) -> Result<(), CommandError> {
     let modules = Modules::default();
     let tokens = config.token.iter().map(scratch);

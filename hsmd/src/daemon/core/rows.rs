@@ -24,7 +24,7 @@ impl Core {
     /// names ours.
     ///
     /// # Errors
-    /// They are not the log's events.
+    /// [`CoreError::Diverged`] if they are not the log's events, [`CoreError::Clock`].
     pub fn find(&self, log: &KeyLog, rows: Vec<SignedEvent>) -> Result<Found, CoreError> {
         let is_ours = |(row, ours): &(&SignedEvent, &Arc<SignedEvent>)| *row == &***ours;
         let ours = rows.iter().zip(log.events()).take_while(is_ours).count();
@@ -42,7 +42,7 @@ impl Core {
 /// Parses and verifies the rows of the table.
 ///
 /// # Errors
-/// What is wrong with them.
+/// [`CoreError::Row`], [`CoreError::Log`], [`CoreError::Clock`].
 pub fn verify_rows(
     rows: &[Row],
     anchor: Option<&Anchor>,
@@ -59,7 +59,7 @@ pub fn verify_rows(
 /// Parses the rows of the table, without verifying them.
 ///
 /// # Errors
-/// A row is not an event.
+/// [`CoreError::Row`].
 pub fn parse_rows(rows: &[Row]) -> Result<Vec<SignedEvent>, CoreError> {
     rows.iter()
         .enumerate()

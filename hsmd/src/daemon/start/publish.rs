@@ -20,7 +20,7 @@ use crate::ownership::folder::Folder;
 /// each other nothing is shown, and the start will say why.
 ///
 /// # Errors
-/// The database, or the state folder.
+/// [`StartError::Keylog`], [`StartError::Ownership`] for the state folder.
 pub async fn before_the_token(
     config: &Config,
     shared: &Shared,

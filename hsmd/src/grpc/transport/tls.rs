@@ -111,7 +111,7 @@ impl Tls {
 /// Whether the files make a TLS configuration, and until when the certificate is valid.
 ///
 /// # Errors
-/// What is wrong with them.
+/// [`TlsError::File`], [`TlsError::Validity`], [`TlsError::Config`] or [`TlsError::Verifier`].
 pub fn check(files: &TlsListenConfig) -> Result<Timestamp, TlsError> {
     load(files).map(|loaded| loaded.validity.end)
 }

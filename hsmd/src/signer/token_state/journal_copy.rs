@@ -41,9 +41,6 @@ impl TokenState {
     }
 
     /// The copies that are objects of their own.
-    ///
-    /// # Errors
-    /// The token.
     pub(super) fn read_old_journal_copies(&mut self) -> Result<Vec<Vec<u8>>, TokenError> {
         let label = self.old_journal_label();
         let copies = self.with_session(|session| session.read_data(&label));
@@ -100,9 +97,6 @@ impl TokenState {
     }
 
     /// Replaces the journal's copies by this one where the token holds any, whichever folder made them.
-    ///
-    /// # Errors
-    /// The token.
     pub fn replace_journals(&mut self, value: &[u8]) -> Result<(), TokenError> {
         if !self.read_old_journal_copies()?.is_empty() {
             let label = self.old_journal_label();
@@ -122,7 +116,7 @@ impl TokenState {
     /// Refuses where the token is known to take no data object.
     ///
     /// # Errors
-    /// The reason.
+    /// [`TokenError::NoCopy`] with the reason, [`TokenError::CopyNote`].
     pub fn takes_objects(&self) -> Result<(), TokenError> {
         self.without_copy()?.map_or(Ok(()), |reason| Err(TokenError::NoCopy(reason)))
     }

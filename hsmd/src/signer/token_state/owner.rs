@@ -45,7 +45,8 @@ impl Guard {
     /// release check for as long as it stands.
     ///
     /// # Errors
-    /// The token, or the token is not ours.
+    /// [`TokenError::LeaseExpired`] if the token is not ours; [`TokenError::Nonsense`] if it shows
+    /// nothing of ours any more; else what keeps it from being read.
     pub(super) fn look(
         &self,
         session: &OpenToken,
@@ -107,7 +108,7 @@ impl TokenState {
     /// Looks at the records, if this daemon holds a claim.
     ///
     /// # Errors
-    /// The token, or the token is not ours.
+    /// [`TokenError::LeaseExpired`] if the token is not ours; else what keeps it from being read.
     pub fn look(&mut self) -> Result<(), TokenError> {
         let Some(guard) = self.guard() else { return Ok(()) };
         let release_check = Arc::clone(&self.release_check);
@@ -183,7 +184,7 @@ impl TokenState {
     /// more.
     ///
     /// # Errors
-    /// The token, or the token is not ours.
+    /// [`TokenError::LeaseExpired`] if the token is not ours; else what keeps it from being written.
     pub fn release_ownership(&mut self) -> Result<(), TokenError> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let record = Record { released: true, ..claim.record.clone() };

@@ -40,9 +40,6 @@ impl TokenState {
     /// Makes the key pair with this number and shows that it signs. What an interrupted rotation of ours has
     /// left with this number is destroyed: it is not adopted, an event that we do not know could commit to it.
     /// Only on a token that does not destroy keys it is used, for that must not end rotations and taints.
-    ///
-    /// # Errors
-    /// The token.
     pub fn generate_anew(&mut self, sequence_number: u32) -> Result<PublicKey, TokenError> {
         match self.try_generate_anew(sequence_number) {
             // The pair may be there although we were not told: it is made once more.
@@ -88,7 +85,7 @@ impl TokenState {
     /// Refuses where a key has this number.
     ///
     /// # Errors
-    /// It is there, or the token.
+    /// [`TokenError::KeyInTheWay`], or what keeps the token from being read.
     pub fn refuse_key_in_the_way(&mut self, sequence_number: u32) -> Result<(), TokenError> {
         let id = token::keys::id(sequence_number);
         match self.with_session(|session| session.holds_id(&id))? {
@@ -123,7 +120,7 @@ impl TokenState {
     /// Shows that the committed next pair is there and signs.
     ///
     /// # Errors
-    /// It is not, or does not, or the token.
+    /// [`TokenError::KeyMissing`] or [`TokenError::Unproven`], or what keeps the token from signing.
     pub fn prove_next(
         &mut self,
         id: &[u8],

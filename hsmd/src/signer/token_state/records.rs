@@ -13,9 +13,6 @@ impl TokenState {
     }
 
     /// Whether the token shows what other processes made only after `C_Initialize`.
-    ///
-    /// # Errors
-    /// The token.
     pub fn hides_foreign_objects(&mut self) -> Result<bool, TokenError> {
         self.with_session(|session| Ok(session.hides_foreign_objects()))
     }
@@ -23,7 +20,7 @@ impl TokenState {
     /// The records of all folders.
     ///
     /// # Errors
-    /// The token, or an object that is no record.
+    /// [`TokenError::UnknownRecord`], or what keeps the token from being read.
     pub fn records(&mut self) -> Result<Vec<Record>, TokenError> {
         let label = owner_label(&self.config);
         self.with_session(|session| decode_all(&session.read_data(&label)?))
@@ -32,7 +29,7 @@ impl TokenState {
     /// All of ours that is on the token.
     ///
     /// # Errors
-    /// The token.
+    /// [`TokenError::UnknownRecord`], or what keeps the token from being read.
     pub fn snapshot(&mut self) -> Result<Snapshot, TokenError> {
         let records = self.records()?;
         let journals = self.read_old_journal_copies()?;
@@ -43,7 +40,8 @@ impl TokenState {
     /// Makes this the one record of its folder; the new one is there before the old one goes.
     ///
     /// # Errors
-    /// The token; or it gets no data object, for a reason that Status and `check` say.
+    /// [`TokenError::NoCopy`] if it gets no data object, for a reason that Status and `check` say; else
+    /// what keeps it from being written.
     pub fn write_record(&mut self, record: &Record) -> Result<(), TokenError> {
         let (label, value) = (owner_label(&self.config), encode(record)?);
         self.put_object(|token_state| {
@@ -69,9 +67,6 @@ impl TokenState {
     }
 
     /// Takes a claim back. What the record held of the journal stays, for the next owner of the token.
-    ///
-    /// # Errors
-    /// The token.
     pub fn withdraw(&mut self, record: &Record) -> Result<(), TokenError> {
         if record.journal.is_none() {
             let (label, folder) = (owner_label(&self.config), &record.folder);
@@ -86,7 +81,7 @@ impl TokenState {
     /// records of other folders, and copies that older versions made.
     ///
     /// # Errors
-    /// The token, or the token is not ours.
+    /// [`TokenError::LeaseExpired`] if the token is not ours; else what keeps it from being written.
     pub fn settle_records(&mut self, journal: &[u8]) -> Result<(), TokenError> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let folder = claim.record.folder.clone();

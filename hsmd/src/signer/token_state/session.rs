@@ -130,7 +130,8 @@ impl TokenState {
     /// has changed on the token is hidden from this one.
     ///
     /// # Errors
-    /// A call of another token hangs in the module, or the token can't be reached.
+    /// [`TokenError::Closed`] if a call of another token hangs in the module; else what keeps the token
+    /// from being opened.
     pub fn reinitialise(&mut self) -> Result<(), TokenError> {
         self.with_session(|_| Ok(()))?;
         if !self.modules.renumber(&self.config.module) {

@@ -12,8 +12,9 @@ use crate::{
 /// Registers a new account with its first device.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; identity formula; device formula; an identity or
-/// device that was ever registered.
+/// In this order: [`Error::Signature`] by the revealed key, [`Error::IdentityFormula`],
+/// [`Error::DeviceFormula`]; [`Error::IdentityExists`] or [`Error::DeviceExists`], which were ever
+/// registered.
 pub async fn create_account(
     store: &mut impl Accounts,
     request: &Received<'_, CreateAccount>,
@@ -41,8 +42,9 @@ pub async fn create_account(
 /// devices that it revoked.
 ///
 /// # Errors
-/// In this order: signature by the recovery key; device formula; unknown or deleted account; a
-/// recovery key that was not committed to; a device that was ever registered.
+/// In this order: [`Error::Signature`] by the recovery key, [`Error::DeviceFormula`],
+/// [`Error::IdentityUnknown`] also for a deleted account, [`Error::Hash`] for a recovery key that was
+/// not committed to, [`Error::DeviceExists`] for a device that was ever registered.
 pub async fn recover_account(
     store: &mut impl Accounts,
     request: &Received<'_, RecoverAccount>,
@@ -69,7 +71,8 @@ pub async fn recover_account(
 /// Ends an account for ever. Returns the devices that it revoked.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; the rotation (see [`super::rotate_device`]).
+/// In this order: [`Error::Signature`] by the revealed key; the rotation's (see
+/// [`super::rotate_device`]).
 pub async fn delete_account(
     store: &mut impl Accounts,
     request: &Received<'_, DeleteAccount>,
@@ -86,7 +89,8 @@ pub async fn delete_account(
 /// Commits to another recovery key.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; the rotation (see [`super::rotate_device`]).
+/// In this order: [`Error::Signature`] by the revealed key; the rotation's (see
+/// [`super::rotate_device`]).
 pub async fn change_recovery_key(
     store: &mut impl Accounts,
     request: &Received<'_, ChangeRecoveryKey>,

@@ -16,8 +16,9 @@ use crate::{
 /// Replaces a device's authentication key by the one it committed to.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; unknown or deleted account, unknown device; a revoked
-/// device; a revealed key that was not committed to.
+/// In this order: [`Error::Signature`] by the revealed key, [`Error::IdentityUnknown`],
+/// [`Error::DeviceUnknown`], [`Error::DeviceRevoked`] also for a deleted account, [`Error::Hash`] for a
+/// revealed key that was not committed to.
 pub async fn rotate_device(
     store: &mut impl Accounts,
     request: &Received<'_, RotateDevice>,
@@ -30,9 +31,9 @@ pub async fn rotate_device(
 /// Adds a device to an account.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; the container's signature by the new device; the
-/// two identities; the new device's formula; the rotation (see [`rotate_device`]); a device that was
-/// ever registered.
+/// In this order: [`Error::Signature`] by the revealed key, and by the new device in the container;
+/// [`Error::IdentitiesDiffer`]; [`Error::DeviceFormula`] of the new device; the rotation's (see
+/// [`rotate_device`]); [`Error::DeviceExists`] for a device that was ever registered.
 pub async fn link_device(
     store: &mut impl Accounts,
     request: &Received<'_, LinkDevice>,
@@ -60,8 +61,8 @@ pub async fn link_device(
 /// Revokes a device of the account, perhaps the asking one. Revoking it again changes nothing.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; the rotation (see [`rotate_device`]); a device that
-/// is not the account's.
+/// In this order: [`Error::Signature`] by the revealed key; the rotation's (see [`rotate_device`]);
+/// [`Error::DeviceUnknown`] for a device that is not the account's.
 pub async fn unlink_device(
     store: &mut impl Accounts,
     request: &Received<'_, UnlinkDevice>,

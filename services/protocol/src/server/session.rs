@@ -66,9 +66,9 @@ pub async fn request_session(
 /// it, and nothing else has been written.
 ///
 /// # Errors
-/// In this order: a challenge that was never given, is used or older than its lifetime; unknown or
-/// deleted account; a device that is not the account's, or revoked; signature by the device's current
-/// key.
+/// In this order: [`Error::Challenge`] if it was never given, is used or older than its lifetime;
+/// [`Error::IdentityUnknown`] also for a deleted account; [`Error::DeviceUnknown`],
+/// [`Error::DeviceRevoked`]; [`Error::Signature`] by the device's current key.
 pub async fn create_session(
     store: &mut impl Sessions,
     request: &Received<'_, CreateSession>,
@@ -115,10 +115,11 @@ pub struct Refreshed {
 /// Continues a session with the access key that its token committed to.
 ///
 /// # Errors
-/// In this order: signature by the revealed key; a malformed token; a server key that is not
-/// endorsed; the token's signature; a revealed key that was not committed to; unknown or deleted
-/// account, a device that is not the account's, or revoked; refresh expiry; a hash that was used
-/// before.
+/// In this order: [`Error::Signature`] by the revealed key; [`Error::Malformed`] for the token;
+/// [`Error::ServerKey`] if it is not endorsed; [`Error::Signature`] of the token; [`Error::Hash`] for a
+/// revealed key that was not committed to; [`Error::IdentityUnknown`] also for a deleted account;
+/// [`Error::DeviceUnknown`], [`Error::DeviceRevoked`]; [`Error::TokenExpired`] at the refresh expiry;
+/// [`Error::RefreshUsed`].
 pub async fn refresh_session(
     store: &mut impl Sessions,
     servers: &impl ServerKeys,
