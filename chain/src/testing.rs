@@ -1,5 +1,5 @@
-//! Support for tests of this and other crates: software keys, a builder of valid logs, and drafts
-//! of hostile events that are hashed and signed again after each change.
+//! Support for tests of this and other crates: software keys, a builder of valid logs, drafts of
+//! hostile events that are hashed and signed again after each change, and random cases.
 //!
 //! Keys follow from seeds and times are arguments, so everything made here is the same in every
 //! run. It panics where a test asks for the impossible; no shipped binary enables the feature.
@@ -8,9 +8,11 @@
 mod draft;
 mod log_builder;
 pub mod oracle;
+mod random;
 
 pub use draft::{Draft, published};
 pub use log_builder::LogBuilder;
+pub use random::Random;
 
 use p256::ecdsa::{SigningKey, signature::Signer as _};
 

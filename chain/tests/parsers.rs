@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hsmd_chain::Payload;
-use hsmd_chain::testing::oracle::ORACLES;
+use hsmd_chain::testing::{Random, oracle::ORACLES};
 
 /// Mutants tried per oracle. A fixed seed: a failure is found again.
 const ROUNDS: u64 = 30_000;
@@ -31,11 +31,11 @@ fn the_seed_corpus_keeps_every_rule() {
 fn random_mutations_keep_every_rule() {
     for (target, oracle) in ORACLES {
         let seeds = corpus(target);
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
         for _ in 0..ROUNDS {
-            let mut bytes = random.pick(&seeds).clone();
+            let mut bytes = seeds[random.below(seeds.len())].clone();
             for _ in 0..=random.below(3) {
-                let other: &Vec<u8> = random.pick(&seeds);
+                let other = &seeds[random.below(seeds.len())];
                 mutate(&mut bytes, other, &mut random);
             }
             oracle(&bytes);
@@ -46,7 +46,7 @@ fn random_mutations_keep_every_rule() {
 #[test]
 fn random_tokens_keep_the_payload_rules() {
     let (_, payload) = ORACLES[1];
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(0x2545_f491_4f6c_dd1d);
     let mut accepted = 0;
     for _ in 0..ROUNDS {
         let mut bytes = b"{\"".to_vec();
@@ -166,25 +166,5 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
             let to = (from + random.below(60)).min(other.len());
             bytes.splice(at..at, other[from..to].iter().copied());
         }
-    }
-}
-
-/// Marsaglia's xorshift64: enough to shake parsers, and the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
     }
 }

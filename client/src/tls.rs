@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hsmd_support::{Watched, chain, dial, tls};
+use hsmd_support::tls::{self, ClientError};
+use hsmd_support::{Watched, chain, dial};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -65,20 +65,12 @@ impl Connector {
 }
 
 fn load(options: &TlsOptions, endpoint: &str) -> Result<ClientConfig, ConnectError> {
-    let fits = |source| ConnectError::Tls { endpoint: endpoint.to_owned(), source };
-    let key = tls::private_key(&options.key_file)?;
-    let certificates = tls::certificates(&options.certificate_file)?;
-    let authorities = tls::authorities(&options.ca_file)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(fits)?
-        .with_root_certificates(authorities)
-        .with_client_auth_cert(certificates, key)
-        .map_err(fits)?;
+    let own = (options.certificate_file.as_path(), options.key_file.as_path());
+    let mut config = tls::client(&options.ca_file, Some(own)).map_err(|error| match error {
+        ClientError::File(error) => ConnectError::File(error),
+        ClientError::Config(source) => ConnectError::Tls { endpoint: endpoint.to_owned(), source },
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session would carry the certificate of an earlier connection.
-    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

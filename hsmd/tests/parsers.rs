@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hsmd_chain::testing::Random;
+
 #[path = "../fuzz/oracle.rs"]
 mod oracle;
 
@@ -50,18 +52,19 @@ fn accepts(target: &str, seed: &[u8]) -> bool {
 fn random_mutations_keep_every_rule() {
     for (target, oracle) in oracle::ORACLES {
         let seeds = corpus(target);
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
         for _ in 0..ROUNDS {
-            let mut bytes = random.pick(&seeds).clone();
+            let mut bytes = seeds[random.below(seeds.len())].clone();
             for _ in 0..=random.below(3) {
-                mutate(&mut bytes, random.pick(&seeds).clone(), &mut random);
+                let other = &seeds[random.below(seeds.len())];
+                mutate(&mut bytes, other, &mut random);
             }
             oracle(&bytes);
         }
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, other: Vec<u8>, random: &mut Random) {
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.below(bytes.len() + 1);
     let end = (at + random.below(60)).min(bytes.len());
     let piece = bytes[at..end].to_vec();
@@ -79,25 +82,5 @@ fn mutate(bytes: &mut Vec<u8>, other: Vec<u8>, random: &mut Random) {
             let to = (from + random.below(80)).min(other.len());
             bytes.splice(at..end, other[from..to].iter().copied());
         }
-    }
-}
-
-/// Marsaglia's xorshift64: enough to shake parsers, and the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
     }
 }

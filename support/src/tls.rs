@@ -1,9 +1,13 @@
-//! PEM files of TLS: certificates, private keys, authorities.
+//! PEM files of TLS: certificates, private keys, authorities; and a client made of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
-    RootCertStore,
+    ClientConfig, RootCertStore,
+    client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
 };
 
@@ -36,6 +40,40 @@ pub enum PemError {
         #[source]
         source: rustls::Error,
     },
+}
+
+/// Why there is no TLS client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A file can't be used.
+    #[error(transparent)]
+    File(#[from] PemError),
+    /// Certificate and key do not fit together.
+    #[error("certificate and key do not fit together")]
+    Config(#[from] rustls::Error),
+}
+
+/// A client that trusts the authorities of a file, and shows the certificate of `own`, certificate and key,
+/// where it has one. It resumes no session: that would carry the certificate of an earlier connection.
+///
+/// # Errors
+/// [`ClientError::File`], [`ClientError::Config`].
+pub fn client(ca_file: &Path, own: Option<(&Path, &Path)>) -> Result<ClientConfig, ClientError> {
+    let own = own.map(|(certificate_file, key_file)| {
+        let key = private_key(key_file)?;
+        Ok::<_, PemError>((certificates(certificate_file)?, key))
+    });
+    let own = own.transpose()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities(ca_file)?);
+    let mut config = match own {
+        None => config.with_no_client_auth(),
+        Some((certificates, key)) => config.with_client_auth_cert(certificates, key)?,
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// All certificates of a file, at least one.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use hsmd_chain::testing::{Draft, LogBuilder, SoftwareKey, published};
+use hsmd_chain::testing::{Draft, LogBuilder, Random, SoftwareKey, published};
 use hsmd_chain::{Anchor, Digest, KeyLog, Signature, Timestamp};
 use serde_json::{Value, json};
 
-use crate::random::Random;
 use crate::signed;
 
 const SKEW: Duration = Duration::from_secs(5);
@@ -39,9 +38,9 @@ pub fn verdict(random: &mut Random, number: u64) -> Value {
 }
 
 fn good(random: &mut Random, number: u64) -> LogBuilder {
-    let mut log = LogBuilder::new(&format!("verdicts {} {number}", random.next()));
+    let mut log = LogBuilder::new(&format!("verdicts {} {number}", random.number()));
     for _ in 0..random.below(5) {
-        let ahead = Duration::from_millis(1 + random.next() % 50_000_000);
+        let ahead = Duration::from_millis(1 + random.number() % 50_000_000);
         let created_at = log.head().event().created_at().saturating_add(ahead);
         log = log.append(created_at, random.once_in(3));
     }
@@ -55,7 +54,7 @@ fn moment(random: &mut Random, log: &LogBuilder) -> Timestamp {
         0 => head.checked_sub(SKEW).unwrap_or(head),
         1 => head.checked_sub(SKEW + Duration::from_millis(1)).unwrap_or(head),
         2 => head,
-        _ => head.saturating_add(Duration::from_millis(random.next() % 60_000_000)),
+        _ => head.saturating_add(Duration::from_millis(random.number() % 60_000_000)),
     }
 }
 
@@ -193,7 +192,7 @@ fn structure(random: &mut Random, log: &LogBuilder, now: Timestamp) -> String {
             return text_of(&self::texts(&fork));
         }
         4 => {
-            let later = now.saturating_add(Duration::from_millis(random.next() % 10_000));
+            let later = now.saturating_add(Duration::from_millis(random.number() % 10_000));
             if later > log.head().event().created_at() {
                 return text_of(&self::texts(&log.clone().append(later, random.once_in(2))));
             }

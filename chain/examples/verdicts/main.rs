@@ -10,12 +10,11 @@
 #![expect(clippy::print_stdout, reason = "the lines are what the program is for")]
 
 mod logs;
-mod random;
 mod signed;
 
 use std::process::ExitCode;
 
-use random::Random;
+use hsmd_chain::testing::Random;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use hsmd_chain::testing::{LogBuilder, SoftwareKey};
+use hsmd_chain::testing::{LogBuilder, Random, SoftwareKey};
 use hsmd_chain::{EndorsementPayload, KeyLog, PublicKey, SignedPayload, Timestamp};
 use serde_json::{Value, json};
-
-use crate::random::Random;
 
 pub fn verdict(random: &mut Random, builder: &LogBuilder, log: &KeyLog, now: Timestamp) -> Value {
     let key = *SoftwareKey::from_seed(&format!("service {}", random.below(5))).public_key();
@@ -32,7 +30,7 @@ fn text(random: &mut Random, builder: &LogBuilder, key: &PublicKey, now: Timesta
     let expiration = match random.below(12) {
         0 => now,
         1 => now.saturating_add(Duration::from_millis(1)),
-        _ => now.saturating_add(Duration::from_secs(60 + random.next() % 50_000)),
+        _ => now.saturating_add(Duration::from_secs(60 + random.number() % 50_000)),
     };
     let payload = match EndorsementPayload::new("response", *key, expiration) {
         Ok(payload) => payload.text(),

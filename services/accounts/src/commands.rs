@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use hsmd_chain::PublicKey;
-use hsmd_runtime::{ConfigError, StartError};
+use hsmd_runtime::StartError;
 use hsmd_service::Hsm;
 use tokio::time::timeout;
 
@@ -106,10 +106,7 @@ pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String,
 }
 
 fn open(config: &Config) -> Result<Database, StartError> {
-    Database::open(&config.database).map_err(|error| match error {
-        DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
-        other => StartError::failed(other),
-    })
+    Ok(Database::open(&config.database)?)
 }
 
 fn failed(database: &Database, source: DatabaseError) -> StartError {

@@ -1,9 +1,8 @@
 //! Postgres: the pool and the migrations. Statements are where they are needed.
 
-use std::{str::FromStr as _, time::Duration};
+use std::time::Duration;
 
-use hsmd_runtime::relay;
-use hsmd_support::postgres::{UrlFileError, read_url};
+use hsmd_service::postgres::{Server, ServerError};
 use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -17,18 +16,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// Names the advisory lock under which the schema is made.
 const SCHEMA_LOCK: i64 = 0x6873_6d64_6163_6374;
 
-/// Why the database can't be used.
+/// Why the database does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file with the URL can't be read, or what is in it can't be used.
-    #[error(transparent)]
-    UrlFile(#[from] UrlFileError),
-    /// There is no relay to the server's name.
-    #[error("cannot make a socket for the database")]
-    Relay(#[source] std::io::Error),
-    /// sqlx refuses the URL. The reason is left out: it could quote the URL.
-    #[error("the database URL is malformed")]
-    Url,
     /// The tables can't be made or brought up to date.
     #[error("can't migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -51,19 +41,11 @@ impl Database {
     /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`DatabaseError::UrlFile`], [`DatabaseError::Url`], [`DatabaseError::Relay`].
-    pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
-        let url = read_url(&config.url_file)?;
-        let milliseconds = config.timeout.as_millis().to_string();
-        let options = PgConnectOptions::from_str(&url)
-            .map_err(|_| DatabaseError::Url)?
-            .application_name("hsmd-accounts")
-            .options([
-                ("search_path", config.schema.as_str()),
-                ("statement_timeout", milliseconds.as_str()),
-                ("idle_in_transaction_session_timeout", milliseconds.as_str()),
-            ]);
-        let (address, options) = (address(&options), by_any_address(options)?);
+    /// [`ServerError`].
+    pub fn open(config: &DatabaseConfig) -> Result<Self, ServerError> {
+        let Server { options, address } =
+            Server::read(&config.url_file, "hsmd-accounts")?.with_timeout(config.timeout);
+        let options = options.options([("search_path", &config.schema)]);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
@@ -117,25 +99,6 @@ impl Database {
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
-}
-
-fn address(options: &PgConnectOptions) -> String {
-    match options.get_socket() {
-        Some(folder) => format!("{}:{}", folder.display(), options.get_port()),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    }
-}
-
-/// Where the server is a name, whichever of its addresses answers.
-fn by_any_address(options: PgConnectOptions) -> Result<PgConnectOptions, DatabaseError> {
-    if options.get_socket().is_some() {
-        return Ok(options);
-    }
-    let relay = relay(options.get_host(), options.get_port()).map_err(DatabaseError::Relay)?;
-    Ok(match relay {
-        Some(folder) => options.socket(folder),
-        None => options,
-    })
 }
 
 /// Whether an error is the violation of this unique constraint.

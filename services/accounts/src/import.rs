@@ -2,16 +2,14 @@
 //!
 //! Sessions stay behind: their cookies are signed by a secret that has no place here.
 
-use std::{path::Path, str::FromStr as _};
+use std::path::Path;
 
 use hsmd_runtime::{ConfigError, StartError};
-use hsmd_support::postgres::{UrlFileError, read_url};
-use sqlx::{
-    Connection as _, FromRow, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use hsmd_service::postgres::{Server, ServerError};
+use hsmd_support::postgres::UrlFileError;
+use sqlx::{Connection as _, FromRow, PgConnection, PgPool, postgres::PgPoolOptions};
 
-use crate::{database::DatabaseError, random, time::Time, users::is_email};
+use crate::{random, time::Time, users::is_email};
 
 /// How many users are read at once.
 const PAGE: i64 = 500;
@@ -63,13 +61,11 @@ impl Report {
 
 /// Reads the library's tables and, if told so, writes what is not here yet; all of it or nothing.
 pub(crate) async fn import(from: &Path, write: bool, to: &PgPool) -> Result<Report, StartError> {
-    let url = read_url(from).map_err(|error| match error {
-        UrlFileError::File(error) => StartError::from(ConfigError::from(error)),
+    let source = Server::read(from, "hsmd-accounts").map_err(|error| match error {
+        ServerError::UrlFile(UrlFileError::File(error)) => ConfigError::from(error).into(),
         other => StartError::failed(other),
     })?;
-    let options =
-        PgConnectOptions::from_str(&url).map_err(|_| StartError::failed(DatabaseError::Url))?;
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(options);
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(source.options);
     let pool = pool.await.map_err(StartError::failed)?;
     let mut source = pool.acquire().await.map_err(StartError::failed)?;
     let report = copy(&mut source, write, to).await;

@@ -92,10 +92,7 @@ impl Accounts {
     /// [`StartError::Config`]; [`StartError::Failed`] if the system has no thread or descriptor left.
     pub fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.check().map_err(|error| ConfigError::section(error.section(), error))?;
-        let database = Database::open(&config.database).map_err(|error| match error {
-            DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
-            other => StartError::failed(other),
-        })?;
+        let database = Database::open(&config.database)?;
         let settings = Argon2Settings {
             memory_kib: config.passwords.memory_kib,
             iterations: config.passwords.iterations,

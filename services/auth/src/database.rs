@@ -2,32 +2,19 @@
 
 mod transaction;
 
-use std::{str::FromStr as _, time::Duration};
+use std::time::Duration;
 
 use hsmd_chain::{cesr::Digest, time::Timestamp};
-use hsmd_runtime::relay;
-use hsmd_support::postgres::{UrlFileError, read_url};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use hsmd_service::postgres::{Server, ServerError};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 
 pub(crate) use transaction::Transaction;
 
 use crate::config::DatabaseConfig;
 
-/// Why the database can't be used.
+/// Why the database does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file with the URL can't be read, or what is in it can't be used.
-    #[error(transparent)]
-    UrlFile(#[from] UrlFileError),
-    /// There is no relay to the server's name.
-    #[error("cannot make a socket for the database")]
-    Relay(#[source] std::io::Error),
-    /// sqlx refuses the URL.
-    #[error("the database URL is malformed")]
-    Url(#[source] sqlx::Error),
     /// The tables can't be made or brought up to date.
     #[error("can't migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -57,21 +44,13 @@ impl Database {
     /// Prepares the pool without connecting; must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`DatabaseError::UrlFile`], [`DatabaseError::Url`], [`DatabaseError::Relay`].
-    pub fn open(config: &DatabaseConfig) -> Result<Self, DatabaseError> {
-        let url = read_url(&config.url_file)?;
-        let milliseconds = config.timeout.as_millis().to_string();
-        let options = PgConnectOptions::from_str(&url)
-            .map_err(DatabaseError::Url)?
-            .application_name("hsmd-auth")
-            .options([
-                ("statement_timeout", milliseconds.as_str()),
-                ("idle_in_transaction_session_timeout", milliseconds.as_str()),
-            ]);
+    /// [`ServerError`].
+    pub fn open(config: &DatabaseConfig) -> Result<Self, ServerError> {
+        let server = Server::read(&config.url_file, "hsmd-auth")?.with_timeout(config.timeout);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
-            .connect_lazy_with(by_any_address(options)?);
+            .connect_lazy_with(server.options);
         Ok(Self { pool })
     }
 
@@ -175,18 +154,6 @@ impl Database {
             .map(|(text, millis)| Ok((parse(&text)?, time(millis)?)))
             .collect()
     }
-}
-
-/// Where the server is a name, whichever of its addresses answers.
-fn by_any_address(options: PgConnectOptions) -> Result<PgConnectOptions, DatabaseError> {
-    if options.get_socket().is_some() {
-        return Ok(options);
-    }
-    let relay = relay(options.get_host(), options.get_port()).map_err(DatabaseError::Relay)?;
-    Ok(match relay {
-        Some(folder) => options.socket(folder),
-        None => options,
-    })
 }
 
 /// A stored text as what it stands for.

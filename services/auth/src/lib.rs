@@ -24,7 +24,7 @@ use hsmd_protocol::{
     PrivateKey,
     server::{Issuer, Lifetimes},
 };
-use hsmd_runtime::{ConfigError, Health, Probes, Program, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{EndorsedKey, EndorsedServers, Hsm, log_problem, random};
 use hsmd_store::{Access, Purpose as _, Response};
 use hsmd_support::{RateLimit, Report, chain, proxy::subscriber};
@@ -91,10 +91,7 @@ impl Auth {
     /// [`StartError::Config`], [`StartError::Failed`].
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let store = config.redis.open()?;
-        let database = Database::open(&config.database).map_err(|error| match error {
-            DatabaseError::UrlFile(error) => ConfigError::section("database", error).into(),
-            other => StartError::failed(other),
-        })?;
+        let database = Database::open(&config.database)?;
         let hsm = Hsm::connect(&config.hsm)?;
         let lifetimes = Lifetimes::from(config.lifetimes);
         let (access, response) = (random::key(), random::key());
@@ -226,11 +223,11 @@ pub async fn check(config: Config, report: &mut Report) {
     let purposes = [(Access::NAME, access), (Response::NAME, response)];
     hsmd_service::check::hsm(&config.hsm, &purposes, report).await;
     hsmd_service::check::redis(&config.redis, report).await;
-    let looked = match Database::open(&config.database) {
-        Ok(database) => database.look().await,
-        Err(error) => Err(error),
+    let database = match Database::open(&config.database) {
+        Ok(database) => database,
+        Err(error) => return report.bad("database", chain(&error)),
     };
-    match looked {
+    match database.look().await {
         Ok(true) => report.good("database", "answers, its tables are there"),
         Ok(false) => {
             report.note("database", "answers, and is empty: the first start makes the tables")

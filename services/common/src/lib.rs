@@ -1,13 +1,15 @@
-//! What our services need besides `hsmd-runtime`, and none should write again: hsmd and Redis.
+//! What our services need besides `hsmd-runtime`, and none should write again: hsmd, Redis and Postgres.
 //!
 //! [`Hsm`] is a service's view of hsmd, [`EndorsedKey`] its own key, [`EndorsedServers`] the other
-//! servers' keys; [`config`] has the sections `[hsm]` and `[redis]`, [`check`] looks at both. Nothing here knows what a service
-//! does.
+//! servers' keys; [`config`] has the sections `[hsm]` and `[redis]`, [`check`] looks at both; `postgres`, a
+//! feature, finds the server. Nothing here knows what a service does.
 
 pub mod check;
 pub mod config;
 mod endorsed_key;
 mod hsm;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod random;
 mod server_keys;
 

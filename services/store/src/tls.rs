@@ -1,13 +1,13 @@
 //! Connections to `rediss://`: TLS whose files are read again when they change, so that a renewed
 //! certificate is used from the next connection on.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
 use hsmd_support::{
     Watched, chain,
-    tls::{self, PemError},
+    tls::{self, ClientError, PemError},
 };
-use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -83,21 +83,10 @@ impl Connector {
 }
 
 fn load(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
-    let authorities = tls::authorities(&options.ca_file)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Config)?
-        .with_root_certificates(authorities);
-    let mut config = match &options.client {
-        None => config.with_no_client_auth(),
-        Some(own) => {
-            let key = tls::private_key(&own.key_file)?;
-            let certificates = tls::certificates(&own.certificate_file)?;
-            config.with_client_auth_cert(certificates, key).map_err(TlsError::Config)?
-        }
-    };
-    // A resumed session would carry the certificate of an earlier connection.
-    config.resumption = Resumption::disabled();
-    Ok(config)
+    let own = options.client.as_ref();
+    let own = own.map(|own| (own.certificate_file.as_path(), own.key_file.as_path()));
+    tls::client(&options.ca_file, own).map_err(|error| match error {
+        ClientError::File(error) => TlsError::File(error),
+        ClientError::Config(error) => TlsError::Config(error),
+    })
 }

@@ -87,7 +87,7 @@ fn each_outside_world_has_one_crate_that_knows_it() {
     // The benchmark measures the raw session beside the daemon.
     assert_eq!(who("cryptoki"), set(&["hsmd", "hsmd-bench", "hsmd-initialize", "hsmd-softhsm"]));
     assert_eq!(who("redis"), set(&["hsmd-store", "hsmd-tests"]));
-    let known = set(&["hsmd", "hsmd-accounts", "hsmd-auth", "hsmd-tests"]);
+    let known = set(&["hsmd", "hsmd-accounts", "hsmd-auth", "hsmd-service", "hsmd-tests"]);
     assert!(who("sqlx").is_subset(&known), "{:?}", who("sqlx"));
     let chain = dependencies(&metadata, "hsmd-chain");
     for world in ["tokio", "tonic", "hyper", "reqwest", "sqlx", "redis"] {

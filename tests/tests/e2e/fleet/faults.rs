@@ -22,6 +22,16 @@ fn only(answers: &[Answer], asked: &[Asked], allowed: &[Outcome]) {
     }
 }
 
+/// As [`only`], of all services while Redis is not there or empty. A server notices within a second that its
+/// key is not published any more; until then users find no endorsement of it. A token's server key is unknown
+/// at once.
+#[track_caller]
+fn only_without_redis(answers: &[Answer]) {
+    let unknown_token = Outcome::Refused(401, "BA000".into());
+    let allowed = [unavailable(), unknown_token, Outcome::Unendorsed, Outcome::Unknown];
+    only(answers, &ALL, &allowed);
+}
+
 /// Asks with a revoked device until it is refused as that, which Redis has forgotten: it is never served.
 async fn stays_revoked(user: &User, fleet: &Fleet) {
     let revoked = Outcome::Refused(403, String::new());
@@ -50,11 +60,7 @@ async fn redis_is_flushed() {
         over
     })
     .await;
-    // A server notices within a second that its key is not published any more; until then users find
-    // nobody who vouches for it. A token's server key is unknown at once.
-    let unknown_token = Outcome::Refused(401, "BA000".into());
-    let allowed = [unavailable(), unknown_token, Outcome::Unendorsed, Outcome::Unknown];
-    only(&answers, &ALL, &allowed);
+    only_without_redis(&answers);
     assert_ne!(app.post("/foo/bar", used).await.0, 200, "it is never judged again");
 }
 
@@ -73,9 +79,7 @@ async fn redis_is_down_and_comes_back() {
         over
     })
     .await;
-    let unknown_token = Outcome::Refused(401, "BA000".into());
-    let allowed = [unavailable(), unknown_token, Outcome::Unendorsed, Outcome::Unknown];
-    only(&answers, &ALL, &allowed);
+    only_without_redis(&answers);
 }
 
 #[tokio::test(flavor = "multi_thread")]

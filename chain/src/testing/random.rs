@@ -1,13 +1,17 @@
-//! A small generator of pseudo-random numbers (SplitMix64): a seed gives the same cases everywhere.
+//! Pseudo-random cases.
 
+/// A small generator (SplitMix64): a seed gives the same cases everywhere.
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
+    /// The generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,7 +21,7 @@ impl Random {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap_or_default()
+        usize::try_from(self.number() % bound.max(1) as u64).unwrap_or_default()
     }
 
     /// True once in `times`.
@@ -25,6 +29,7 @@ impl Random {
         self.below(times) == 0
     }
 
+    /// One of several.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
