@@ -8,12 +8,13 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::backoff::Backoff;
+use crate::connection::Connection;
 use crate::{CallError, ConnectError, ConnectOptions};
 
 /// A connection to one listener, and the timeout of its calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) channel: Channel,
+    pub(crate) connection: Connection,
     pub(crate) endpoint: String,
     deadline: Duration,
     retry: bool,
@@ -29,7 +30,7 @@ pub(crate) enum Repeat {
 impl Caller {
     pub(crate) fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
         Ok(Self {
-            channel: options.channel()?,
+            connection: options.connection()?,
             endpoint: options.endpoint.clone(),
             deadline: options.deadline,
             retry: options.retry,
@@ -59,7 +60,7 @@ impl Caller {
         loop {
             let mut request = Request::new(message.clone());
             request.set_timeout(end.saturating_duration_since(Instant::now()));
-            let error = match timeout_at(end, call(self.channel.clone(), request)).await {
+            let error = match timeout_at(end, call(self.connection.channel(), request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => self.error(method, status),
                 Err(_) => self.too_late(method),

@@ -152,7 +152,7 @@ impl Client {
         from_sequence: u32,
     ) -> Result<Streaming<v1::WatchEventsResponse>, CallError> {
         let message = v1::WatchEventsRequest { from_sequence };
-        match key_log(self.caller.channel.clone()).watch_events(message).await {
+        match key_log(self.caller.connection.channel()).watch_events(message).await {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(self.watch_error(status)),
         }

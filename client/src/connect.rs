@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tonic::transport::Endpoint;
 
 use crate::ConnectError;
+use crate::connection::Connection;
 use crate::tls::Connector;
 
 /// The longest message accepted from a daemon: a page of 1000 events has about 700 kB.
@@ -66,19 +65,23 @@ impl ConnectOptions {
         self
     }
 
-    /// A channel that connects with the first call and again whenever it has lost its connection.
-    pub(crate) fn channel(&self) -> Result<Channel, ConnectError> {
+    /// The connection, which the first call makes.
+    pub(crate) fn connection(&self) -> Result<Connection, ConnectError> {
         match self.endpoint.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') && path.len() > 1 => {
-                Ok(self.patient(self.parse(&self.endpoint)?).connect_lazy())
+                Ok(self.lasting(self.parse(&self.endpoint)?))
             }
             Some(("https", rest)) => self.with_tls(rest),
             Some(("http", _)) => {
                 let endpoint = self.parse(&self.endpoint)?;
-                Ok(self.patient(self.loopback(endpoint)?).connect_lazy())
+                Ok(self.lasting(self.loopback(endpoint)?))
             }
             _ => Err(ConnectError::Endpoint(self.endpoint.clone())),
         }
+    }
+
+    fn lasting(&self, endpoint: Endpoint) -> Connection {
+        Connection::Lasting(self.patient(endpoint).connect_lazy())
     }
 
     fn patient(&self, endpoint: Endpoint) -> Endpoint {
@@ -104,24 +107,22 @@ impl ConnectOptions {
         }
     }
 
-    /// TLS is our own, so that its files can change. For tonic it is plaintext, except for the scheme
-    /// that travels with each request.
-    fn with_tls(&self, rest: &str) -> Result<Channel, ConnectError> {
+    /// For tonic our own TLS is plaintext, except for the scheme that travels with each request.
+    fn with_tls(&self, rest: &str) -> Result<Connection, ConnectError> {
         let Some(tls) = &self.tls else {
             return Err(ConnectError::TlsMissing(self.endpoint.clone()));
         };
         let malformed = |_| ConnectError::Endpoint(self.endpoint.clone());
         let origin: Uri = self.endpoint.parse().map_err(malformed)?;
-        let connector = Arc::new(Connector::new(&origin, tls)?);
+        let connector = Connector::new(&origin, tls)?;
         let endpoint = self.parse(&format!("http://{rest}"))?.origin(origin);
-        Ok(self
-            .patient(endpoint)
-            .connect_with_connector_lazy(service_fn(move |_| Arc::clone(&connector).connect())))
+        Ok(Connection::renewed(self.patient(endpoint), connector))
     }
 }
 
-/// The PEM files of mutual TLS. When they have changed, the next connection uses what they hold then;
-/// while they do not fit together it uses what they held before.
+/// The PEM files of mutual TLS. They are looked at once a second while calls are made: when they have changed,
+/// the next call makes a new connection with what they hold then, and calls that have begun go on over the
+/// old one. While they do not fit together what they held before is used.
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
     /// The authority that issued the daemon's certificate. No other is trusted.
@@ -141,15 +142,16 @@ mod tests {
     #[tokio::test]
     async fn endpoints_are_told_apart() {
         for good in ["unix:///run/hsmd/service.sock", "http://127.0.0.1:7", "http://[::1]:7"] {
-            ConnectOptions::new(good).channel().expect(good);
+            ConnectOptions::new(good).connection().expect(good);
         }
         for bad in
             ["", "unix://", "unix://run", "/run/x", "http://10.0.0.1:7", "http://a", "ftp://a"]
         {
-            let error = ConnectOptions::new(bad).channel().map(drop).expect_err(bad);
+            let error = ConnectOptions::new(bad).connection().map(drop).expect_err(bad);
             assert!(matches!(error, ConnectError::Endpoint(_)), "{bad}: {error}");
         }
-        let error = ConnectOptions::new("https://hsm:7").channel().map(drop).expect_err("no files");
+        let error =
+            ConnectOptions::new("https://hsm:7").connection().map(drop).expect_err("no files");
         assert!(matches!(error, ConnectError::TlsMissing(_)));
     }
 
@@ -161,7 +163,7 @@ mod tests {
             key_file: "/nowhere/key.pem".into(),
             server_name: None,
         };
-        let error = ConnectOptions::new("https://hsm:7").tls(tls).channel().map(drop);
+        let error = ConnectOptions::new("https://hsm:7").tls(tls).connection().map(drop);
         assert!(error.expect_err("no file").to_string().contains("/nowhere/key.pem"));
     }
 }

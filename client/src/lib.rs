@@ -24,6 +24,7 @@ mod call;
 mod client;
 mod clock;
 mod connect;
+mod connection;
 mod endorser;
 mod error;
 mod signed;

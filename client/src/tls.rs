@@ -1,5 +1,4 @@
-//! Connections to an https endpoint: mutual TLS whose files are read again when they change, so that a
-//! renewed certificate is used from the next connection on.
+//! Connections to an https endpoint: mutual TLS whose files are read again when they change.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,15 +42,24 @@ impl Connector {
         Ok(Self { host, port: endpoint.port_u16().unwrap_or(443), name, files })
     }
 
-    /// Connects with what the files hold now; files that do not fit are as if they had not changed.
-    pub(crate) async fn connect(self: Arc<Self>) -> io::Result<TokioIo<Stream>> {
+    /// Whether the files have changed, and what they hold now is used from the next connection on. Files
+    /// that do not fit are as if they had not changed.
+    pub(crate) fn has_changed(&self) -> bool {
         match self.files.refresh() {
-            Ok(None) => {}
-            Ok(Some(_)) => tracing::info!("TLS files have changed and are in use"),
+            Ok(None) => false,
+            Ok(Some(_)) => {
+                tracing::info!("TLS files have changed and are in use");
+                true
+            }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "TLS files have changed but do not fit");
+                false
             }
         }
+    }
+
+    /// Connects with what the files held when they were last looked at.
+    pub(crate) async fn connect(self: Arc<Self>) -> io::Result<TokioIo<Stream>> {
         let tcp = dial(&self.host, self.port).await.map_err(|error| {
             let text = format!("cannot connect to {}:{}: {error}", self.host, self.port);
             io::Error::new(error.kind(), text)

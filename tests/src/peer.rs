@@ -54,7 +54,7 @@ pub struct State {
     pub lying: watch::Sender<bool>,
     /// An event that is sent after the log's own, whether or not it fits.
     pub hostile: watch::Sender<Option<SignedEvent>>,
-    /// The certificates that were shown, in DER.
+    /// The certificates of calls for the head and of watches, in DER.
     pub callers: Mutex<Vec<Vec<u8>>>,
     stop: watch::Receiver<bool>,
 }
@@ -140,6 +140,12 @@ impl State {
             let next = log.head().event().created_at().saturating_add(Duration::from_millis(1));
             *log = log.clone().append(now().max(next), taint);
         });
+    }
+
+    fn note<T>(&self, request: &Request<T>) {
+        let certificates = request.peer_certs();
+        let own = certificates.as_ref().and_then(|chain| chain.first());
+        self.callers.lock().extend(own.map(|own| own.to_vec()));
     }
 
     fn sign(&self, sign: impl FnOnce(&LogBuilder, usize) -> SignedBody) -> v1::SignedBody {
@@ -291,10 +297,7 @@ impl KeyLog for State {
         &self,
         request: Request<v1::GetHeadRequest>,
     ) -> Result<Response<v1::GetHeadResponse>, Status> {
-        let certificates = request.peer_certs();
-        if let Some(own) = certificates.as_ref().and_then(|chain| chain.first()) {
-            self.callers.lock().push(own.to_vec());
-        }
+        self.note(&request);
         Ok(Response::new(v1::GetHeadResponse {
             head: Some(event(self.log.borrow().head())),
             statement: Some(statement(&self.log.borrow())),
@@ -323,6 +326,7 @@ impl KeyLog for State {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.note(&request);
         let from = request.into_inner().from_sequence as usize;
         if from > self.log.borrow().events().len() {
             return Err(error(Code::OutOfRange, "BEYOND_HEAD"));

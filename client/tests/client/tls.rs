@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::testing::LogBuilder;
-use hsmd_client::{CallError, Client, Clock, ConnectOptions, TlsOptions};
+use hsmd_client::{
+    CallError, Client, Clock, ConnectOptions, LogOptions, LogSource, TlsOptions, VerifiedLog,
+};
 use hsmd_tests::peer::{State, services};
 use hsmd_tests::{soon, until};
 use time::OffsetDateTime;
@@ -186,6 +188,37 @@ async fn a_renewed_certificate_is_used_and_the_old_ones_end_no_longer_matters() 
     assert!(!seen(&old)(), "the old certificate is used no more");
     stop.send(()).expect("the calls go on");
     soon(calls).await.expect("no call failed");
+}
+
+/// A daemon refuses calls over a connection whose certificate has ended.
+#[tokio::test]
+async fn a_renewed_certificate_does_not_wait_for_the_end_of_an_open_connection() {
+    let authority = Authority::new();
+    let peer = TlsPeer::start(&authority, Duration::from_secs(3600)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let [old, new] = ["old.test", "new.test"].map(|name| authority.issue(name));
+    let tls = files(folder.path(), &old, &authority, "hsm.test");
+    let client = Client::connect(&peer.options(tls.clone())).expect("a client");
+    let anchor = peer.state.log.borrow().anchor();
+    let source = LogSource::Grpc(client.clone());
+    let log = VerifiedLog::follow(source, anchor, LogOptions::default()).expect("a log");
+    soon(log.ready()).await.expect("followed over the old connection");
+
+    replace(&tls.key_file, &new.key);
+    replace(&tls.certificate_file, &new.certificate);
+    until("a call with the new certificate", async || {
+        client.head().await.expect("no call fails");
+        peer.state.callers.lock().contains(&der(&new.certificate))
+    })
+    .await;
+    peer.state.callers.lock().clear();
+    client.head().await.expect("no call fails");
+    assert_eq!(*peer.state.callers.lock(), [der(&new.certificate)]);
+
+    // What was begun over the old connection goes on there.
+    peer.state.append(false);
+    until("the event", async || log.snapshot().is_some_and(|log| log.events().len() == 2)).await;
+    assert_eq!(*peer.state.callers.lock(), [der(&new.certificate)], "no other watch");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! What a single service does then is tested beside it; here it is the whole that answers, and each
 //! reply counts only once it is verified as a user verifies it. `--nocapture` shows the measurements.
 
+mod certificates;
 mod clients;
 mod device;
 mod faults;

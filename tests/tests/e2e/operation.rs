@@ -9,8 +9,8 @@ mod fair;
 mod hostile;
 mod http;
 mod listeners;
-mod observe;
-mod pki;
+pub(crate) mod observe;
+pub(crate) mod pki;
 mod policy;
 mod privileged;
 mod rate;
@@ -37,7 +37,7 @@ use crate::operation::remote::Dial;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The harness's own caller and admin, who may do everything, and more callers beside.
-fn with_callers(hsmd: Hsmd, more: &str) -> Hsmd {
+pub(crate) fn with_callers(hsmd: Hsmd, more: &str) -> Hsmd {
     let uid = nix::unistd::getuid();
     let text = format!(
         r#"
@@ -64,15 +64,15 @@ fn address() -> SocketAddr {
 }
 
 /// The authorities of a daemon that listens with mutual TLS.
-struct Tls {
-    address: SocketAddr,
-    servers: Authority,
-    clients: Authority,
+pub(crate) struct Tls {
+    pub(crate) address: SocketAddr,
+    pub(crate) servers: Authority,
+    pub(crate) clients: Authority,
 }
 
 impl Tls {
     /// Makes authorities and lets the daemon listen.
-    fn of(hsmd: Hsmd) -> (Hsmd, Self) {
+    pub(crate) fn of(hsmd: Hsmd) -> (Hsmd, Self) {
         let servers = Authority::new("servers");
         let tls = Self { address: address(), servers, clients: Authority::new("callers") };
         pki::Files(&hsmd).write(&tls.server(), &tls.clients.pem);

@@ -15,7 +15,7 @@ fn unavailable() -> Outcome {
 
 /// Asserts that of the services `asked` nothing was seen but acceptance and these.
 #[track_caller]
-fn only(answers: &[Answer], asked: &[Asked], allowed: &[Outcome]) {
+pub(crate) fn only(answers: &[Answer], asked: &[Asked], allowed: &[Outcome]) {
     for answer in answers.iter().filter(|answer| asked.contains(&answer.asked)) {
         let good = answer.outcome == Outcome::Accepted || allowed.contains(&answer.outcome);
         assert!(good, "{answer:?}");

@@ -44,6 +44,12 @@ impl Fleet {
     pub(crate) async fn over(key_log: Database, accounts: Database) -> Self {
         let hsmd = Hsmd::fresh().await.with_database(key_log);
         let hsmd = hsmd.set("caller.0.endorse", vec!["access", "response"]);
+        let socket = format!("endpoint = \"unix://{}\"", hsmd.path("service.sock").display());
+        Self::of(hsmd, accounts, &socket).await
+    }
+
+    /// The same with an hsmd that the services reach as these settings of `[hsm]` say.
+    pub(crate) async fn of(hsmd: Hsmd, accounts: Database, way: &str) -> Self {
         hsmd.migrate().await;
         let identity = hsmd.init().await;
         let daemon = hsmd.serve().await;
@@ -55,7 +61,7 @@ impl Fleet {
 
         let folder = tempfile::tempdir().unwrap();
         let common = format!(
-            "[http]\nlisten = \"127.0.0.1:0\"\n[hsm]\nidentity = \"{identity}\"\nendpoint = \"{endpoint}\"\n\
+            "[http]\nlisten = \"127.0.0.1:0\"\n[hsm]\nidentity = \"{identity}\"\n{way}\n\
              [redis]\nurl = \"{}\"\ntimeout = \"5s\"\n",
             redis.url()
         );

@@ -117,7 +117,7 @@ impl Files<'_> {
 }
 
 /// Replaces a file in one step, as the tools that renew certificates do.
-fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: &str) {
     let draft = path.with_extension("new");
     std::fs::write(&draft, text).unwrap();
     std::fs::rename(draft, path).unwrap();
