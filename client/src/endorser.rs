@@ -271,9 +271,9 @@ impl Worker {
     fn note(&self, problem: EndorseProblem) {
         let cause = std::error::Error::source(&problem).map(tracing::field::display);
         if self.problem.borrow().is_none() {
-            tracing::warn!(purpose = self.purpose, %problem, cause, "no endorsement");
+            tracing::warn!(purpose = self.purpose, %problem, cause, "cannot renew the endorsement");
         } else {
-            tracing::debug!(purpose = self.purpose, %problem, cause, "no endorsement");
+            tracing::debug!(purpose = self.purpose, %problem, cause, "cannot renew the endorsement");
         }
         self.problem.send_replace(Some(Arc::new(problem)));
     }

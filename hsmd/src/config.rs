@@ -106,7 +106,6 @@ pub enum ConfigError {
     /// The values contradict each other.
     #[error("the configuration {path} is not valid: {message}")]
     Invalid {
-        /// The file.
         path: PathBuf,
         /// What is wrong with them.
         message: String,

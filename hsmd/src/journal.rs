@@ -61,7 +61,6 @@ pub enum JournalError {
     /// The file can't be read.
     #[error("cannot read the journal {path}")]
     Read {
-        /// The file.
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -69,19 +68,13 @@ pub enum JournalError {
     /// The file can't be written; nothing has changed.
     #[error("cannot write the journal {path}")]
     Write {
-        /// The file.
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
     /// The file is damaged.
     #[error("the journal {path} is damaged: {message}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        message: String,
-    },
+    Damaged { path: PathBuf, message: String },
 }
 
 impl Entries {

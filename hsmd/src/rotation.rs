@@ -83,7 +83,6 @@ pub enum RotationError {
          database is back: ask again with the same expected generation"
     )]
     NotAppended {
-        /// Its number.
         number: u32,
         #[source]
         source: CoreError,
@@ -94,7 +93,6 @@ pub enum RotationError {
          again with the same expected generation"
     )]
     NotActivated {
-        /// Its number.
         number: u32,
         #[source]
         source: CoreError,

@@ -101,7 +101,7 @@ pub enum Problem {
     HeadForm {
         /// What was asked for.
         url: String,
-        /// Why.
+        /// What is wrong with it.
         #[source]
         source: Box<HeadFormError>,
     },

@@ -34,7 +34,6 @@ pub enum Denied {
     /// The peer is not configured.
     #[error("{peer} is not a configured {role}: add it to the daemon's configuration")]
     Unknown {
-        /// Who called.
         peer: String,
         /// "caller" or "admin".
         role: &'static str,
@@ -63,19 +62,14 @@ pub enum Denied {
     /// The caller may not use this purpose.
     #[error("caller {caller} may not {verb} for the purpose {purpose}")]
     Purpose {
-        /// Who called.
         caller: String,
         /// "endorse keys" or "sign documents".
         verb: &'static str,
-        /// The purpose.
         purpose: String,
     },
     /// The caller may not sign at all.
     #[error("caller {caller} may not sign documents: it has no purpose in `sign`")]
-    NoPurpose {
-        /// Who called.
-        caller: String,
-    },
+    NoPurpose { caller: String },
     /// The caller wants a longer endorsement than it may have.
     #[error(
         "caller {caller} may endorse for at most {}, not {}",
@@ -83,7 +77,6 @@ pub enum Denied {
         humantime::format_duration(*.asked)
     )]
     Ttl {
-        /// Who called.
         caller: String,
         /// What it may have.
         max: Duration,
@@ -93,7 +86,6 @@ pub enum Denied {
     /// The caller has used up its rate.
     #[error("caller {caller} has used up its rate; try again in {} ms", .retry_after.as_millis())]
     Rate {
-        /// Who called.
         caller: String,
         /// When there will be room again.
         retry_after: Duration,
@@ -101,7 +93,6 @@ pub enum Denied {
     /// The batch is larger than the caller's bucket: it would never fit.
     #[error("caller {caller} may have at most {burst} signatures at once, not {asked}")]
     Burst {
-        /// Who called.
         caller: String,
         /// What its bucket holds.
         burst: u32,
@@ -114,7 +105,6 @@ pub enum Denied {
     /// The admin may not do this.
     #[error("admin {caller} may not {action}")]
     Action {
-        /// Who called.
         caller: String,
         /// What it wanted.
         action: AdminAction,

@@ -63,7 +63,7 @@ pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), C
     journal.replace(journal.entries().clone())?;
     for worker in signer.workers() {
         let entries = encode(journal.entries());
-        worker.run_once(move |token_state| token_state.settle_records(&entries)).await??;
+        worker.run_once(move |token_state| token_state.keep_own_record_only(&entries)).await??;
     }
     Ok(())
 }
@@ -75,7 +75,9 @@ pub async fn claim_anew_if_lost(core: &mut Core, config: &Config) {
         return;
     }
     let mut means = Means { config, writer, folder, take_over: false };
-    let taken = take(&mut means, signer, &|what| tracing::warn!(what, "record gone")).await;
+    let taken =
+        take(&mut means, signer, &|what| tracing::warn!(what, "the token's owner record is gone"))
+            .await;
     let done = match taken {
         Ok(_) => keep_merged(journal, signer).await.map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),

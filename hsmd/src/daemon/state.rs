@@ -182,7 +182,7 @@ impl Shared {
     pub fn set_database(&self, report: DatabaseReport) {
         let mut current = self.database.lock();
         if current.problem != report.problem && !report.problem.is_empty() {
-            tracing::warn!(problem = report.problem, "database");
+            tracing::warn!(problem = report.problem, "the database has a problem");
         } else if !current.connected && report.connected {
             tracing::info!(lock_held = report.lock_held, "database connected");
         }
@@ -193,8 +193,8 @@ impl Shared {
         let mut current = self.problem.lock();
         if *current != problem {
             match &problem {
-                Some(problem) => tracing::error!(problem, "problem"),
-                None => tracing::info!("problem solved"),
+                Some(problem) => tracing::error!(problem, "the daemon has a problem"),
+                None => tracing::info!("the daemon's problem is solved"),
             }
             *current = problem;
         }

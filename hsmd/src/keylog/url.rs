@@ -24,7 +24,6 @@ pub enum UrlError {
     /// sqlx refuses what is in it.
     #[error("the database URL in {path} can't be parsed")]
     Parse {
-        /// The file.
         path: PathBuf,
         #[source]
         source: sqlx::Error,

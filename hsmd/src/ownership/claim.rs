@@ -85,7 +85,7 @@ pub async fn take(
     let done: Result<(), OwnershipError> = all.await;
     if let Err(error) = done {
         for worker in claimed {
-            give_back(worker).await;
+            release(worker).await;
         }
         return Err(error);
     }
@@ -112,7 +112,7 @@ async fn lock_file(means: &mut Means<'_>, worker: &TokenWorker) -> Result<(), Ow
     Ok(())
 }
 
-async fn give_back(worker: &TokenWorker) {
+async fn release(worker: &TokenWorker) {
     if let Err(error) = run(worker, TokenState::release_ownership).await {
         tracing::warn!(error = chain(&error), "a claimed token was not released");
     }

@@ -47,20 +47,13 @@ pub enum FolderError {
     /// Its files can't be read or written.
     #[error("cannot use {path}")]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The file that names the folder is damaged. A new one would make it another folder.
     #[error("{path} is damaged: {message}; remove it, and the token has to be taken over")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        message: String,
-    },
+    Damaged { path: PathBuf, message: String },
 }
 
 impl Folder {

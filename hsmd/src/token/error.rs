@@ -51,7 +51,6 @@ pub enum TokenError {
     /// What stands in the PIN file is not one PIN; no login is spent on it.
     #[error("the PIN file {path}: {fault}")]
     PinText {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         fault: &'static str,
@@ -59,7 +58,6 @@ pub enum TokenError {
     /// The PIN marker can't be kept, so that a login might be tried twice.
     #[error("cannot write the PIN marker {path}")]
     PinMarker {
-        /// The file.
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -114,7 +112,6 @@ pub enum TokenError {
     /// The token does not destroy an object: `C_DestroyObject` fails, or it is still found.
     #[error("{what} was not destroyed: {}", error.as_ref().map_or_else(|| "it is still found".into(), code))]
     NotDestroyed {
-        /// The object.
         what: String,
         /// The return code; none when it is still found.
         error: Option<Error>,
@@ -130,7 +127,6 @@ pub enum TokenError {
     /// A key has the CKA_ID that a new pair would get.
     #[error("no pair is made with CKA_ID {id:?}: {by} has it, and some tokens overwrite")]
     IdTaken {
-        /// The CKA_ID.
         id: String,
         /// Who has it.
         by: String,
@@ -163,10 +159,7 @@ pub enum TokenError {
     #[error(
         "the new pair with CKA_ID {id:?} does not sign for its public key: no event commits to it"
     )]
-    Unproven {
-        /// The CKA_ID.
-        id: String,
-    },
+    Unproven { id: String },
     /// The second process of a trial does not answer.
     #[error("the second process of the trial does not answer")]
     SecondProcess,
@@ -176,7 +169,6 @@ pub enum TokenError {
     /// What is known of the token's data objects can't be kept.
     #[error("cannot use the note {path} on the token's copy of the journal")]
     CopyNote {
-        /// The file.
         path: PathBuf,
         #[source]
         source: std::io::Error,

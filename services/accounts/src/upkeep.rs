@@ -99,8 +99,10 @@ impl Worker {
         let mut shown = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.is_some() != problem.is_some() || (problem.is_some() && *shown != problem) {
             match &outcome {
-                Ok(()) => tracing::info!(address, "the database is in order"),
-                Err(error) => tracing::warn!(address, error = %chain(error), "database failing"),
+                Ok(()) => tracing::info!(address, "health check passing"),
+                Err(error) => {
+                    tracing::warn!(address, error = %chain(error), "health check failing")
+                }
             }
         }
         *shown = problem;

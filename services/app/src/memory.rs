@@ -1,4 +1,4 @@
-//! Watches whether Redis can vouch for nonces and revocations: after a flush or a restart it can't for a
+//! Watches whether Redis remembers nonces and revocations: after a flush or a restart it does not for a
 //! while. Requests ask for themselves; this is for `/ready`, and it starts the nonces' clock.
 
 use std::time::Duration;
@@ -28,7 +28,10 @@ impl Memory {
             loop {
                 ticks.tick().await;
                 let problem = look(&store, clock_skew).await.unwrap_or_else(|error| {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "no answer");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "Redis gives no answer"
+                    );
                     Some(error.to_string())
                 });
                 report(&sender, problem);
@@ -37,7 +40,7 @@ impl Memory {
         Self { problem, task }
     }
 
-    /// What Redis can't vouch for now, as a public sentence.
+    /// What Redis does not remember now, as a public sentence.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.borrow().clone()
     }
@@ -68,8 +71,10 @@ fn report(sender: &watch::Sender<Option<String>>, problem: Option<String>) {
         changed
     });
     match (changed, problem) {
-        (true, Some(problem)) => tracing::warn!(problem, "requests are refused"),
-        (true, None) => tracing::info!("Redis vouches for nonces and revocations"),
+        (true, Some(problem)) => {
+            tracing::warn!(problem, "health check failing: requests are refused")
+        }
+        (true, None) => tracing::info!("health check passing"),
         (false, _) => {}
     }
 }

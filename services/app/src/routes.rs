@@ -86,9 +86,9 @@ async fn answer(app: &App, body: &[u8]) -> Result<String, Error> {
 fn refused(error: &Error) -> Response {
     let cause: &dyn std::error::Error = error;
     if matches!(error, Error::Unavailable(_)) {
-        tracing::warn!(error = cause, "undecided");
+        tracing::warn!(error = cause, "request not decided");
     } else {
-        tracing::info!(error = cause, "refused");
+        tracing::info!(error = cause, "request refused");
     }
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json(status, refusal(error))

@@ -98,9 +98,9 @@ async fn perform<O: Perform>(auth: Auth, body: Bytes) -> Response {
 fn refused(operation: &str, error: &Error) -> Response {
     let cause: &dyn std::error::Error = error;
     if matches!(error, Error::Unavailable(_)) {
-        tracing::warn!(error = cause, operation, "undecided");
+        tracing::warn!(error = cause, operation, "request not decided");
     } else {
-        tracing::info!(error = cause, operation, "refused");
+        tracing::info!(error = cause, operation, "request refused");
     }
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json(status, error.to_json())

@@ -83,9 +83,9 @@ impl Worker {
         let mut shown = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if *shown != problems {
             if problems.is_empty() {
-                tracing::info!("database and copies are in order");
+                tracing::info!("health check passing");
             } else {
-                tracing::warn!(?problems, "not in order");
+                tracing::warn!(?problems, "health check failing");
             }
         }
         *shown = problems;

@@ -64,7 +64,7 @@ impl Second {
         let Self { mut child, ask, .. } = self;
         drop(ask);
         if let Err(error) = child.wait() {
-            tracing::warn!(%error, "the second process");
+            tracing::warn!(%error, "cannot wait for the second process");
         }
     }
 

@@ -63,7 +63,6 @@ pub enum CoreError {
     /// The journal's event does not follow the log's head.
     #[error("the journal's event {number} does not follow the log")]
     JournalEvent {
-        /// Its number.
         number: u32,
         #[source]
         source: hsmd_chain::ExtendError,

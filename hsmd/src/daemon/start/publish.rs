@@ -72,7 +72,9 @@ pub async fn without_database(config: &Config, shared: &Shared) {
     let known = match Known::without_database(config) {
         Ok(Some(known)) => known,
         Ok(None) => return,
-        Err(error) => return tracing::warn!(error = chain(&error), "no log is shown"),
+        Err(error) => {
+            return tracing::warn!(error = chain(&error), "cannot serve the key log from state_dir");
+        }
     };
     for worker in shared.signer.workers() {
         match worker.run(|token_state| token_state.open()).await {
@@ -87,6 +89,8 @@ pub async fn without_database(config: &Config, shared: &Shared) {
             tracing::info!("serving the key log from state_dir until the database is back");
             show(shared, shown);
         }
-        Err(error) => tracing::warn!(error = chain(&error), "no log is shown"),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "cannot serve the key log from state_dir")
+        }
     }
 }

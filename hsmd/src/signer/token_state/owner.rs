@@ -123,7 +123,7 @@ impl TokenState {
         }
         self.liveness.begin_work();
         if let Err(error) = self.cheap_look() {
-            tracing::debug!(%error, "no good look at the token's owner");
+            tracing::debug!(%error, "cannot read the token's owner records");
         }
         self.liveness.end_work();
     }
@@ -163,7 +163,11 @@ impl TokenState {
         }
         claim.costs.clear();
         let longer = lease_for(least * 2, lease);
-        tracing::warn!(?lease, ?longer, "looks at the token's owner have become slow");
+        tracing::warn!(
+            ?lease,
+            ?longer,
+            "reading the token's owner records is slow: the lease is made longer"
+        );
         let lease_ms = u64::try_from(longer.as_millis()).unwrap_or(u64::MAX);
         let record = Record { lease_ms, ..claim.record.clone() };
         self.replace_own_record(record)?;
@@ -176,7 +180,7 @@ impl TokenState {
         let Some(claim) = &mut self.claim else { return };
         claim.seen = None;
         if let Err(error) = self.cheap_look() {
-            tracing::debug!(%error, "no good look at the token's owner");
+            tracing::debug!(%error, "cannot read the token's owner records");
         }
     }
 

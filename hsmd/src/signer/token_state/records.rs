@@ -82,7 +82,7 @@ impl TokenState {
     ///
     /// # Errors
     /// [`TokenError::LeaseExpired`] if the token is not ours; else what keeps it from being written.
-    pub fn settle_records(&mut self, journal: &[u8]) -> Result<(), TokenError> {
+    pub fn keep_own_record_only(&mut self, journal: &[u8]) -> Result<(), TokenError> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let folder = claim.record.folder.clone();
         self.write_journal(journal)?;

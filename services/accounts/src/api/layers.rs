@@ -34,7 +34,9 @@ pub(super) async fn through(
     let span = tracing::info_span!("request", id, path = counted_path(request.uri().path()));
     let mut response = answer(&accounts, request, next).instrument(span.clone()).await;
     if let Some(Failure(cause)) = response.extensions_mut().remove::<Failure>() {
-        span.in_scope(|| tracing::warn!(cause, status = response.status().as_u16(), "failed"));
+        span.in_scope(|| {
+            tracing::warn!(cause, status = response.status().as_u16(), "request failed")
+        });
         response = with_id(response, &id).await;
     }
     let cleared = response.extensions_mut().remove::<ClearSession>().is_some();

@@ -13,7 +13,7 @@ faults! {
     "Peers and records":
     greedy: "one caller has as many batches in flight as it may", "nothing";
     lost_address: "the first address of the database's name drops all packets", "nothing";
-    log_stalls: "whoever reads the log stalls", "reads it again: how many lines were dropped is said";
+    log_stalls: "the reader of the log stalls", "reads it again: how many lines were dropped is said";
     audit_disk_full: "the disk of the audit file is full", "makes room";
     audit_moved: "the audit file is moved or deleted", "nothing";
 }
