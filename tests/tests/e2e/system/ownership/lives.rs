@@ -236,7 +236,7 @@ async fn a_token_that_grows_slow_gets_a_longer_lease() {
     faults.delay("C_FindObjectsInit".parse().unwrap(), slow, Duration::ZERO).unwrap();
     until("the lease is longer", async || {
         daemon.sign(DOCUMENT).await.expect("a slow look stops nothing");
-        daemon.log_text().contains("looks at the token's owner have become slow").then_some(())
+        daemon.log_text().contains("reading the token's owner records is slow").then_some(())
     })
     .await;
     for _ in 0..10 {
