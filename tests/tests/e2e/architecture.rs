@@ -102,6 +102,31 @@ fn only_the_clock_and_the_composition_root_ask_for_the_time() {
     }
 }
 
+/// Invariant 7 of ARCHITECTURE.md names them.
+#[test]
+fn statics_of_the_daemon_hold_no_state_of_a_token() {
+    let mut found = Vec::new();
+    for (path, text) in ["chain", "hsmd", "runtime", "support"]
+        .map(|krate| format!("{krate}/src"))
+        .iter()
+        .flat_map(|it| sources(it))
+    {
+        let code = code(&text);
+        let statics = code.lines().map(|line| line.trim_start().trim_start_matches("pub "));
+        let names = statics.filter_map(|line| line.strip_prefix("static ")?.split(':').next());
+        found.extend(names.map(|name| format!("{path} {name}")));
+    }
+    found.sort();
+    let named = [
+        "hsmd/src/grpc/layers/context.rs NEXT",
+        "hsmd/src/keylog/migrate.rs MIGRATIONS",
+        "hsmd/src/main.rs ALLOCATOR",
+        "runtime/src/log_queue.rs PROCESS",
+        "runtime/src/relay.rs NEXT",
+    ];
+    assert_eq!(found, named);
+}
+
 #[test]
 fn chain_is_pure() {
     for (path, text) in sources("chain/src") {

@@ -73,7 +73,10 @@ pub async fn without_database(config: &Config, shared: &Shared) {
         Ok(Some(known)) => known,
         Ok(None) => return,
         Err(error) => {
-            return tracing::warn!(error = chain(&error), "cannot serve the key log from state_dir");
+            return tracing::warn!(
+                error = chain(&error),
+                "cannot serve the key log from state_dir"
+            );
         }
     };
     for worker in shared.signer.workers() {

@@ -18,11 +18,11 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::types::AuthPin;
 use hsmd_fault::{Code, Control, Scope, Times, TokenState};
 use hsmd_softhsm::{MODULE, TokenFolder, provision};
+use hsmd_tests::wait_for;
 
 const PIN: &str = "86420-user";
 const LABEL: &str = "fault test";
 const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a test needs: the module with a token behind it, and its control file.
 struct Bench {
@@ -110,15 +110,6 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Error>, with: RvError) {
     }
 }
 
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn without_faults_everything_passes_and_is_counted() {
     with_token("without_faults_everything_passes_and_is_counted", |bench| {
@@ -203,9 +194,11 @@ fn calls_are_slower_but_length_queries_are_not() {
             sign(&session, private).expect("sign");
             begun.elapsed()
         };
-        let (delay, none) = (Duration::from_millis(400), Duration::ZERO);
+        // Of several: what comes on top is the machine's other work.
+        let least = || (0..5).map(|_| took()).min().expect("times");
+        let (delay, none) = (Duration::from_millis(200), Duration::ZERO);
         bench.control.delay(function("C_Sign"), delay, none).expect("set");
-        let slow = took();
+        let slow = least();
         assert!((delay..2 * delay).contains(&slow), "{slow:?}");
 
         bench.control.delay(function("C_Sign"), none, delay).expect("set");
@@ -214,7 +207,7 @@ fn calls_are_slower_but_length_queries_are_not() {
         assert!(most > least.map(|least| *least + delay / 10).as_ref(), "no jitter: {times:?}");
 
         bench.control.clear(Scope::All).expect("clear");
-        assert!(took() < delay);
+        assert!(least() < delay);
     });
 }
 
@@ -229,7 +222,7 @@ fn a_call_hangs_until_it_is_released() {
             sign(&session, private).expect("goes on when it is released");
             session
         });
-        wait_until("the call hangs", || hung() == 1);
+        wait_for("the call hangs", || hung() == 1);
         // Another session of the same process is not held up.
         drop(bench.session());
         assert!(!thread.is_finished());

@@ -212,9 +212,7 @@ fn a_refusal_that_keeps_the_lock_hangs_the_next_call() {
         bench.control.refuse(function("C_CreateObject"), refusal, Times::next(1)).expect("set");
         refused(data(&session, "a"), RvError::AttributeValueInvalid);
         let thread = std::thread::spawn(move || data(&session, "b").map(drop));
-        wait_until("the call hangs", || {
-            bench.control.status().function("C_CreateObject").hung == 1
-        });
+        wait_for("the call hangs", || bench.control.status().function("C_CreateObject").hung == 1);
         assert!(!thread.is_finished());
         bench.control.release().expect("release");
         thread.join().expect("the thread").expect("goes on");
