@@ -82,49 +82,43 @@ async fn show(State(accounts): State<Accounts>, caller: Caller) -> Response {
 }
 
 async fn sign_up(state: State<Accounts>, caller: Caller, form: Submitted<SignUp>) -> Response {
-    let answer = match form {
-        Ok(Posted(Html(form))) => {
-            sign_up::sign_up(state.clone(), caller.clone(), Posted(form)).await
-        }
-        Err(error) => Err(error),
+    let answer = async {
+        let Posted(Html(form)) = form?;
+        sign_up::sign_up(state.clone(), caller.clone(), Posted(form)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 async fn sign_in(state: State<Accounts>, caller: Caller, form: Submitted<SignIn>) -> Response {
-    let answer = match form {
-        Ok(Posted(Html(form))) => {
-            sign_in::sign_in(state.clone(), caller.clone(), Posted(form)).await
-        }
-        Err(error) => Err(error),
+    let answer = async {
+        let Posted(Html(form)) = form?;
+        sign_in::sign_in(state.clone(), caller.clone(), Posted(form)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 async fn sign_out(state: State<Accounts>, caller: Caller, form: Submitted<Empty>) -> Response {
-    let answer = match form {
-        Ok(_) => sessions::sign_out(state.clone(), caller.clone(), Posted(Empty)).await,
-        Err(error) => Err(error),
+    let answer = async {
+        form?;
+        sessions::sign_out(state.clone(), caller.clone(), Posted(Empty)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 async fn revoke(state: State<Accounts>, caller: Caller, form: Submitted<Revoke>) -> Response {
-    let answer = match form {
-        Ok(Posted(Html(form))) => {
-            sessions::revoke(state.clone(), caller.clone(), Posted(form)).await
-        }
-        Err(error) => Err(error),
+    let answer = async {
+        let Posted(Html(form)) = form?;
+        sessions::revoke(state.clone(), caller.clone(), Posted(form)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 async fn revoke_others(state: State<Accounts>, caller: Caller, form: Submitted<Empty>) -> Response {
-    let answer = match form {
-        Ok(_) => sessions::revoke_others(state.clone(), caller.clone(), Posted(Empty)).await,
-        Err(error) => Err(error),
+    let answer = async {
+        form?;
+        sessions::revoke_others(state.clone(), caller.clone(), Posted(Empty)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 async fn change_password(
@@ -132,13 +126,11 @@ async fn change_password(
     caller: Caller,
     form: Submitted<Change>,
 ) -> Response {
-    let answer = match form {
-        Ok(Posted(Html(form))) => {
-            password::change(state.clone(), caller.clone(), Posted(form)).await
-        }
-        Err(error) => Err(error),
+    let answer = async {
+        let Posted(Html(form)) = form?;
+        password::change(state.clone(), caller.clone(), Posted(form)).await
     };
-    done(&state, &caller, answer).await
+    done(&state, &caller, answer.await).await
 }
 
 /// Back to the page after what was done, with the cookies that it set; or the page with what is wrong.
