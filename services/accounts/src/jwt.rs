@@ -28,19 +28,19 @@ pub(crate) struct Claims<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
     /// It is no ES256 token.
-    #[error("the token is malformed")]
+    #[error("the JWT is malformed")]
     Malformed,
     /// Its key is not one of ours, or no more.
-    #[error("the token's key is not live")]
+    #[error("the JWT's key is not live")]
     Key,
     /// Its signature is not by that key.
-    #[error("the token's signature does not verify")]
+    #[error("the JWT's signature does not verify")]
     Signature,
     /// It is for somebody else, or by somebody else.
-    #[error("the token is not ours")]
+    #[error("the JWT is not ours")]
     Audience,
     /// It has expired, or begins in the future.
-    #[error("the token is not valid now")]
+    #[error("the JWT is not valid now")]
     Time,
 }
 

@@ -47,7 +47,7 @@ pub enum Error {
     Hash,
 
     /// The access key that the token committed to has been used for a refresh before.
-    #[error("the token has been refreshed already")]
+    #[error("the access token has been refreshed already")]
     RefreshUsed,
 
     /// The challenge was never given, is for another identity, too old, or has been used.
@@ -55,7 +55,7 @@ pub enum Error {
     Challenge,
 
     /// The server key that signed the token is not endorsed.
-    #[error("the token's server key is not endorsed")]
+    #[error("the access token's server key is not endorsed")]
     ServerKey,
 
     /// A reply answers another request.
@@ -67,11 +67,11 @@ pub enum Error {
     IdentitiesDiffer,
 
     /// The token, or the time for refreshing it, is over.
-    #[error("the token has expired")]
+    #[error("the access token has expired")]
     TokenExpired,
 
     /// The token was issued in the future.
-    #[error("the token is from the future")]
+    #[error("the access token is from the future")]
     TokenFromFuture,
 
     /// The request is too old, or a copy of an earlier one.

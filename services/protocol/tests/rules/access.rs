@@ -184,6 +184,6 @@ fn error_bodies() {
     assert_eq!(access::refusal(&Error::Unauthorized), r#"{"error":"unauthorized"}"#);
     assert_eq!(
         access::refusal(&Error::TokenExpired),
-        r#"{"error":{"code":"BA401","message":"the token has expired","context":{}}}"#
+        r#"{"error":{"code":"BA401","message":"the access token has expired","context":{}}}"#
     );
 }
