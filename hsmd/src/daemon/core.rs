@@ -21,7 +21,7 @@ pub use error::CoreError;
 pub use retire::Lasting;
 
 use hsmd_support::chain;
-pub(crate) use retire::Refused;
+pub use retire::Refused;
 pub use rows::{Found, parse_rows, verify_rows};
 
 use crate::clock::Clock;

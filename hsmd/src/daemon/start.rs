@@ -229,7 +229,7 @@ pub async fn wait_out_grace(writer: &mut Writer, grace: Duration) -> Result<Inst
 
 /// A connection of the writer. In a standby pair its session ends soon when it is idle: the server behind
 /// a proxy may not see that we are gone, and the lock must not wait for the proxy.
-pub(crate) async fn connect_writer(config: &Config) -> Result<Writer, KeylogError> {
+pub async fn connect_writer(config: &Config) -> Result<Writer, KeylogError> {
     let mut writer = Writer::connect(&config.database).await?;
     if config.standby {
         writer.end_when_idle(IDLE_AT_MOST.max(config.lock_grace * 2)).await?;

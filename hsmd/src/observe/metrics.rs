@@ -18,12 +18,12 @@ use prometheus_client::registry::Registry;
 /// The metrics of one token, written by its thread.
 #[derive(Clone, Debug)]
 pub struct TokenMetrics {
-    pub(crate) queue_seconds: Histogram,
-    pub(crate) hsm_seconds: Histogram,
+    pub queue_seconds: Histogram,
+    pub hsm_seconds: Histogram,
     errors: Family<ErrorLabels, Counter>,
     /// The newest error of each kind.
     last_errors: Arc<Mutex<Vec<(ErrorLabels, Instant)>>>,
-    pub(crate) recoveries: Counter,
+    pub recoveries: Counter,
 }
 
 /// All metrics.
@@ -63,19 +63,19 @@ pub struct LimitCounters {
 /// What is read at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    pub(crate) queue_depth: Gauge,
-    pub(crate) active_sequence_number: Gauge,
-    pub(crate) head_age_seconds: Gauge,
-    pub(crate) last_good_signature_timestamp_seconds: Gauge,
-    pub(crate) database_connected: Gauge,
-    pub(crate) lock_held: Gauge,
-    pub(crate) token_owned: Gauge,
-    pub(crate) standby: Gauge,
-    pub(crate) config_current: Gauge,
-    pub(crate) keys_not_destroyed: Gauge,
-    pub(crate) certificate_start_timestamp_seconds: Gauge,
-    pub(crate) certificate_expiry_timestamp_seconds: Gauge,
-    pub(crate) ready: Gauge,
+    pub queue_depth: Gauge,
+    pub active_sequence_number: Gauge,
+    pub head_age_seconds: Gauge,
+    pub last_good_signature_timestamp_seconds: Gauge,
+    pub database_connected: Gauge,
+    pub lock_held: Gauge,
+    pub token_owned: Gauge,
+    pub standby: Gauge,
+    pub config_current: Gauge,
+    pub keys_not_destroyed: Gauge,
+    pub certificate_start_timestamp_seconds: Gauge,
+    pub certificate_expiry_timestamp_seconds: Gauge,
+    pub ready: Gauge,
     last_errors: Family<ErrorLabels, Gauge>,
 }
 
@@ -111,7 +111,7 @@ impl Default for TokenMetrics {
 }
 
 impl TokenMetrics {
-    pub(crate) fn error(&self, ckr: &str) {
+    pub fn error(&self, ckr: &str) {
         let labels = ErrorLabels { ckr: ckr.to_owned() };
         self.errors.get_or_create(&labels).inc();
         let mut last = self.last_errors.lock();
@@ -286,14 +286,14 @@ impl Metrics {
     }
 
     /// Says when the token's last errors were, by a clock that shows `now` in Unix time.
-    pub(crate) fn read_last_errors(&self, now: i64) {
+    pub fn read_last_errors(&self, now: i64) {
         for (labels, at) in self.token.last_errors.lock().iter() {
             let age = i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX);
             self.gauges.last_errors.get_or_create(labels).set(now.saturating_sub(age));
         }
     }
 
-    pub(crate) fn request(&self, method: &'static str, caller: &str, code: String) {
+    pub fn request(&self, method: &'static str, caller: &str, code: String) {
         let labels = RequestLabels { method, caller: caller.to_owned(), code };
         self.requests.get_or_create(&labels).inc();
     }

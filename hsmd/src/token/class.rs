@@ -20,7 +20,7 @@ pub enum Class {
 /// What we ask of a token is always the same, so most codes of the caller's class say that the token
 /// can't do what hsmd needs. Codes without a name here, vendors' own and those after v2.40, are taken
 /// for the device's: reopening everything is the one cure that covers them.
-pub(crate) fn classify(rv: &RvError) -> Class {
+pub fn classify(rv: &RvError) -> Class {
     use RvError as R;
     match rv {
         R::ActionProhibited

@@ -195,7 +195,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    pub(crate) fn call(doing: &'static str) -> impl FnOnce(Error) -> Self {
+    pub fn call(doing: &'static str) -> impl FnOnce(Error) -> Self {
         move |error| Self::Call { doing, error }
     }
 

@@ -15,7 +15,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(600);
 
 /// A key of an earlier generation that the token did not destroy.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub struct Refused {
     place: Place,
     number: u32,
     problem: String,
@@ -36,7 +36,7 @@ pub struct Lasting {
 
 impl Core {
     /// Whether a key of an earlier generation is to be destroyed now.
-    pub(crate) fn has_keys_to_destroy(&self) -> bool {
+    pub fn has_keys_to_destroy(&self) -> bool {
         let due = || self.refused.iter().any(|refused| refused.retry_at <= Instant::now());
         self.next_key_trouble.is_none() && (!self.keys.leftovers.is_empty() || due())
     }
@@ -133,13 +133,13 @@ impl Core {
     }
 
     /// Notes that a rotation found the committed next key missing.
-    pub(crate) fn note_next_key_missing(&mut self) {
+    pub fn note_next_key_missing(&mut self) {
         self.next_key_trouble = Some(MISSING.to_owned());
         self.publish_lasting();
     }
 
     /// Tells Status and the metrics what is wrong for longer.
-    pub(crate) fn publish_lasting(&self) {
+    pub fn publish_lasting(&self) {
         let undestroyed = self.refused.iter().map(|Refused { number, problem, .. }| {
             format!(
                 "the private key of generation {number} is still on the token, which does not \
