@@ -10,7 +10,7 @@ mod migrate;
 mod reload;
 mod serve;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -227,14 +227,6 @@ fn prepare_state_dir(config: &Config) -> Result<(), CommandError> {
     let probe = path.join("probe");
     hsmd_support::durable::write(&probe, b"").map_err(error)?;
     hsmd_support::durable::remove(&probe).map_err(error)
-}
-
-/// A copy of the log from a file. The convention is no newline, but an editor or a pipe may add one.
-fn read_copy(file: &Path) -> Result<Vec<u8>, CommandError> {
-    let read = std::fs::read(file);
-    let mut json = read.map_err(|source| CommandError::ReadFile { path: file.into(), source })?;
-    json.pop_if(|last| *last == b'\n');
-    Ok(json)
 }
 
 /// The writer's connection with the lock, for a command that changes something. Postgres may still be

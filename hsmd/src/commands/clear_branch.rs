@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use hsmd_chain::{Digest, KeyLog, SignedEvent};
 
-use super::{
-    CommandError, inventories, locked_writer, prepare_state_dir, read_copy, signer, stop_signer,
-};
+use super::{CommandError, inventories, locked_writer, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::{CoreError, parse_rows};
@@ -32,11 +30,13 @@ pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result
         .as_ref()
         .ok_or_else(|| CommandError::Refused("set `identity` in the configuration first".into()))?;
     prepare_state_dir(config)?;
-    let json = read_copy(file)?;
+    let bytes = std::fs::read(file)
+        .map_err(|source| CommandError::ReadFile { path: file.into(), source })?;
+    let json = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let clock = Clock::start();
     let now = clock.now().map_err(CoreError::from)?;
     let keep =
-        KeyLog::verify_json(&json, anchor, now, config.clock_skew).map_err(CommandError::Copy)?;
+        KeyLog::verify_json(json, anchor, now, config.clock_skew).map_err(CommandError::Copy)?;
     // Nothing serves or imports meanwhile.
     let mut writer = locked_writer(config).await?;
     let rows = parse_rows(&writer.read(0).await?)?;

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use hsmd_chain::{Anchor, Digest, KeyLog, SignedEvent};
 
 use super::{
-    CommandError, inventories, local_caller, locked_writer, prepare_state_dir, read_copy, signer,
-    stop_signer,
+    CommandError, inventories, local_caller, locked_writer, prepare_state_dir, signer, stop_signer,
 };
 use crate::clock::Clock;
 use crate::config::Config;
@@ -41,14 +40,17 @@ pub async fn import(config: &Config, file: &Path, without_token: bool) -> Result
         )
     })?;
     prepare_state_dir(config)?;
-    let json = read_copy(file)?;
+    let bytes = std::fs::read(file)
+        .map_err(|source| CommandError::ReadFile { path: file.into(), source })?;
+    // The convention is no newline, but an editor or a pipe may add one.
+    let json = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let clock = Clock::start();
     let now = clock.now().map_err(CoreError::from)?;
-    let part = later_part(&json);
+    let part = later_part(json);
     let whole = match &part {
         Some(_) => None,
         None => Some(
-            KeyLog::verify_json(&json, anchor, now, config.clock_skew)
+            KeyLog::verify_json(json, anchor, now, config.clock_skew)
                 .map_err(CommandError::Copy)?,
         ),
     };
