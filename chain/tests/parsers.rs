@@ -36,7 +36,7 @@ fn random_mutations_keep_every_rule() {
             let mut bytes = seeds[random.below(seeds.len())].clone();
             for _ in 0..=random.below(3) {
                 let other = &seeds[random.below(seeds.len())];
-                mutate(&mut bytes, other, &mut random);
+                random.mutate(&mut bytes, other, TOKENS);
             }
             oracle(&bytes);
         }
@@ -138,33 +138,5 @@ fn value(random: &mut Random, level: usize) -> String {
         6 => format!("[{}]", value(random, level + 1)),
         7 => format!("[{},{}]", value(random, level + 1), value(random, level + 1)),
         _ => balanced(random, level),
-    }
-}
-
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(8) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        1 if at < bytes.len() => bytes[at] = random.below(256) as u8,
-        2 if at < bytes.len() => drop(bytes.remove(at)),
-        3 => bytes.truncate(at),
-        4 => {
-            let token = random.pick(TOKENS).as_bytes();
-            bytes.splice(at..at, token.iter().copied());
-        }
-        5 => {
-            let end = (at + 1 + random.below(40)).min(bytes.len());
-            let again = bytes[at.min(end)..end].to_vec();
-            bytes.splice(at..at, again);
-        }
-        6 => {
-            let end = (at + random.below(40)).min(bytes.len());
-            bytes.drain(at.min(end)..end);
-        }
-        _ => {
-            let from = random.below(other.len() + 1);
-            let to = (from + random.below(60)).min(other.len());
-            bytes.splice(at..at, other[from..to].iter().copied());
-        }
     }
 }

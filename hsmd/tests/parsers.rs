@@ -13,6 +13,8 @@ mod oracle;
 /// Mutants tried per oracle. A fixed seed: a failure is found again.
 const ROUNDS: u64 = 5_000;
 
+const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut paths: Vec<PathBuf> =
@@ -57,30 +59,9 @@ fn random_mutations_keep_every_rule() {
             let mut bytes = seeds[random.below(seeds.len())].clone();
             for _ in 0..=random.below(3) {
                 let other = &seeds[random.below(seeds.len())];
-                mutate(&mut bytes, other, &mut random);
+                random.mutate(&mut bytes, other, DIGITS);
             }
             oracle(&bytes);
-        }
-    }
-}
-
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    let end = (at + random.below(60)).min(bytes.len());
-    let piece = bytes[at..end].to_vec();
-    match random.below(6) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        1 => bytes.truncate(at),
-        2 => drop(bytes.splice(at..at, piece)),
-        3 => drop(bytes.drain(at..end)),
-        4 => {
-            let digit = random.below(10).to_string();
-            bytes.splice(at..end.min(at + 1), digit.into_bytes());
-        }
-        _ => {
-            let from = random.below(other.len() + 1);
-            let to = (from + random.below(80)).min(other.len());
-            bytes.splice(at..end, other[from..to].iter().copied());
         }
     }
 }

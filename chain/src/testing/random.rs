@@ -34,6 +34,30 @@ impl Random {
         of[self.below(of.len())]
     }
 
+    /// Changes bytes in one place: a bit, a byte, a piece that goes, is doubled, or comes from `other` or
+    /// the tokens of a language.
+    pub fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8], tokens: &[&str]) {
+        let at = self.below(bytes.len() + 1);
+        let end = (at + self.below(60)).min(bytes.len());
+        let piece = bytes[at..end].to_vec();
+        match self.below(9) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+            1 if at < bytes.len() => bytes[at] = (self.number() % 256) as u8,
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            3 => bytes.truncate(at),
+            4 => drop(bytes.splice(at..at, self.pick(tokens).bytes())),
+            5 => drop(bytes.splice(at..end.min(at + 1), self.pick(tokens).bytes())),
+            6 => drop(bytes.splice(at..at, piece)),
+            7 => drop(bytes.drain(at..end)),
+            _ => {
+                let from = self.below(other.len() + 1);
+                let to = (from + self.below(80)).min(other.len());
+                let end = if self.once_in(2) { at } else { end };
+                bytes.splice(at..end, other[from..to].iter().copied());
+            }
+        }
+    }
+
     /// A text with one to three characters replaced, put in, taken away or doubled.
     pub fn damage(&mut self, text: &str) -> String {
         const ODD: [&str; 22] = [
