@@ -14,10 +14,22 @@ use std::{
 /// # Errors
 /// The folder can't be written or synced.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_as(path, bytes, 0o600)
+}
+
+/// As [`write`], a file that others may read as far as the umask lets them.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_as(path, bytes, 0o644)
+}
+
+fn write_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let draft = draft(path);
     // What a crash left behind may have another mode.
     remove_file(&draft)?;
-    let written = fill(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    let written = fill(&draft, bytes, mode).and_then(|()| fs::rename(&draft, path));
     if let Err(error) = written {
         // Without a draft there is nothing to remove; the first error is the one that counts.
         let _removed = fs::remove_file(&draft);
@@ -34,8 +46,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
     if remove_file(path)? { sync_folder(path) } else { Ok(()) }
 }
 
-fn fill(draft: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+fn fill(draft: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -82,6 +94,9 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
             assert_eq!(mode(&path), 0o600);
         }
+        write_public(&path, b"three").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three");
+        assert_eq!(mode(&path) & 0o700, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hsmd_client::chain::{Digest, SignedEvent};
 use hsmd_client::{AdminClient, CallError, Rotated};
+use hsmd_support::durable;
 use serde_json::json;
 
 use crate::args::{Change, Format, Taint};
@@ -44,7 +45,7 @@ fn keep(taint: &Taint, event: &SignedEvent) -> Result<PathBuf, Failure> {
     let default = || PathBuf::from(format!("hsmd-taint-{number}.json"));
     let path = taint.event_file.clone().unwrap_or_else(default);
     let json = format!("[{}]", event.to_json());
-    match std::fs::write(&path, &json) {
+    match durable::write_public(&path, json.as_bytes()) {
         Ok(()) => Ok(path),
         Err(error) => {
             let message = format!("tainted, but can't write {}: {error}", path.display());

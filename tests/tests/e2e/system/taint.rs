@@ -160,9 +160,14 @@ async fn with_the_host_lost_as_well_the_event_is_in_the_administrators_file() {
     assert!(said.contains("NOT in the database yet"), "{said}");
     assert!(said.contains("hsmd-taint-1.json"), "{said}");
     let one = daemon.head().await;
+    // A file that is there is replaced as a whole, and so is never half of one.
+    std::fs::write(hsmd.path("second.json"), "older").unwrap();
+    std::fs::hard_link(hsmd.path("second.json"), hsmd.path("kept.json")).unwrap();
     let second = ["taint", "--reason", "stolen", "--event-file", "second.json", "--output", "json"];
     let said = hsmd.hsmctl(&second).await.good();
     assert!(said.contains(r#""pending":true"#) && said.contains("second.json"), "{said}");
+    assert_eq!(std::fs::read_to_string(hsmd.path("kept.json")).unwrap(), "older");
+    assert!(!hsmd.path("second.json.new").exists());
     daemon.kill().await;
     hsmd.forget_journal();
     proxy.take(Toll::Nothing);
