@@ -252,13 +252,9 @@ impl Core {
 
         // Step 2: note it, then make key n+2. What an earlier attempt left of it is made anew.
         self.refuse_foreign_key(number + 1).await.map_err(not_done)?;
-        let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
         self.look_at_tokens().await.map_err(not_done)?;
         self.check_lease().map_err(not_done)?;
-        self.journal.replace(begun).map_err(|e| not_done(e.into()))?;
-        crate::crash_point!("rotation::begun");
-        self.copy_to_token(self.journal.entries()).await;
-        crate::crash_point!("rotation::begun-copied");
+        self.note_begun(number, request.taint).await.map_err(not_done)?;
         let made_on = self.signer.workers().len() - 1;
         let committed = self
             .on_token(made_on, move |token_state| token_state.generate_anew(number + 1))
@@ -320,6 +316,25 @@ impl Core {
         }
         crate::crash_point!("rotation::journaled");
         Ok((event, log))
+    }
+
+    /// Notes in journal and record that a rotation to this event has begun. A taint does not need the file: the
+    /// record shows the next start, too, whose key n+2 is.
+    async fn note_begun(&mut self, number: u32, taint: bool) -> Result<(), CoreError> {
+        let begun = Entries { begun: Some(number), ..self.journal.entries().clone() };
+        let written = self.journal.replace(begun.clone());
+        crate::crash_point!("rotation::begun");
+        if !taint {
+            written?;
+            self.copy_to_token(&begun).await;
+        } else if !self.copy_to_token(&begun).await {
+            written?;
+        } else if let Err(error) = written {
+            tracing::error!(error = chain(&error), "the taint is begun on the token alone");
+            self.journal.remember(begun);
+        }
+        crate::crash_point!("rotation::begun-copied");
+        Ok(())
     }
 
     /// Key n+2 may be there if a journal of ours knows that its rotation was begun, and no event names it.
