@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Config;
 use crate::daemon::core::append_pending::pending;
 use crate::daemon::core::{Core, CoreError, Found, parse_rows};
-use crate::daemon::own::{claim_anew_if_lost, was_superseded_here};
+use crate::daemon::own::{claim_anew_if_lost, note_claims, was_superseded_here};
 use crate::daemon::start::{
     Confirmed, StartError, connect_writer, read_journal, start, wait_out_grace,
 };
@@ -159,6 +159,9 @@ async fn maintain(
     core.signer.release_check().set_revoked(false);
     shared.set_database(DatabaseReport { connected: true, lock_held: true, ..Default::default() });
 
+    if let Err(error) = note_claims(core).await {
+        tracing::debug!(error = chain(&error), "a claim was not noted in the database");
+    }
     match was_superseded_here(core).await {
         Ok(true) => return Err(StartError::AnotherWriter),
         Ok(false) => {}

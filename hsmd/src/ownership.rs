@@ -3,18 +3,21 @@
 //! one number, and a taint by one would not stop the other. So the token decides: each state folder
 //! has one record on it, with the epoch of its claim, and the highest epoch owns the token.
 //!
-//! [`rules`] decides, without any I/O: on without a claim, by a claim, or not at all. [`claim`] does what
-//! it says, before the daemon serves. An owner looks at the records again and again, and in one job with
-//! each change and each event signature (`signer/token_state/owner.rs`); when it has not looked for its
-//! lease, or sees a higher epoch, nothing that it signed leaves. `docs/proof.md` has the model of it.
+//! [`rules`] decides, without any I/O: on without a claim, by a claim, or not at all. `claim` does what
+//! it says, before the daemon serves, and [`take`] does that for all tokens. An owner looks at the records
+//! again and again, and in one job with each change and each event signature
+//! (`signer/token_state/owner.rs`); when it has not looked for its lease, or sees a higher epoch, nothing
+//! that it signed leaves. `docs/proof.md` has the model of it.
 //!
 //! A token that shows foreign objects only after `C_Initialize` has no records: there a locked file makes
 //! the owner ([`folder`]), on one machine.
 
-pub mod claim;
+mod claim;
+pub mod claim_log;
 mod error;
 pub mod folder;
 pub mod rules;
+pub mod take;
 
 pub use error::{OwnershipError, refusal};
 

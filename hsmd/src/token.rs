@@ -28,6 +28,7 @@ pub use inventory::{Inventory, Pair};
 pub use keys::KeyHandle;
 pub use module::Modules;
 pub use session::OpenToken;
+pub use trial::random_id;
 
 /// A short name for one token of one module, for files that are kept about it: serial numbers and labels
 /// alone are not unique.

@@ -16,8 +16,9 @@ use crate::keylog::{AdminAction, AdminRecord, Writer};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::print;
 use crate::ownership::OwnershipError;
-use crate::ownership::claim::{Means, take};
+use crate::ownership::claim_log::ClaimLog;
 use crate::ownership::folder::Folder;
+use crate::ownership::take::{Means, take};
 use crate::signer::TokenWorker;
 use crate::startup::{Known, Verdict, decide};
 use crate::token::{Modules, keys};
@@ -69,7 +70,8 @@ async fn make(
     }
 
     let mut folder = Folder::open(&config.state_dir).map_err(OwnershipError::from)?;
-    let mut means = Means { config, writer: &mut writer, folder: &mut folder, take_over: false };
+    let database = ClaimLog::at_start(&mut writer);
+    let mut means = Means { config, database, folder: &mut folder, take_over: false };
     take(&mut means, signer, &|what| tracing::info!(what, "init")).await?;
     let made = make_owned(config, clock, signer, &mut writer, intent).await;
     // The daemon that serves claims the token; none waits for us.

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Retire};
 use crate::daemon::taints::Taints;
 use crate::journal::{Entries, Journal, LogFile, encode};
-use crate::keylog::{Backend, KeylogError, Writer};
+use crate::keylog::{Backend, Claim, KeylogError, Writer};
 use crate::ownership::folder::Folder;
 use crate::signer::{Signer, TokenState};
 use crate::startup::Plan;
@@ -72,16 +72,20 @@ pub struct Core {
     pub retire: Retire,
     /// Kept locked, so that no other process uses it.
     pub folder: Folder,
+    /// Claims of tokens that the database does not know yet.
+    pub unnoted: Vec<Claim>,
 }
 
 impl Core {
-    #[expect(clippy::too_many_arguments, reason = "built once, in start")]
+    /// `stored`: how many events of the log are known to be in the database.
+    #[expect(clippy::too_many_arguments, reason = "built in start only")]
     pub fn new(
         config: &Config,
-        writer: Writer,
+        writer: Option<Writer>,
         journal: Journal,
         log_file: LogFile,
         log: KeyLog,
+        stored: usize,
         keys: Plan,
         signer: Arc<Signer>,
         published: Published,
@@ -91,10 +95,10 @@ impl Core {
         folder: Folder,
     ) -> Self {
         Self {
-            writer: Some(writer),
+            writer,
             lost: None,
             journal,
-            stored: log.events().len(),
+            stored,
             log,
             log_file,
             identity_is_configured: config.identity.is_some(),
@@ -111,6 +115,7 @@ impl Core {
             skew: config.clock_skew,
             retire: config.retire,
             folder,
+            unnoted: Vec::new(),
         }
     }
 

@@ -1,27 +1,28 @@
 //! The start: from an empty process to a core that may serve, waiting for what is down and refusing
-//! to guess. The order: database, lock, log, tokens, ownership, journal, table, keys.
+//! to guess. The order: database, lock, log, tokens, journal and table, ownership, both again, keys.
 
 mod error;
 mod publish;
+mod table;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmd_chain::{Anchor, KeyLog, LogError};
+use hsmd_chain::{Anchor, KeyLog};
 use hsmd_support::chain;
 
 use crate::config::Config;
-use crate::daemon::core::append_pending::{keep, next_append, pending};
+use crate::daemon::core::append_pending::{keep, next_append};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::known::Known;
-use crate::daemon::own::{keep_merged, open_folder, own_tokens};
+use crate::daemon::own::{keep_merged, open_folder};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
-use crate::journal::{Entries, Journal, LogFile, decode};
+use crate::journal::{Journal, LogFile, decode};
 use crate::keylog::{KeylogError, Writer};
-use crate::ownership::claim::Means;
+use crate::ownership::take::withdraw;
 use crate::signer::Signer;
-use crate::startup::{self, Verdict, decide};
-use crate::token::{Inventory, TokenError};
+use crate::token::TokenError;
+use table::{Examined, Table};
 
 pub use error::StartError;
 
@@ -67,64 +68,42 @@ pub async fn start(
 
     shared.set_phase(Phase::Starting("opening the token".into()));
     open_tokens(shared, &mut writer).await?;
-    let Some(Known { mut log, mut stored, file: mut log_file }) = known else {
-        return Err(StartError::Refused(without_a_log(config, shared).await?));
+    let Some(Known { log, stored, file: mut log_file }) = known else {
+        return Err(StartError::Refused(table::without_a_log(config, shared).await?));
     };
 
     let mut folder = open_folder(config, shared).await?;
-    let means = Means {
-        config,
-        writer: &mut writer,
-        folder: &mut folder,
-        take_over: confirmed.take_over_token,
+    let table = Table { config, shared, known: &log, was_empty, confirmed };
+    let claimed = table.own_tokens(&mut writer, &mut folder).await?;
+    let prepared = async {
+        let examined = table.decided().await?;
+        crate::crash_point!("start::opened");
+        append_lacking(&mut writer, &examined, stored, shared).await?;
+        Ok::<_, StartError>(examined)
     };
-    let claimed = own_tokens(means, shared).await?;
-    let mut journal = read_journal(config, &shared.signer, &log).await?;
-    crate::crash_point!("start::opened");
-    pending(journal.entries(), &mut log)?;
-    if let Some(anchor) = &config.identity {
-        check_remembered(&log, anchor).map_err(CoreError::from)?;
-    }
-    let journaled = startup::Known { init_intent: false, begun: journal.entries().begun };
-    let head = log.head().event().clone();
-    // What is appended to the database is what the token goes on from.
-    let plan = match decide(Some(&head), &inventories(&shared.signer).await?, journaled) {
-        // Nothing but the configuration says that an empty table is this identity's.
-        Verdict::Serve(plan) if !was_empty || plan.next.is_some() => plan,
-        Verdict::OneEventOld(plan) if confirmed.assume_crashed && !was_empty => {
-            tracing::warn!("serving although the log may be one event old: --assume-crashed");
-            let begun = Some(head.sequence_number() + 1);
-            let entries = Entries { begun, ..journal.entries().clone() };
-            journal.replace(entries).map_err(CoreError::from)?;
-            plan
+    let Examined { mut journal, log, plan } = match prepared.await {
+        Ok(examined) => examined,
+        Err(error) => {
+            // The owner of before goes on; after what passes the next attempt goes on from here.
+            if !error.is_transient() {
+                withdraw(&shared.signer, &claimed).await;
+            }
+            return Err(error);
         }
-        _ if was_empty => return Err(StartError::Refused(without_a_log(config, shared).await?)),
-        refused => return Err(StartError::Refused(refused)),
     };
-    while stored < log.events().len() {
-        let (events, record) = next_append(&log, stored, journal.entries(), &shared.clock);
-        let (first, count) = (stored, events.len());
-        tracing::warn!(
-            first,
-            count,
-            "appending events of the journal or the log in state_dir, which the database lacks"
-        );
-        writer.append(&events, &record).await.map_err(CoreError::from)?;
-        writer.confirm().await?;
-        stored += count;
-        crate::crash_point!("start::appended");
-    }
-    if claimed {
+    if !claimed.is_empty() {
         keep_merged(&mut journal, &shared.signer).await?;
     }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
+    let stored = log.events().len();
     let mut core = Core::new(
         config,
-        writer,
+        Some(writer),
         journal,
         log_file,
         log,
+        stored,
         plan,
         Arc::clone(&shared.signer),
         shared.log.clone(),
@@ -143,20 +122,27 @@ pub async fn start(
     Ok(core)
 }
 
-/// Whether the log has the event that the configuration remembers.
-fn check_remembered(log: &KeyLog, anchor: &Anchor) -> Result<(), LogError> {
-    let Some(remembered) = anchor.head() else { return Ok(()) };
-    match log.event(remembered.sequence_number).map(|event| event.event().id()) {
-        Some(found) if found == remembered.id => Ok(()),
-        Some(found) => Err(LogError::Forked { remembered, found }),
-        None => Err(LogError::Rollback { remembered, offered: log.position() }),
+/// Appends what the journal and the log in `state_dir` have and the database lacks.
+async fn append_lacking(
+    writer: &mut Writer,
+    Examined { journal, log, .. }: &Examined,
+    mut stored: usize,
+    shared: &Shared,
+) -> Result<(), StartError> {
+    while stored < log.events().len() {
+        let (events, record) = next_append(log, stored, journal.entries(), &shared.clock);
+        let (first, count) = (stored, events.len());
+        tracing::warn!(
+            first,
+            count,
+            "appending events of the journal or the log in state_dir, which the database lacks"
+        );
+        writer.append(&events, &record).await.map_err(CoreError::from)?;
+        writer.confirm().await?;
+        stored += count;
+        crate::crash_point!("start::appended");
     }
-}
-
-/// What the token says where there is no log.
-async fn without_a_log(config: &Config, shared: &Shared) -> Result<Verdict, CoreError> {
-    let known = startup::Known { init_intent: has_intent(config)?, begun: None };
-    Ok(decide(None, &inventories(&shared.signer).await?, known))
+    Ok(())
 }
 
 /// A connection that holds the lock. In standby it waits for it, serving reads meanwhile.
@@ -314,14 +300,6 @@ async fn wait_for_token(shared: &Shared, problem: &str) {
     tokio::time::sleep(RETRY_DELAY).await;
 }
 
-async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
-    let mut inventories = Vec::new();
-    for worker in signer.workers() {
-        inventories.push(worker.run(|token_state| token_state.inventory()).await??);
-    }
-    Ok(inventories)
-}
-
 /// The journal's file and the copies on the tokens, as one.
 pub async fn read_journal(
     config: &Config,
@@ -349,10 +327,6 @@ pub async fn read_journal(
         }
     }
     Ok(journal)
-}
-
-fn has_intent(config: &Config) -> Result<bool, CoreError> {
-    Ok(Journal::intent(&config.state_dir)?.is_some())
 }
 
 fn report(shared: &Shared, lock_held: bool, problem: String) {

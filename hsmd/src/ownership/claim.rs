@@ -6,19 +6,14 @@ use std::time::{Duration, Instant};
 
 use hsmd_support::chain;
 
-use super::folder::{Folder, FolderError};
 use super::rules::{Decision, Facts, Snapshot, decide, foreign, own, superseded, until_shut};
+use super::take::Means;
 use super::{OwnershipError, Record};
-use crate::config::Config;
 use crate::daemon::core::CoreError;
-use crate::keylog::{Claim, KeylogError, Writer};
+use crate::keylog::{Claim, KeylogError};
 use crate::signer::token_state::lease_for;
 use crate::signer::{Signer, TokenState, TokenWorker};
 use crate::token::TokenError;
-
-/// How long to wait for the process that had a token's lock file to end.
-const LOCK_FILE_TIMEOUT: Duration = Duration::from_secs(3);
-const LOCK_FILE_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// How often the writer lock is proved while a claim waits.
 const PROVE_EVERY: Duration = Duration::from_millis(500);
@@ -26,116 +21,26 @@ const PROVE_EVERY: Duration = Duration::from_millis(500);
 /// How many looks are timed: the quickest tells what one costs.
 const TIMED_LOOKS: usize = 3;
 
-/// What became of it, over all tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holding {
-    /// A token was claimed: what other folders left on it is to be merged.
-    pub claimed: bool,
-    /// A token holds no records: there only the writer lock keeps another daemon out.
-    pub unrecorded: bool,
-}
-
-/// What a claim needs besides the tokens.
-pub struct Means<'a> {
-    /// The configuration.
-    pub config: &'a Config,
-    /// The connection that holds the writer lock.
-    pub writer: &'a mut Writer,
-    /// The state folder.
-    pub folder: &'a mut Folder,
-    /// A person has said that the token is to be taken over.
-    pub take_over: bool,
-}
-
-/// Owns every token, in the order of the configuration, or says why not and owns none.
-///
-/// # Errors
-/// [`OwnershipError::Owned`] or [`OwnershipError::NoRecord`] for another owner,
-/// [`OwnershipError::NeedsLockFile`]; else [`OwnershipError::Folder`], [`OwnershipError::Keylog`],
-/// [`OwnershipError::Core`].
-pub async fn take(
-    means: &mut Means<'_>,
-    signer: &Signer,
-    phase: &(dyn Fn(String) + Sync),
-) -> Result<Holding, OwnershipError> {
-    let workers = signer.workers();
-    for worker in workers {
-        lock_file(means, worker).await?;
-    }
-    let mut taken = Holding::default();
-    let mut claimed = Vec::new();
-    let all = async {
-        // Nothing is claimed before it is known that all may be.
-        for worker in workers {
-            Claimant { means: &mut *means, worker, signer }.plan().await?;
-        }
-        for worker in workers {
-            let mut claimant = Claimant { means: &mut *means, worker, signer };
-            match claimant.take(phase).await? {
-                Owned::Without => taken.unrecorded |= worker.config().lock_file.is_none(),
-                Owned::As { claimed: true } => {
-                    taken.claimed = true;
-                    claimed.push(worker);
-                }
-                Owned::As { claimed: false } => {}
-            }
-        }
-        Ok(())
-    };
-    let done: Result<(), OwnershipError> = all.await;
-    if let Err(error) = done {
-        for worker in claimed {
-            release(worker).await;
-        }
-        return Err(error);
-    }
-    Ok(taken)
-}
-
-/// A token whose records other processes do not see is owned by the process that has its lock file.
-async fn lock_file(means: &mut Means<'_>, worker: &TokenWorker) -> Result<(), OwnershipError> {
-    if let Some(path) = &worker.config().lock_file {
-        let until = Instant::now() + LOCK_FILE_TIMEOUT;
-        loop {
-            match means.folder.lock_too(path) {
-                Err(FolderError::InUse(_)) if Instant::now() < until => {
-                    tokio::time::sleep(LOCK_FILE_RETRY_DELAY).await;
-                }
-                locked => return Ok(locked?),
-            }
-        }
-    }
-    if run(worker, TokenState::hides_foreign_objects).await? {
-        let token = worker.config().name().to_owned();
-        return Err(OwnershipError::NeedsLockFile { token });
-    }
-    Ok(())
-}
-
-async fn release(worker: &TokenWorker) {
-    if let Err(error) = run(worker, TokenState::release_ownership).await {
-        tracing::warn!(error = chain(&error), "a claimed token was not released");
-    }
-}
-
-struct Claimant<'a, 'b> {
-    means: &'a mut Means<'b>,
-    worker: &'a TokenWorker,
-    signer: &'a Signer,
+/// One token, and what its claim needs.
+pub(super) struct Claimant<'a, 'b> {
+    pub(super) means: &'a mut Means<'b>,
+    pub(super) worker: &'a TokenWorker,
+    pub(super) signer: &'a Signer,
 }
 
 /// What is to be done about a token.
-enum Plan {
+pub(super) enum Plan {
     /// It is not used by records.
     Unrecorded,
-    /// On at once, under this record, which a look begun at that moment showed.
-    Resume(Record, Instant),
+    /// On at once, under this record, which a look begun at that moment showed. The claim, if the database
+    /// does not know it: it was away when that was made, or is another one since.
+    Resume(Record, Instant, Option<Claim>),
     /// Claim it with this epoch. These are the records.
     Claim(u64, Vec<Record>),
 }
 
 /// How a token is owned.
-enum Owned {
+pub(super) enum Owned {
     /// Without a record.
     Without,
     /// By its record.
@@ -153,14 +58,14 @@ enum Claimed {
 }
 
 impl Claimant<'_, '_> {
-    async fn plan(&mut self) -> Result<Plan, OwnershipError> {
+    pub(super) async fn plan(&mut self) -> Result<Plan, OwnershipError> {
         if self.worker.config().lock_file.is_some() {
             return Ok(Plan::Unrecorded);
         }
         let asked = Instant::now();
-        let key = self.token_key().await?;
+        let key = token_key(self.worker).await?;
         let records = run(self.worker, TokenState::records).await?;
-        let named = self.means.writer.claims().await?;
+        let named = self.means.database.claims().await?;
         let folder = &self.means.folder;
         let facts = Facts {
             folder: folder.id(),
@@ -173,8 +78,10 @@ impl Claimant<'_, '_> {
         match decide(facts) {
             Decision::Resume => {
                 let own = own(&records, folder.id()).cloned();
-                own.map(|own| Plan::Resume(own, asked))
-                    .ok_or_else(|| TokenError::UnknownRecord.into())
+                let own = own.ok_or(TokenError::UnknownRecord)?;
+                let claim = Claim { epoch: own.epoch, folder: own.folder.clone() };
+                let unnoted = (!named.contains(&claim)).then_some(claim);
+                Ok(Plan::Resume(own, asked, unnoted))
             }
             Decision::Refuse(owner) => {
                 Err(OwnershipError::Owned { token: self.name(), owner: Box::new(owner) })
@@ -183,12 +90,18 @@ impl Claimant<'_, '_> {
         }
     }
 
-    async fn take(&mut self, phase: &(dyn Fn(String) + Sync)) -> Result<Owned, OwnershipError> {
+    pub(super) async fn take(
+        &mut self,
+        phase: &(dyn Fn(String) + Sync),
+    ) -> Result<Owned, OwnershipError> {
         loop {
             let (epoch, records) = match self.plan().await? {
                 Plan::Unrecorded => return Ok(Owned::Without),
-                Plan::Resume(record, looked) => {
-                    self.hold(record, looked).await?;
+                Plan::Resume(record, looked, unnoted) => {
+                    if let Some(claim) = unnoted {
+                        self.means.database.note(claim).await?;
+                    }
+                    hold(self.worker, record, looked).await?;
                     return Ok(Owned::As { claimed: false });
                 }
                 Plan::Claim(epoch, records) => (epoch, records),
@@ -196,11 +109,11 @@ impl Claimant<'_, '_> {
             phase(format!("claiming the token {}", self.name()));
             match self.claim(epoch, &records).await? {
                 Claimed::Ours(record, looked) => {
-                    let key = self.token_key().await?;
+                    let key = token_key(self.worker).await?;
                     self.means.folder.keep(&key, epoch)?;
                     crate::crash_point!("owner::taken");
                     tracing::info!(epoch, folder = record.folder, "token claimed");
-                    self.hold(record, looked).await?;
+                    hold(self.worker, record, looked).await?;
                     return Ok(Owned::As { claimed: true });
                 }
                 Claimed::Withdrawn => {
@@ -234,7 +147,7 @@ impl Claimant<'_, '_> {
     /// Rules 4 and 5 of docs/proof.md, "The token's one owner".
     async fn claim(&mut self, epoch: u64, records: &[Record]) -> Result<Claimed, OwnershipError> {
         let id = self.means.folder.id().to_owned();
-        let key = self.token_key().await?;
+        let key = token_key(self.worker).await?;
         let before_us = own(records, &id);
         // Without a claim since the machine was started, the record may be that of a clone of this folder.
         let clone = before_us.filter(|_| self.means.folder.epoch(&key) == 0);
@@ -257,7 +170,7 @@ impl Claimant<'_, '_> {
             }
             known => known?,
         }
-        self.means.writer.note_claim(&Claim { epoch, folder: id.clone() }).await?;
+        self.means.database.note(Claim { epoch, folder: id.clone() }).await?;
         match self.change(&record).await {
             Ok(seen) if superseded(&seen.records, &id, epoch).is_some() => {
                 return self.withdraw(record).await;
@@ -313,14 +226,6 @@ impl Claimant<'_, '_> {
         Ok(Claimed::Withdrawn)
     }
 
-    async fn hold(&self, record: Record, looked: Instant) -> Result<(), OwnershipError> {
-        run(self.worker, move |token_state| {
-            token_state.hold(Some((record, looked)));
-            Ok(())
-        })
-        .await
-    }
-
     /// Without the queue before it.
     async fn cost_of_a_look(&self) -> Result<Duration, OwnershipError> {
         let timed = |token_state: &mut TokenState| {
@@ -335,20 +240,14 @@ impl Claimant<'_, '_> {
         Ok(least)
     }
 
-    async fn token_key(&self) -> Result<String, OwnershipError> {
-        run(self.worker, |token_state| {
-            token_state.token_key().map(str::to_owned).ok_or_else(|| token_state.closed())
-        })
-        .await
-    }
-
     /// Lets time pass and keeps the proof of the writer lock young.
     async fn pause(&mut self, time: Duration) -> Result<(), KeylogError> {
         let until = Instant::now() + time;
         loop {
             let asked = Instant::now();
-            self.means.writer.prove_lock().await?;
-            self.signer.release_check().renew_lease(asked);
+            if self.means.database.prove_lock().await? {
+                self.signer.release_check().renew_lease(asked);
+            }
             if asked >= until {
                 return Ok(());
             }
@@ -362,7 +261,22 @@ impl Claimant<'_, '_> {
     }
 }
 
-async fn run<T: Send + 'static>(
+async fn hold(worker: &TokenWorker, record: Record, looked: Instant) -> Result<(), OwnershipError> {
+    run(worker, move |token_state| {
+        token_state.hold(Some((record, looked)));
+        Ok(())
+    })
+    .await
+}
+
+async fn token_key(worker: &TokenWorker) -> Result<String, OwnershipError> {
+    run(worker, |token_state| {
+        token_state.token_key().map(str::to_owned).ok_or_else(|| token_state.closed())
+    })
+    .await
+}
+
+pub(super) async fn run<T: Send + 'static>(
     worker: &TokenWorker,
     work: impl FnOnce(&mut TokenState) -> Result<T, TokenError> + Send + 'static,
 ) -> Result<T, OwnershipError> {

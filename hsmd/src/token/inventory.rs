@@ -21,7 +21,7 @@ pub struct Pair {
 }
 
 /// All pairs with our label, in the order of their CKA_ID.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// The pairs.
     pub pairs: Vec<Pair>,

@@ -1,4 +1,5 @@
-//! What only `hsmd check --try` asks of a token, under a label of its own.
+//! What a trial asks of a token, with pairs that are no generation's: that of `hsmd check --try`, under a
+//! label of its own, and that of `--assume-crashed`.
 
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::ObjectClass;
@@ -54,4 +55,16 @@ impl OpenToken {
         let mut keys = pairs.iter().flat_map(|pair| pair.public.iter().copied());
         keys.next().ok_or(TokenError::Nonsense("no public key"))
     }
+}
+
+/// Eight bytes that are never eight digits, which are the ids of generations: some tokens overwrite a
+/// pair with the same id under any label.
+///
+/// # Errors
+/// The system has no random bytes.
+pub fn random_id() -> Result<Vec<u8>, TokenError> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|_| TokenError::Nonsense("no random bytes"))?;
+    id[0] |= 0x80;
+    Ok(id.to_vec())
 }

@@ -65,14 +65,13 @@ impl Ownership {
 
     /// Rule 6: on at once where the own record is the newest and not released.
     fn open(&self, state: &mut State, me: usize) -> bool {
-        state.reinitialise(me);
-        let epoch = state.folders[me].epoch;
-        let own = state.token.records[me].as_ref();
-        let unreleased = own.is_some_and(|own| own.epoch == epoch && !own.released && epoch > 0);
-        let newest = foreign_epoch(&state.token, me).is_none_or(|foreign| foreign < epoch);
-        if unreleased && (newest || self.has(Flaw::ResumeWithoutLook)) {
-            state.daemons[me].epoch = epoch;
-            state.daemons[me].lease = true;
+        if self.resumes(state, me) {
+            // A claim that this database does not know: it was away, or is another one.
+            let claim = (state.daemons[me].epoch, me);
+            let database = state.database(me);
+            if !database.claims.contains(&claim) {
+                database.claims.push(claim);
+            }
             return go(state, me, At::Merge);
         }
         if state.claims > 0 && may_claim(state, me) {
@@ -80,6 +79,40 @@ impl Ownership {
         }
         end(state, me);
         true
+    }
+
+    fn resumes(&self, state: &mut State, me: usize) -> bool {
+        state.reinitialise(me);
+        let epoch = state.folders[me].epoch;
+        let own = state.token.records[me].as_ref();
+        let unreleased = own.is_some_and(|own| own.epoch == epoch && !own.released && epoch > 0);
+        let newest = foreign_epoch(&state.token, me).is_none_or(|foreign| foreign < epoch);
+        let resumes = unreleased && (newest || self.has(Flaw::ResumeWithoutLook));
+        if resumes {
+            state.daemons[me].epoch = epoch;
+            state.daemons[me].lease = true;
+        }
+        resumes
+    }
+
+    /// A log with the events of all records and the own journal; none where they contradict each other or
+    /// leave a gap.
+    fn merged(&self, state: &State, me: usize, mut log: Vec<Event>) -> Option<Vec<Event>> {
+        let mut found: Vec<Event> = state.folders[me].events.clone();
+        for (folder, record) in state.daemons[me].view.records.iter().enumerate() {
+            if folder == me || !self.has(Flaw::NoMerge) {
+                found.extend(record.iter().flat_map(|record| &record.events));
+            }
+        }
+        found.sort_unstable();
+        for event in found {
+            match log.get(usize::from(event.number)) {
+                Some(ours) if *ours == event => {}
+                None if usize::from(event.number) == log.len() => log.push(event),
+                _ => return None,
+            }
+        }
+        Some(log)
     }
 
     /// Rule 4: the claim in the database, then on the token.
@@ -119,12 +152,7 @@ impl Ownership {
         if !self.is_superseded(state, me) {
             return false;
         }
-        state.change(me, |token| {
-            if let Some(record) = &mut token.records[me] {
-                (record.epoch, record.released) = (0, true);
-            }
-        });
-        end(state, me);
+        take_back(state, me);
         true
     }
 
@@ -150,6 +178,7 @@ impl Ownership {
             return go(state, me, At::ChangeLook);
         }
         state.daemons[me].lease = true;
+        state.daemons[me].claimed = true;
         // Not before: a claim that was cut off has waited for no lease.
         state.folders[me].epoch = state.daemons[me].epoch;
         go(state, me, At::Merge)
@@ -158,25 +187,16 @@ impl Ownership {
     /// The events of all records follow the rows; what the database lacks is appended, and only then
     /// is anything published.
     fn merge(&self, state: &mut State, me: usize) -> bool {
-        let mut found: Vec<Event> = state.folders[me].events.clone();
-        for (folder, record) in state.daemons[me].view.records.iter().enumerate() {
-            if folder == me || !self.has(Flaw::NoMerge) {
-                found.extend(record.iter().flat_map(|record| &record.events));
+        let rows = state.databases[state.uses[me]].log.clone();
+        let Some(log) = self.merged(state, me, rows) else {
+            // Two histories, or a database that is too old: refused, a person is needed.
+            if state.daemons[me].claimed {
+                take_back(state, me);
+            } else {
+                end(state, me);
             }
-        }
-        found.sort_unstable();
-        let mut log = state.databases[state.uses[me]].log.clone();
-        for event in found {
-            match log.get(usize::from(event.number)) {
-                Some(ours) if *ours == event => {}
-                None if usize::from(event.number) == log.len() => log.push(event),
-                // Two histories, or a database that is too old: refused, a person is needed.
-                _ => {
-                    end(state, me);
-                    return true;
-                }
-            }
-        }
+            return true;
+        };
         state.database(me).log = log.clone();
         state.folders[me].events = log.last().copied().into_iter().collect();
         let (epoch, kept) = (state.daemons[me].epoch, state.folders[me].events.clone());
@@ -193,9 +213,19 @@ impl Ownership {
         daemon.dead_below =
             log.iter().filter(|event| event.taint).map(|event| event.number).max().unwrap_or(0);
         (daemon.stored, daemon.published, daemon.log) = (log.len(), log.len(), log);
-        daemon.serving = true;
+        (daemon.serving, daemon.claimed) = (true, false);
         go(state, me, At::Idle)
     }
+}
+
+/// A claim under which nothing was done is taken back, and the start ends.
+fn take_back(state: &mut State, me: usize) {
+    state.change(me, |token| {
+        if let Some(record) = &mut token.records[me] {
+            (record.epoch, record.released) = (0, true);
+        }
+    });
+    end(state, me);
 }
 
 /// The epoch of the other's record.

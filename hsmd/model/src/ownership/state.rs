@@ -123,6 +123,8 @@ pub struct Daemon {
     pub shut: bool,
     /// It has served, and answers again when it may.
     pub serving: bool,
+    /// It owns the token by a claim of this start, and has done nothing under it.
+    pub claimed: bool,
     /// The verified log, with the events that are not in the database.
     pub log: Vec<Event>,
     /// How many of them are known to be in the database.
@@ -157,6 +159,7 @@ impl Daemon {
             lease: false,
             shut: false,
             serving: false,
+            claimed: false,
             log: Vec::new(),
             stored: 0,
             published: 0,

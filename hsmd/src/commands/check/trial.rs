@@ -13,7 +13,7 @@ use super::second::Second;
 use crate::commands::{CommandError, locked_writer};
 use crate::config::{Config, JournalCopy, TokenConfig};
 use crate::observe::telemetry::print;
-use crate::token::{Modules, OpenToken, TokenError};
+use crate::token::{Modules, OpenToken, TokenError, random_id};
 
 /// What a step found.
 enum Finding {
@@ -357,12 +357,3 @@ impl Trial {
 
 const UNDESTROYABLE: &str = "hsmd signs and rotates, but old and tainted keys stay on this token: \
                              destroy them with the vendor's tool, or allow it for this user";
-
-/// Eight bytes that are never eight digits, which are the ids of generations: some tokens overwrite a
-/// pair with the same id under any label.
-fn random_id() -> Result<Vec<u8>, TokenError> {
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|_| TokenError::Nonsense("no random bytes"))?;
-    id[0] |= 0x80;
-    Ok(id.to_vec())
-}

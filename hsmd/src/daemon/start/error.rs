@@ -4,7 +4,7 @@ use crate::daemon::core::CoreError;
 use crate::keylog::{AppendError, KeylogError};
 use crate::ownership::OwnershipError;
 use crate::startup::Verdict;
-use crate::token::Class;
+use crate::token::{Class, TokenError};
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,11 @@ pub enum StartError {
     /// Log and token do not fit.
     #[error("{}", .0.advice())]
     Refused(Verdict),
+    /// `--assume-crashed` on a token that does not destroy keys.
+    #[error(
+        "this token does not destroy keys, so its keys do not tell an interrupted rotation from a taint          whose event is lost: --assume-crashed is refused; import the newest copy, or the file that          `hsmctl taint` wrote, with `hsmd import FILE`"
+    )]
+    KeysStay(#[source] TokenError),
     /// The token is not this daemon's.
     #[error(transparent)]
     Ownership(#[from] OwnershipError),
@@ -48,7 +53,7 @@ impl StartError {
     /// another daemon, which may end.
     pub fn stays(&self) -> bool {
         match self {
-            Self::Refused(_) => true,
+            Self::Refused(_) | Self::KeysStay(_) => true,
             Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.stays(),
             Self::Core(error) => matches!(
                 error,

@@ -197,4 +197,15 @@ impl TokenState {
         self.claim = None;
         Ok(())
     }
+
+    /// Takes back the claim that this daemon holds and has done nothing under: the owner of before, if its
+    /// record stands there still, is the owner again.
+    ///
+    /// # Errors
+    /// The token.
+    pub fn withdraw_claim(&mut self) -> Result<(), TokenError> {
+        let Some(claim) = self.claim.take() else { return Ok(()) };
+        self.release_check.token(self.index).set_against(Some(Against::Released));
+        self.withdraw(&claim.record)
+    }
 }

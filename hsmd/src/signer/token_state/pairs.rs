@@ -94,6 +94,17 @@ impl TokenState {
         }
     }
 
+    /// Shows that the token destroys keys, by a pair that nothing names.
+    ///
+    /// # Errors
+    /// It does not, or the token.
+    pub fn prove_destruction(&mut self) -> Result<(), TokenError> {
+        self.renumber()?;
+        let id = token::random_id()?;
+        self.in_session_if_ours(|session| session.generate_with_id(&id).map(drop))?;
+        self.destroy(&id)
+    }
+
     fn generate_and_prove(
         &mut self,
         sequence_number: u32,

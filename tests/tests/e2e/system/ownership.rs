@@ -3,6 +3,7 @@
 
 mod lives;
 mod promotion;
+mod refused;
 
 use hsmd_chain::KeyLog;
 use hsmd_tests::{Daemon, Hsmd, until};

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use hsmd_softhsm::{ObjectInfo, Tool};
-use hsmd_tests::{Database, Hsmd, KEY_LABEL, program, until};
+use hsmd_tests::{Database, Hsmd, KEY_LABEL, Toll, program, until};
 
 use super::{KILL_POINTS, LEASE, OWNED, claims, other_site};
 use crate::DOCUMENT;
+use crate::faults::database::behind_a_proxy;
 use crate::system::endorse;
 use crate::system::standby::stands_by;
 
@@ -122,6 +123,38 @@ async fn a_record_that_somebody_removes_is_made_again() {
     assert_eq!(hsmd.history().await.events().len(), 2);
 }
 
+/// The database knows of the claim when it is back: it names it to the next folder.
+#[tokio::test]
+async fn a_record_that_is_removed_while_the_database_is_away_is_made_again() {
+    let (hsmd, proxy) = behind_a_proxy().await;
+    let hsmd = hsmd.set("lock_grace", LEASE);
+    let mut daemon = hsmd.serve().await;
+    for (round, toll) in [Toll::Connections, Toll::Everything].into_iter().enumerate() {
+        let head = daemon.head().await.event().id();
+        proxy.take(toll);
+        hsmd.token.forget_journal();
+        // It may be asked before it has seen that its record is gone.
+        let tainted = until("it taints", async || daemon.taint(head.as_str()).await.ok()).await.0;
+        assert_eq!((claims(&daemon), hsmd.token.records()), (2 + 2 * round, 1), "{toll:?}");
+        daemon.sign(DOCUMENT).await.expect("it owns the token");
+        proxy.take(Toll::Nothing);
+        until("the row follows", async || {
+            (hsmd.database.events().await.last()?.text() == tainted.text()).then_some(())
+        })
+        .await;
+        until("nothing is wrong any more", async || {
+            daemon.status().await.ok()?.problems.is_empty().then_some(())
+        })
+        .await;
+        daemon.kill().await;
+        std::fs::remove_dir_all(hsmd.state_dir()).unwrap();
+        daemon = hsmd.serve().await;
+        assert_eq!(claims(&daemon), 3 + 2 * round, "without a person");
+    }
+    daemon.rotate_head().await;
+    assert_eq!(hsmd.history().await.events().len(), 4);
+}
+
 /// A second token behind the same module.
 struct SecondToken(Tool);
 
@@ -173,11 +206,9 @@ async fn of_two_tokens_both_are_owned_or_none() {
     let ours = daemon.log().await;
     daemon.kill().await;
 
-    // Somebody else takes the first token over: then the second one alone is no use.
-    let other = other_site(&hsmd, false).await;
-    let taken = other.launch(&["--take-over-token"]);
-    until("it has the token", async || (claims(&taken) == 1).then_some(())).await;
-    taken.kill().await;
+    // Another site dies when it has taken the first token over: then the second one alone is no use.
+    let other = other_site(&both, false).await.env("FAILPOINTS", "owner::taken=return");
+    other.launch(&["--take-over-token"]).died().await;
     let before = second.objects();
     both.launch(&[]).refused(OWNED).await;
     assert_eq!(second.objects(), before, "nothing was claimed");

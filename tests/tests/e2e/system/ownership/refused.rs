@@ -1,0 +1,61 @@
+//! Who is refused has changed nothing: a start that the startup table refuses, a person's word on a token that
+//! can't show whether it is true.
+
+use hsmd_fault::Quirk;
+use hsmd_tests::{Hsmd, until};
+
+use super::{LEASE, continues, other_site};
+use crate::DOCUMENT;
+use crate::system::endorse;
+
+/// Its database names the owner's claim, or a person says that the token is to be taken over: neither counts
+/// before the table has been asked.
+#[tokio::test]
+async fn a_start_that_the_table_refuses_leaves_the_token_to_its_owner() {
+    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    let old = other_site(&hsmd, true).await;
+    let owner = hsmd.serve().await;
+    owner.rotate_head().await;
+    owner.rotate_head().await;
+    let ours = owner.log().await;
+    let before = hsmd.token.objects();
+    let refusal = "the log ends at event 0, the journal knows event 2";
+    old.launch(&[]).refused_until_a_person_acts(refusal).await;
+    old.launch(&["--take-over-token"]).refused_until_a_person_acts(refusal).await;
+    assert_eq!(hsmd.token.objects(), before);
+    let said = std::fs::read_to_string(old.path("log")).unwrap();
+    assert!(!said.contains("claiming the token"), "{said}");
+    owner.sign(DOCUMENT).await.expect("the owner was not disturbed");
+    owner.rotate_head().await;
+    continues(&ours, &owner.log().await);
+    assert_eq!(hsmd.history().await.events().len(), 4);
+}
+
+/// Where keys stay, the head's key may be a tainted one: its event is in no log, journal or record any more.
+#[tokio::test]
+async fn on_a_token_that_keeps_its_keys_nobody_can_vouch_for_a_crash() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    faults.quirk(Quirk::UndestroyableKeys, true).unwrap();
+    let backup = hsmd.database.backup().await;
+    let daemon = hsmd.serve().await;
+    let before = endorse(&daemon).await;
+    let tainted = daemon.taint_head().await;
+    daemon.stop().await;
+    let copy = hsmd.path("copy");
+    std::fs::write(&copy, hsmd.export().await).unwrap();
+
+    let identity = tainted.event().prefix().to_string();
+    let hsmd = hsmd.with_database(backup).set("identity", identity);
+    hsmd.forget_journal();
+    hsmd.launch(&[]).refused_until_a_person_acts("--assume-crashed").await;
+    hsmd.launch(&["--assume-crashed"]).refused_until_a_person_acts("does not destroy keys").await;
+    assert_eq!(hsmd.token.records(), 0, "the claim is taken back");
+    hsmd.run(&["import", &copy.display().to_string()]).await.good();
+    let daemon = hsmd.serve().await;
+    assert_eq!(daemon.head().await, tainted);
+    until("it signs", async || daemon.sign(DOCUMENT).await.ok()).await;
+    daemon.rotate_head().await;
+    let log = hsmd.history().await;
+    assert_eq!(log.events().len(), 3);
+    assert!(crate::system::verified(&before, &log).is_none(), "the taint is not lost");
+}
