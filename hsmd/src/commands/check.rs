@@ -1,6 +1,7 @@
 //! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing but
 //! that it makes the state folder, without which no PIN may be used, unless it is asked to try the token.
 
+mod owner;
 mod second;
 mod situation;
 mod trial;

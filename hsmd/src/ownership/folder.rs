@@ -62,7 +62,7 @@ impl Folder {
     /// # Errors
     /// [`FolderError::InUse`], [`FolderError::File`], [`FolderError::Damaged`].
     pub fn open(state_dir: &Path) -> Result<Self, FolderError> {
-        let lock_path = state_dir.join("owner.lock");
+        let lock_path = Self::lock_of(state_dir);
         let lock = lock(&lock_path)?;
         let boot_path = Path::new("/proc/sys/kernel/random/boot_id");
         let boot = std::fs::read_to_string(boot_path).map_err(failed(boot_path))?;
@@ -99,6 +99,25 @@ impl Folder {
     /// [`FolderError::File`], [`FolderError::Damaged`].
     pub fn id_of(state_dir: &Path) -> Result<Option<String>, FolderError> {
         Ok(read(&state_dir.join(FILE))?.map(|kept| kept.folder))
+    }
+
+    /// Whether a process has a folder's lock, or that of a token's `lock_file`; nothing is made for the answer.
+    ///
+    /// # Errors
+    /// The lock can't be looked at.
+    pub fn is_locked(path: &Path) -> Result<bool, FolderError> {
+        match File::open(path).map(|file| file.try_lock()) {
+            Ok(Ok(())) => Ok(false),
+            Ok(Err(TryLockError::WouldBlock)) => Ok(true),
+            Ok(Err(TryLockError::Error(source))) => Err(failed(path)(source)),
+            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed(path)(source)),
+        }
+    }
+
+    /// The lock of a folder.
+    pub fn lock_of(state_dir: &Path) -> PathBuf {
+        state_dir.join("owner.lock")
     }
 
     /// Its id.
@@ -183,10 +202,13 @@ mod tests {
         let mut first = Folder::open(state.path()).unwrap();
         assert_eq!(first.epoch("a"), 0);
         first.keep("a", 7).unwrap();
+        let lock = Folder::lock_of(state.path());
+        assert!(Folder::is_locked(&lock).unwrap());
         assert!(matches!(Folder::open(state.path()), Err(FolderError::InUse(_))));
         let id = first.id().to_owned();
         assert_eq!(id.len(), 32);
         drop(first);
+        assert!(!Folder::is_locked(&lock).unwrap());
         let again = Folder::open(state.path()).unwrap();
         assert_eq!((again.id(), again.epoch("a"), again.epoch("b")), (id.as_str(), 7, 0));
     }

@@ -9,6 +9,7 @@ use hsmd_chain::PublicKey;
 use hsmd_support::chain;
 
 use super::Report;
+use super::owner::in_the_way;
 use super::second::Second;
 use crate::commands::{CommandError, locked_writer};
 use crate::config::{Config, JournalCopy, TokenConfig};
@@ -24,19 +25,24 @@ enum Finding {
     Bad(&'static str, String),
 }
 
-/// Tries every configured token. Refused beside a daemon that serves: it holds the writer lock.
+/// Tries every configured token. Refused beside a daemon that serves: it holds the writer lock, or, with another
+/// database, owns the token.
 pub(super) async fn trial(
     config: &Config,
     config_path: &std::path::Path,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let writer = match locked_writer(config).await {
+    let mut writer = match locked_writer(config).await {
         Ok(writer) => writer,
         Err(error) => {
             report.bad("try", format!("nothing was tried: {}", chain(&error)));
             return Ok(());
         }
     };
+    if let Some(reason) = in_the_way(config, &mut writer).await? {
+        report.bad("try", format!("nothing was tried: {reason}"));
+        return Ok(());
+    }
     for token in &config.token {
         let (tell, told) = channel();
         let (scratch, state_dir) = (scratch(token), config.state_dir.clone());

@@ -1,10 +1,10 @@
-//! Who is refused has changed nothing: a start that the startup table refuses, a person's word on a token that
-//! can't show whether it is true.
+//! Who is refused has changed nothing: a start that the startup table refuses, a trial beside an owner, a
+//! person's word on a token that can't show whether it is true.
 
 use hsmd_fault::Quirk;
 use hsmd_tests::{Hsmd, until};
 
-use super::{LEASE, continues, other_site};
+use super::{LEASE, OWNED, continues, other_site};
 use crate::DOCUMENT;
 use crate::system::endorse;
 
@@ -29,6 +29,27 @@ async fn a_start_that_the_table_refuses_leaves_the_token_to_its_owner() {
     owner.rotate_head().await;
     continues(&ours, &owner.log().await);
     assert_eq!(hsmd.history().await.events().len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_is_not_tried_beside_its_owner() {
+    let hsmd = Hsmd::initialised().await.set("claim_wait", "500ms");
+    let other = other_site(&hsmd, false).await;
+    let owner = hsmd.serve().await;
+    let before = hsmd.token.objects();
+    let said = other.run(&["check", "--try"]).await;
+    assert!(said.stdout.contains(OWNED), "{said:?}");
+    said.refused("wrong");
+    // The owner's folder, in a configuration with another database.
+    let other = other.set("state_dir", hsmd.state_dir().display().to_string());
+    let said = other.run(&["check", "--try"]).await;
+    assert!(said.stdout.contains("another process has the lock of"), "{said:?}");
+    said.refused("wrong");
+    assert_eq!(hsmd.token.objects(), before);
+    owner.rotate_head().await;
+    owner.stop().await;
+    let said = hsmd.run(&["check", "--try"]).await.good();
+    assert!(said.contains("nothing of the trial is left on the token"), "{said}");
 }
 
 /// Where keys stay, the head's key may be a tainted one: its event is in no log, journal or record any more.
