@@ -115,6 +115,11 @@ impl Entries {
     pub fn number(&self) -> Option<u32> {
         self.event.as_ref()?.number()
     }
+
+    /// The number of the oldest event.
+    pub fn first_number(&self) -> Option<u32> {
+        self.events().next()?.number()
+    }
 }
 
 impl JournaledEvent {

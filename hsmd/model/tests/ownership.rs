@@ -16,6 +16,7 @@ const FAILOVER: Bounds = Bounds {
     take_overs: 0,
     destroys: true,
     signatures: false,
+    alone: false,
 };
 
 /// No process dies, a person takes the token over, keys stay on it.
@@ -31,6 +32,9 @@ const TAKE_OVER: Bounds = Bounds {
 
 /// One database, one crash, two taints of which none need reach it.
 const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, ..FAILOVER };
+
+/// Two databases, a crash, and a start that waits for its database makes a taint, or two.
+const ALONE: Bounds = Bounds { crashes: 1, taints_only: true, alone: true, ..FAILOVER };
 
 /// Both claim at once, again and again.
 const RACE: Bounds = Bounds { admin_requests: 0, claims: 4, take_overs: 2, ..FAILOVER };
@@ -69,6 +73,11 @@ fn claims_at_once() {
 #[test]
 fn crash_with_pending_taints() {
     holds("crash", CRASH);
+}
+
+#[test]
+fn a_taint_before_the_database_is_back() {
+    holds("alone", ALONE);
 }
 
 #[test]

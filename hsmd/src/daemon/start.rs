@@ -1,6 +1,7 @@
 //! The start: from an empty process to a core that may serve, waiting for what is down and refusing
 //! to guess. The order: database, lock, log, tokens, journal and table, ownership, both again, keys.
 
+mod alone;
 mod error;
 mod publish;
 mod table;
@@ -151,7 +152,11 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
     let mut writer = connect(config, shared).await?;
     loop {
         let asked = Instant::now();
-        match writer.try_lock().await {
+        let locked = writer.try_lock().await;
+        if locked.is_ok() {
+            alone::end(shared).await;
+        }
+        match locked {
             Ok(true) => {
                 shared.signer.release_check().renew_lease(asked);
                 report(shared, true, String::new());
@@ -186,6 +191,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
                 // No holder of the lock is seen, so another may be ahead of what we know.
                 publish::hide(shared);
                 report(shared, false, chain(&error));
+                alone::offer(config, shared).await;
                 tokio::time::sleep(RETRY_DELAY).await;
                 writer = connect(config, shared).await?;
             }
@@ -225,18 +231,32 @@ pub async fn connect_writer(config: &Config) -> Result<Writer, KeylogError> {
 
 async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
     loop {
-        match connect_writer(config).await {
+        let mut connecting = std::pin::pin!(connect_writer(config));
+        let connected = match tokio::time::timeout(RETRY_DELAY, connecting.as_mut()).await {
+            Ok(connected) => connected,
+            // It may hang: neither readers nor a taint wait for the end of that.
+            Err(_) => {
+                go_on_without_database(config, shared).await;
+                connecting.await
+            }
+        };
+        match connected {
             Ok(writer) => return Ok(writer),
             Err(error) if error.is_transient() => {
                 let problem = chain(&error);
-                shared.set_phase(Phase::Starting("waiting for the database".into()));
                 shared.set_database(DatabaseReport { problem, ..DatabaseReport::default() });
-                publish::without_database(config, shared).await;
+                go_on_without_database(config, shared).await;
                 tokio::time::sleep(RETRY_DELAY).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+async fn go_on_without_database(config: &Config, shared: &Shared) {
+    shared.set_phase(Phase::Starting("waiting for the database".into()));
+    publish::without_database(config, shared).await;
+    alone::offer(config, shared).await;
 }
 
 /// In standby: what the serving daemon has appended since we last looked.

@@ -261,7 +261,11 @@ impl Claimant<'_, '_> {
     }
 }
 
-async fn hold(worker: &TokenWorker, record: Record, looked: Instant) -> Result<(), OwnershipError> {
+pub(super) async fn hold(
+    worker: &TokenWorker,
+    record: Record,
+    looked: Instant,
+) -> Result<(), OwnershipError> {
     run(worker, move |token_state| {
         token_state.hold(Some((record, looked)));
         Ok(())
@@ -269,7 +273,7 @@ async fn hold(worker: &TokenWorker, record: Record, looked: Instant) -> Result<(
     .await
 }
 
-async fn token_key(worker: &TokenWorker) -> Result<String, OwnershipError> {
+pub(super) async fn token_key(worker: &TokenWorker) -> Result<String, OwnershipError> {
     run(worker, |token_state| {
         token_state.token_key().map(str::to_owned).ok_or_else(|| token_state.closed())
     })

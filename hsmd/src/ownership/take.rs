@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use hsmd_support::chain;
 
 use super::OwnershipError;
-use super::claim::{Claimant, Owned, Plan, run};
+use super::claim::{Claimant, Owned, Plan, hold, run, token_key};
 use super::claim_log::ClaimLog;
 use super::folder::{Folder, FolderError};
+use super::rules::{Decision, Facts, decide, own};
 use crate::config::Config;
 use crate::signer::{Signer, TokenState, TokenWorker};
 
@@ -100,6 +101,38 @@ pub async fn withdraw(signer: &Signer, claimed: &[usize]) {
             tracing::warn!(error = chain(&error), "a claim was not taken back");
         }
     }
+}
+
+/// Goes on with every token without a claim and without the database; whether this daemon owns them all.
+///
+/// # Errors
+/// The folder or a token.
+pub async fn resume(folder: &mut Folder, signer: &Signer) -> Result<bool, OwnershipError> {
+    for worker in signer.workers() {
+        lock_file(folder, worker).await?;
+    }
+    let mut ours = Vec::new();
+    for worker in signer.workers().iter().filter(|worker| worker.config().lock_file.is_none()) {
+        let asked = Instant::now();
+        let records = run(worker, TokenState::records).await?;
+        let key = token_key(worker).await?;
+        let facts = Facts {
+            folder: folder.id(),
+            epoch: folder.epoch(&key),
+            highest: folder.highest_epoch(),
+            records: &records,
+            named: &[],
+            take_over: false,
+        };
+        match (decide(facts), own(&records, folder.id())) {
+            (Decision::Resume, Some(own)) => ours.push((worker, own.clone(), asked)),
+            _ => return Ok(false),
+        }
+    }
+    for (worker, record, looked) in ours {
+        hold(worker, record, looked).await?;
+    }
+    Ok(true)
 }
 
 /// A token whose records other processes do not see is owned by the process that has its lock file.

@@ -28,6 +28,8 @@ pub struct Bounds {
     pub destroys: bool,
     /// Whether callers ask for signatures.
     pub signatures: bool,
+    /// Whether a start that waits for its database makes taints.
+    pub alone: bool,
 }
 
 /// The model.
@@ -60,6 +62,8 @@ pub enum Action {
     LeaseEnds(usize),
     /// A taint, or a rotation, is asked for.
     Ask(usize, bool),
+    /// A taint is asked for while a start waits for its database.
+    TaintAlone(usize),
     /// A caller's document is signed.
     Sign(usize),
     /// The reply is handed over, or dropped.
@@ -154,7 +158,7 @@ impl Model for Ownership {
             token: Token { records: [Some(record), None], private: 0b11 },
             databases: [database, Database::default()],
             uses: [0, 0],
-            folders: [Folder { epoch: 1, events: vec![first] }, Folder::default()],
+            folders: [Folder { epoch: 1, events: vec![first], log: vec![] }, Folder::default()],
             daemons: [Daemon::down(), Daemon::down()],
             reader: Vec::new(),
             answered: 0,
@@ -186,6 +190,9 @@ impl Model for Ownership {
                 continue;
             }
             actions.push(Action::Take(me));
+            if self.bounds.alone && daemon.at == At::Lock && state.admin_requests > 0 {
+                actions.push(Action::TaintAlone(me));
+            }
             if daemon.at == At::Commit && daemon.request != Some(false) {
                 actions.push(Action::Away(me));
             }
@@ -256,6 +263,11 @@ impl Model for Ownership {
                     daemon.dead_below = daemon.head() + 1;
                 }
                 daemon.at = At::SignLook;
+            }
+            Action::TaintAlone(me) => {
+                if !self.taint_alone(&mut state, me) {
+                    return None;
+                }
             }
             Action::Sign(me) => {
                 if !Self::sign(&mut state, me) {

@@ -95,6 +95,23 @@ impl Ownership {
         resumes
     }
 
+    /// A start that waits for its database: the owner of before makes a taint, by rule 6 alone.
+    pub(super) fn taint_alone(&self, state: &mut State, me: usize) -> bool {
+        if !self.resumes(state, me) {
+            return false;
+        }
+        let Some(log) = self.merged(state, me, state.folders[me].log.clone()) else { return false };
+        state.admin_requests -= 1;
+        // Each event of the journal may be one that the database lacks.
+        let first = state.folders[me].events.first();
+        let stored = first.map_or(log.len(), |event| usize::from(event.number));
+        let daemon = &mut state.daemons[me];
+        (daemon.stored, daemon.log, daemon.alone) = (stored, log, true);
+        daemon.request = Some(true);
+        daemon.dead_below = daemon.head() + 1;
+        go(state, me, At::SignLook)
+    }
+
     /// A log with the events of all records and the own journal; none where they contradict each other or
     /// leave a gap.
     fn merged(&self, state: &State, me: usize, mut log: Vec<Event>) -> Option<Vec<Event>> {
@@ -214,7 +231,15 @@ impl Ownership {
             log.iter().filter(|event| event.taint).map(|event| event.number).max().unwrap_or(0);
         (daemon.stored, daemon.published, daemon.log) = (log.len(), log.len(), log);
         (daemon.serving, daemon.claimed) = (true, false);
+        self.keep_log(state, me);
         go(state, me, At::Idle)
+    }
+
+    /// The log in the state folder.
+    pub(super) fn keep_log(&self, state: &mut State, me: usize) {
+        if self.bounds.alone {
+            state.folders[me].log = state.daemons[me].log.clone();
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Folder {
     pub epoch: u8,
     /// The journal.
     pub events: Vec<Event>,
+    /// The whole log, where a start may need it.
+    pub log: Vec<Event>,
 }
 
 /// Where a daemon is.
@@ -125,6 +127,8 @@ pub struct Daemon {
     pub serving: bool,
     /// It owns the token by a claim of this start, and has done nothing under it.
     pub claimed: bool,
+    /// It taints while it waits for its database.
+    pub alone: bool,
     /// The verified log, with the events that are not in the database.
     pub log: Vec<Event>,
     /// How many of them are known to be in the database.
@@ -160,6 +164,7 @@ impl Daemon {
             shut: false,
             serving: false,
             claimed: false,
+            alone: false,
             log: Vec::new(),
             stored: 0,
             published: 0,

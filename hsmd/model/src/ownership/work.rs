@@ -33,6 +33,7 @@ impl Ownership {
             }
             At::RecordMake | At::RecordRemake => self.record(state, me),
             At::Journal => self.journal(state, me),
+            At::CommitLook if state.daemons[me].alone => go(state, me, At::DestroyLook),
             At::CommitLook => {
                 if self.look_is_good(state, me) {
                     go(state, me, At::Commit)
@@ -103,6 +104,7 @@ impl Ownership {
         daemon.log.extend(daemon.event.take());
         if daemon.request == Some(true) {
             daemon.published = daemon.log.len();
+            self.keep_log(state, me);
         }
         go(state, me, At::CommitLook)
     }
@@ -118,10 +120,11 @@ impl Ownership {
         let daemon = &mut state.daemons[me];
         daemon.event = None;
         (daemon.stored, daemon.published, daemon.log) = (log.len(), log.len(), log);
+        self.keep_log(state, me);
         if early.is_some() {
             return go(state, me, At::RecordLook);
         }
-        if daemon.request.is_none() {
+        if state.daemons[me].request.is_none() {
             return leave(state, me);
         }
         go(state, me, At::DestroyLook)
@@ -159,6 +162,11 @@ impl Ownership {
 
 /// The call is over; an event that is nowhere but in memory is forgotten.
 fn leave(state: &mut State, me: usize) -> bool {
+    if state.daemons[me].alone {
+        // The start goes on: to the model, another one.
+        end(state, me);
+        return true;
+    }
     let daemon = &mut state.daemons[me];
     (daemon.event, daemon.request) = (None, None);
     daemon.dead_below =

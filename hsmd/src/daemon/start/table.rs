@@ -147,7 +147,7 @@ impl Table<'_> {
 }
 
 /// Whether the log has the event that the configuration remembers.
-fn check_remembered(log: &KeyLog, anchor: &Anchor) -> Result<(), LogError> {
+pub(super) fn check_remembered(log: &KeyLog, anchor: &Anchor) -> Result<(), LogError> {
     let Some(remembered) = anchor.head() else { return Ok(()) };
     match log.event(remembered.sequence_number).map(|event| event.event().id()) {
         Some(found) if found == remembered.id => Ok(()),
@@ -162,7 +162,7 @@ pub(super) async fn without_a_log(config: &Config, shared: &Shared) -> Result<Ve
     Ok(decide(None, &inventories(&shared.signer).await?, known))
 }
 
-async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
+pub(super) async fn inventories(signer: &Signer) -> Result<Vec<Inventory>, CoreError> {
     let mut inventories = Vec::new();
     for worker in signer.workers() {
         inventories.push(worker.run(|token_state| token_state.inventory()).await??);

@@ -108,7 +108,13 @@ impl AdminService {
             request_id: context.request_id.to_string(),
         };
         let phase = self.shared.phase();
-        if phase != Phase::Serving {
+        // A taint needs the token alone: a start that waits for the database makes it, where it may.
+        let may_begin = match &phase {
+            Phase::Serving => true,
+            Phase::Starting(_) => request.taint,
+            Phase::Standby | Phase::Stopping => false,
+        };
+        if !may_begin {
             return Err(not_serving(&phase));
         }
         let core = Arc::clone(&self.shared.core);

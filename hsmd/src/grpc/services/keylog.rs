@@ -108,10 +108,17 @@ impl KeyLogService {
     }
 }
 
-/// While it serves, a daemon shows its log only when it can tell that no other is ahead of it.
+/// While it serves, a daemon shows its log only when it can tell that no other is ahead of it; while it starts,
+/// not beside another daemon's claim of the token.
 fn may_publish(shared: &Shared) -> Result<(), Status> {
-    if shared.phase() == Phase::Serving && !shared.signer.release_check().may_publish() {
-        let reason = shared.signer.release_check().ownership_problem();
+    let release_check = shared.signer.release_check();
+    let hides = match shared.phase() {
+        Phase::Serving => !release_check.may_publish(),
+        Phase::Starting(_) => release_check.is_superseded(),
+        Phase::Standby | Phase::Stopping => false,
+    };
+    if hides {
+        let reason = release_check.ownership_problem();
         let reason = reason.unwrap_or_else(|| "the writer lock can't be proved".into());
         return Err(not_newest(&reason));
     }

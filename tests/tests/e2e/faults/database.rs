@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsmd_proto::v1::ServingState;
-use hsmd_tests::{Database, Hsmd, Pooler, Proxy, SmallDisk, Toll};
+use hsmd_tests::{Database, Hsmd, Pooler, Proxy, SmallDisk, Toll, until};
 
 use crate::faults::seen::{SOON, is_ready};
 use crate::faults::{Seen, faults};
@@ -12,6 +12,7 @@ faults! {
     "Database":
     stopped: "Postgres is stopped and started", "starts it";
     down_at_start: "Postgres is down when the daemon starts", "starts it";
+    down_and_stolen: "Postgres is down when the daemon starts, and the key is stolen", "starts it";
     restarted: "Postgres is restarted", "nothing";
     cut_while_idle: "the connection is cut between calls", "nothing";
     unreachable: "Postgres neither answers nor closes (a broken switch)", "repairs the way to it";
@@ -58,6 +59,24 @@ async fn down_at_start() -> Seen {
     hsmd.database.start_server();
     seen.signs_within(SOON, &daemon).await;
     seen.nothing_lost(&hsmd, 1).await
+}
+
+async fn down_and_stolen() -> Seen {
+    let (hsmd, mut seen) = (with_a_server_of_its_own().await, Seen::default());
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await.event().id();
+    daemon.kill().await;
+    hsmd.database.stop_server();
+    let daemon = hsmd.launch(&[]);
+    daemon.problem("waiting for the database").await;
+    seen.refuses_to_sign(&daemon, "STARTING").await;
+    until("it may taint", async || daemon.log_text().contains("taints are made without it")).await;
+    let one = seen.taints(&daemon, zero.as_str(), true).await.event().id();
+    seen.refuses_to_sign(&daemon, "STARTING").await;
+    hsmd.database.start_server();
+    seen.signs_within(SOON, &daemon).await;
+    seen.rotates_within(SOON, &daemon, one.as_str()).await;
+    seen.nothing_lost(&hsmd, 3).await
 }
 
 async fn restarted() -> Seen {

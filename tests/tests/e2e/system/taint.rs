@@ -272,6 +272,78 @@ async fn serves_from_the_folder(hsmd: &Hsmd, context: &str) {
     daemon.kill().await;
 }
 
+/// Who owned the token before a restart taints while the start waits for the database, which is away or hangs.
+#[tokio::test]
+async fn a_start_that_waits_for_the_database_taints() {
+    let cases = [Toll::Connections, Toll::Everything].into_iter().flat_map(|toll| {
+        let standby = [false, true].into_iter();
+        standby.map(move |standby| (toll, standby))
+    });
+    for_each_case(cases, |(toll, standby)| taints_while_it_starts(toll, standby)).await;
+}
+
+async fn taints_while_it_starts(toll: Toll, standby: bool) {
+    let context = format!("{toll:?}, standby {standby}");
+    let (hsmd, proxy) = behind_a_proxy().await;
+    let hsmd = hsmd.set("standby", standby);
+    let daemon = hsmd.serve().await;
+    let one = daemon.rotate_head().await;
+    let before = endorse(&daemon).await;
+    daemon.kill().await;
+
+    proxy.take(toll);
+    let daemon = hsmd.launch(&[]);
+    let answer =
+        until(&format!("{context}: tainted"), async || taint(&daemon, &one).await.ok()).await;
+    assert!(answer.performed && answer.pending && answer.key_destroyed, "{context}: {answer:?}");
+    assert_eq!(hsmd.token.private_keys(), [2, 3], "{context}: key 1 is gone");
+    let event = answer.event.unwrap();
+    let two = SignedEvent::parse(&event.text, &event.signature).unwrap();
+    let again = taint(&daemon, &one).await.unwrap();
+    assert!(!again.performed && again.pending, "{context}: {again:?}");
+    let refusals = [
+        daemon.sign(DOCUMENT).await.map(drop),
+        daemon.rotate(two.event().id().as_str()).await.map(drop),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.unwrap_err().reason, "STARTING", "{context}");
+    }
+    if !standby {
+        assert_eq!(daemon.head().await, two, "{context}: readers have it");
+    }
+    // Nothing of it is lost with the process.
+    daemon.kill().await;
+    let mut daemon = hsmd.launch(&[]);
+    proxy.take(Toll::Nothing);
+    daemon.ready().await;
+    rows_follow(&hsmd, 3).await;
+    assert_eq!(daemon.head().await, two, "{context}");
+    daemon.rotate_head().await;
+    let log = hsmd.history().await;
+    assert_eq!((log.events().len(), log.events()[2].text()), (4, two.text()), "{context}");
+    assert!(verified(&before, &log).is_none(), "{context}");
+}
+
+/// A folder that owned the token before another one is not its owner, and says what it waits for.
+#[tokio::test]
+async fn a_start_on_another_owners_token_does_not_taint() {
+    let (hsmd, proxy) = behind_a_proxy().await;
+    let hsmd = hsmd.set("lock_grace", "1s");
+    hsmd.serve().await.stop().await;
+    let owner = hsmd.twin().serve().await;
+    let zero = owner.head().await;
+    owner.kill().await;
+    let before = hsmd.token.objects();
+    proxy.take(Toll::Connections);
+    let daemon = hsmd.launch(&[]);
+    until("the log in state_dir is served", async || daemon.is_serving("hsmd.v1.KeyLog").await)
+        .await;
+    let refusal = taint(&daemon, &zero).await.unwrap_err();
+    assert_eq!(refusal.reason, "STARTING");
+    assert!(refusal.message.contains("waiting for the database"), "{refusal:?}");
+    assert_eq!(hsmd.token.objects(), before);
+}
+
 async fn stopped(daemon: Daemon, hsmd: &Hsmd) {
     daemon.stop().await;
     hsmd.run(&["check"]).await.good();
