@@ -13,7 +13,7 @@ mod happy_path;
 mod heads;
 mod healing;
 mod outages;
-mod ownership;
+pub(crate) mod ownership;
 mod pin;
 mod refusals;
 mod retries;

@@ -2,7 +2,8 @@
 //! token they share.
 
 mod lives;
-mod promotion;
+mod orders;
+pub(crate) mod promotion;
 mod refused;
 
 use hsmd_chain::KeyLog;
@@ -11,17 +12,17 @@ use hsmd_tests::{Daemon, Hsmd, until};
 use crate::system::endorse;
 use crate::{DOCUMENT, told};
 
-const OWNED: &str = "is owned by another state folder";
+pub(crate) const OWNED: &str = "is owned by another state folder";
 
 /// Behind a claim, behind the change after it, behind the last look.
 pub(super) const KILL_POINTS: [&str; 3] = ["owner::claimed", "owner::changed", "owner::taken"];
 
 /// How long a lease lasts, so that a test need not wait for long.
-const LEASE: &str = "1s";
+pub(crate) const LEASE: &str = "1s";
 
 /// The other site: a state folder of its own and a database that was this one a moment ago. With `named`
 /// the copy knows the claim under which the first daemon serves, as a replica does.
-async fn other_site(hsmd: &Hsmd, named: bool) -> Hsmd {
+pub(crate) async fn other_site(hsmd: &Hsmd, named: bool) -> Hsmd {
     if named {
         hsmd.serve().await.stop().await;
     }

@@ -10,14 +10,14 @@ use crate::system::endorse;
 use crate::{DOCUMENT, told};
 
 /// A daemon that serves on the primary, one that waits on the replica, and what they are made of.
-struct Pair {
-    hsmd: Hsmd,
-    other: Hsmd,
-    first: Daemon,
-    second: Daemon,
+pub(crate) struct Pair {
+    pub(crate) hsmd: Hsmd,
+    pub(crate) other: Hsmd,
+    pub(crate) first: Daemon,
+    pub(crate) second: Daemon,
 }
 
-async fn pair() -> Pair {
+pub(crate) async fn pair() -> Pair {
     let hsmd = Hsmd::fresh_over(Database::create_alone().await).await;
     let hsmd = hsmd.set("standby", true).set("lock_grace", LEASE);
     hsmd.migrate().await;
@@ -31,7 +31,8 @@ async fn pair() -> Pair {
     Pair { hsmd, other, first, second }
 }
 
-async fn times(play: impl AsyncFn()) {
+/// Once, and 20 times with `--long`.
+pub(super) async fn times(play: impl AsyncFn()) {
     let times = if told("HSMD_LONG").is_some() { 20 } else { 1 };
     for _ in 0..times {
         play().await;
