@@ -9,6 +9,7 @@ mod commit;
 pub(crate) mod database;
 pub(crate) mod history;
 mod overload;
+mod ownership;
 mod page;
 mod peers;
 mod process;

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::task::LocalSet;
 
 use crate::faults::{
-    Section, Seen, clock, commit, database, history, overload, peers, process, quirks, recovery,
-    token,
+    Section, Seen, clock, commit, database, history, overload, ownership, peers, process, quirks,
+    recovery, token,
 };
 use crate::told;
 
@@ -30,10 +30,11 @@ not; the test waits no longer. Most take less than a second; a PKCS#11 module is
 history of so many, and all signatures that were handed out verify by it.
 ";
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     database::SECTION,
     commit::SECTION,
     history::SECTION,
+    ownership::SECTION,
     token::SECTION,
     quirks::SECTION,
     process::SECTION,
