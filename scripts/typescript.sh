@@ -1,14 +1,13 @@
-# The TypeScript client as others get it: built, packed, installed. Sourced by test.
+# Node, and the TypeScript client as others get it: built, packed, installed. Sourced by dev and test.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # ROOT and TARGET come from lib.sh
 
 TYPESCRIPT=$TARGET/typescript
 
-# Debian 12 has Node 18, which the client does not run on: npm's package `node` carries a newer one.
+# The client runs on Node 20.3 and newer (AbortSignal.any), Debian 12 has 18: npm's package `node` carries 20.
 node_for_typescript() {
-    local major
-    major=$(node --print 'process.versions.node.split(".")[0]') || return
-    [ "$major" -lt 20 ] || return 0
+    ! node --eval 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 3) ? 0 : 1)' ||
+        return 0
     [ -x "$TARGET/node/node_modules/.bin/node" ] ||
         npm install --silent --no-audit --no-fund --prefix "$TARGET/node" node@20 || return
     PATH=$TARGET/node/node_modules/.bin:$PATH
@@ -25,6 +24,7 @@ typescript_build() {
         (cd "$source" && "${npm[@]}" ci && "${npm[@]}" run --silent build && "${npm[@]}" pack --silent) &&
         echo '{"private":true,"type":"module"}' >"$installed/package.json" &&
         (cd "$installed" && "${npm[@]}" install --silent "$source"/*.tgz) &&
+        cp -r "$source/node_modules/jose" "$installed/node_modules" &&
         cp "$source"/tests/*.mjs "$installed"
 }
 
@@ -39,4 +39,6 @@ typescript_test() {
     node_for_typescript && (cd "$TYPESCRIPT/installed" && HSMD_VECTORS=$ROOT/chain/tests node --test "$@")
 }
 
-typescript_client() { typescript_build && typescript_page && typescript_test test-formats.mjs; }
+typescript_client() {
+    typescript_build && typescript_page && typescript_test test-formats.mjs test-http.mjs test-token.mjs
+}

@@ -9,10 +9,12 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import hsmd_client as hsmd
 from hsmd_client.connection import connect, now
+from test_token import jwk
 
 
 def change(what):
@@ -92,6 +94,14 @@ class Service(unittest.TestCase):
         before = polled.head().sequence_number
         change("rotate")
         self.assertTrue(polled.wait(lambda log: log.head.sequence_number > before, 30))
+
+    def test_a_token_by_a_key_that_hsmd_endorsed_verifies_in_pyjwt(self):
+        with hsmd.Endorser(self.channel, self.log, purpose="jwt", ttl=3600) as endorser:
+            endorsed = endorser.wait(30)
+            token = endorser.sign_token({"sub": "ann"})
+            kid = jwt.get_unverified_header(token)["kid"]
+            self.log.verify_endorsement(endorsed.text, purpose="jwt", key=kid)
+            self.assertEqual(jwt.decode(token, jwk(kid), algorithms=["ES256"])["sub"], "ann")
 
     def test_tls_files_are_read_again_when_they_change(self):
         dev = Path(os.environ["HSMD_DEV"])

@@ -53,6 +53,11 @@ export function digestBytes(text: unknown): Uint8Array {
   return decode(text, "digest", "E", 1, 32);
 }
 
+/** A nonce's text as its 16 bytes. */
+export function nonceBytes(text: unknown): Uint8Array {
+  return decode(text, "nonce", "0A", 2, 16);
+}
+
 /** The uncompressed point of a P-256 public key: code `1AAI`, compressed, 48 characters. */
 export function point(text: unknown): Uint8Array<ArrayBuffer> {
   return uncompressed(decode(text, "public key", "1AAI", 0, 33));

@@ -20,7 +20,12 @@ export class FutureEvent extends Refused {
   override name = "FutureEvent";
 }
 
-/** Nothing was heard from the source for too long: a frozen feed must not hide a taint. */
+/** A head statement is by another generation than the log's head: an older one, or one to come. */
+export class OtherHead extends Refused {
+  override name = "OtherHead";
+}
+
+/** Nothing proved for too long that the log is the newest: a frozen feed must not hide a taint. */
 export class Stale extends Error {
   override name = "Stale";
 }

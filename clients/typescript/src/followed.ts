@@ -1,9 +1,9 @@
 // A key log that follows its source: verified event by event, and stale when nothing is heard.
 
-import { FutureEvent, Refused, Rollback, Stale } from "./errors.js";
+import { FutureEvent, OtherHead, Refused, Rollback, Stale } from "./errors.js";
 import { Event } from "./event.js";
 import { KeyLog, SKEW, type Anchor } from "./keylog.js";
-import { BatchMemory, verifyEndorsement, verifySigned, type Reading, type Verified } from "./signed.js";
+import { BatchMemory, verifyEndorsement, verifyHead, verifySigned, type Reading, type Verified } from "./signed.js";
 import { pause, type LogSource, type Message } from "./source.js";
 
 const RECONNECT_DELAYS = [100, 200, 500, 1000, 2000, 5000];
@@ -12,7 +12,7 @@ const RECONNECT_DELAYS = [100, 200, 500, 1000, 2000, 5000];
 const SILENCE = 12_000;
 
 export interface FollowedOptions {
-  /** How long the log is believed after the last sign of life, in milliseconds. */
+  /** How long the log is believed after it was last shown to be the newest, in milliseconds: 60,000 if absent. */
   maxStaleness?: number;
   /** How far an event may lie in the future, in milliseconds. */
   skew?: number;
@@ -21,10 +21,11 @@ export interface FollowedOptions {
 }
 
 /**
- * Follows the log from `start` to `close`. Answers only while it has heard from the source within
- * `maxStaleness`: a frozen feed must not hide a taint. The source is believed to be alive because of its
- * socket's owner or of TLS; what it says of events is verified all the same, and a head, once seen, is
- * never given up.
+ * Follows the log from `start` to `close`. Answers only while it is known to be the newest log as of
+ * `maxStaleness` ago: a frozen feed must not hide a taint. Over gRPC the daemon's heartbeats say so, which its
+ * socket's owner or TLS authenticates; over HTTP only a head statement does, from the time at which it was made,
+ * so that a frozen mirror can't, unless it holds the active key itself. Events are verified all the same, and a
+ * head, once seen, is never given up.
  */
 export class FollowedLog {
   readonly #source: LogSource;
@@ -68,11 +69,18 @@ export class FollowedLog {
 
   /** The verified log, or `Stale`. It grows while one looks at it, and never changes otherwise. */
   fresh(): KeyLog {
-    const heard = this.#heardAt;
-    if (heard === null || performance.now() - heard > this.#maxStaleness || this.#log.events.length === 0) {
-      throw new Stale(`the key log is stale: ${this.#problem}`);
-    }
+    if (!this.#isFresh()) throw new Stale(`the key log is stale: ${this.#problem}`);
     return this.#log;
+  }
+
+  /** How many milliseconds ago the log was last known to be the newest; null if never. */
+  age(): number | null {
+    return this.#heardAt === null ? null : performance.now() - this.#heardAt;
+  }
+
+  #isFresh(): boolean {
+    const age = this.age();
+    return age !== null && age <= this.#maxStaleness && this.#log.events.length > 0;
   }
 
   /** Waits until the fresh log fulfils a condition; says whether it did within `timeout` milliseconds. */
@@ -180,8 +188,12 @@ export class FollowedLog {
         if (this.#log.extend(event, Date.now()) && event.sequenceNumber === this.#log.anchor.sequenceNumber) {
           this.#log.checkAnchor();
         }
+      } else if ("head" in message) {
+        if (this.#isOurs(message.head) && message.authenticated) this.#confirmed(0);
+      } else if ("statement" in message) {
+        await this.#takeStatement(message.statement);
       } else {
-        this.#heartbeat(message.head);
+        this.#unproven(message.noStatement);
       }
     } catch (error) {
       // The head stays; the source is asked again for this event.
@@ -191,17 +203,45 @@ export class FollowedLog {
     this.#notify();
   }
 
-  #heartbeat({ id, sequenceNumber }: { id: string; sequenceNumber: number }): void {
+  /** Whether the source's newest event is ours; throws if it can't become so. */
+  #isOurs({ id, sequenceNumber }: { id: string; sequenceNumber: number }): boolean {
     const ours = this.#log.events.at(-1);
     // Events are on their way.
-    if (!ours || sequenceNumber > ours.sequenceNumber) return;
+    if (!ours || sequenceNumber > ours.sequenceNumber) return false;
     if (sequenceNumber < ours.sequenceNumber) {
       throw new Rollback(`the source ends before event ${ours.sequenceNumber}, which was verified`);
     }
     if (id !== ours.id) throw new Refused("the source names another head than the one that was verified");
+    return true;
+  }
+
+  async #takeStatement(text: string): Promise<void> {
+    if (this.#log.events.length === 0) return;
+    const now = Date.now();
+    const expected = { maxStaleness: this.#maxStaleness, skew: this.#log.skew };
+    let issuedAt;
+    try {
+      issuedAt = await verifyHead(text, this.#log, now, expected);
+    } catch (error) {
+      // After an event the next statement takes some seconds.
+      if (error instanceof OtherHead && this.#isFresh()) return;
+      return this.#unproven(error as Error);
+    }
+    this.#confirmed(Math.max(0, now - issuedAt));
+  }
+
+  /** So many milliseconds ago our head was the newest event. */
+  #confirmed(age: number): void {
     this.#log.checkAnchor();
-    this.#heardAt = performance.now();
+    this.#heardAt = Math.max(performance.now() - age, this.#heardAt ?? -Infinity);
     this.#problem = `nothing was heard for ${this.#maxStaleness / 1000} s`;
+  }
+
+  /** The log is good but not shown to be the newest, so it is not fetched anew. Said once. */
+  #unproven(problem: Error): void {
+    if (problem.message === this.#problem) return;
+    this.#problem = problem.message;
+    this.#onProblem(problem);
   }
 
   #notify(): void {

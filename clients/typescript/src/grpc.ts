@@ -59,7 +59,8 @@ export class Channel implements LogSource, EndorsementSource {
         if (message.case === "event") {
           yield { event: { text: message.value.text, signature: message.value.signature } };
         } else if (message.case === "heartbeat") {
-          yield { head: { id: message.value.headId, sequenceNumber: message.value.headSequenceNumber } };
+          const { headId: id, headSequenceNumber: sequenceNumber } = message.value;
+          yield { head: { id, sequenceNumber }, authenticated: true };
         }
       }
     } catch (error) {

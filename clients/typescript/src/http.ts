@@ -5,19 +5,39 @@ import { elements, members, plain, readObject } from "./text.js";
 import { pause, type EndorsementSource, type LogSource, type Message } from "./source.js";
 
 export interface HttpOptions {
-  /** Where the log is below the URL: `/log` of the gateway if absent, `/hsm/keys` of the keys service. */
+  /**
+   * Where the log is below the URL: `/log` of the gateway if absent, `/hsm/keys` of the keys service. The head
+   * statement is at `head` beside it.
+   */
   logPath?: string;
   /** How often the log is asked for, in milliseconds. A taint goes unnoticed for as long. */
   interval?: number;
+  /**
+   * Whether whoever answers is believed to answer with the newest log, as hsmd-gateway does. Absent: no; only a
+   * head statement shows that.
+   */
+  trusted?: boolean;
   /** How long an answer may take, in milliseconds. */
   timeout?: number;
   /** Another `fetch`, for example over a Unix socket (`@hsmd/client/node`). */
   fetch?: typeof fetch;
 }
 
+/** The largest log accepted, in bytes: about 100,000 events. */
+const MAX_LOG = 64 << 20;
+
+/** The largest other answer accepted; a head statement has about 400 bytes. */
+const MAX_ANSWER = 64 << 10;
+
+interface Answer {
+  status: number;
+  etag: string | null;
+  text: string;
+}
+
 /**
- * Polls a log and asks for endorsements. Whoever answers is believed to be alive, so an address that is not
- * on this machine wants https.
+ * Polls a log and asks for endorsements. A source need not be trusted: only a head statement shows that its log
+ * is the newest, as of the time at which the statement was made.
  */
 export class HttpSource implements LogSource, EndorsementSource {
   readonly #url: string;
@@ -26,21 +46,21 @@ export class HttpSource implements LogSource, EndorsementSource {
   constructor(url: string, options: HttpOptions = {}) {
     this.#url = url.replace(/\/$/, "");
     const fetch = options.fetch ?? ((...request: Parameters<typeof globalThis.fetch>) => globalThis.fetch(...request));
-    this.#options = { logPath: "/log", interval: 500, timeout: 5000, ...options, fetch };
+    this.#options = { logPath: "/log", interval: 500, trusted: false, timeout: 5000, ...options, fetch };
   }
 
   async *watch(from: number, signal: AbortSignal): AsyncIterable<Message> {
-    const { logPath, interval } = this.#options;
+    const { logPath, interval, trusted } = this.#options;
     let etag: string | null = null;
     let known: string[] = [];
     let head: Message | null = null;
     while (!signal.aborted) {
       const headers: Record<string, string> = etag === null ? {} : { "if-none-match": etag };
-      const answer = await this.#fetch(logPath, { headers, cache: "no-store", signal });
+      const answer = await this.#ask(logPath, { headers, cache: "no-store", signal }, MAX_LOG);
       if (answer.status !== 304 || head === null) {
         if (answer.status !== 200) throw new Unavailable(`${this.#url}${logPath} answered ${answer.status}`);
-        etag = answer.headers.get("etag");
-        const entries = elements(await answer.text());
+        etag = answer.etag;
+        const entries = elements(answer.text);
         for (const [number, entry] of entries.entries()) {
           // Those before `from` are known; what changed since the last answer is judged by the log.
           if (number < from || known[number] === entry) continue;
@@ -48,9 +68,10 @@ export class HttpSource implements LogSource, EndorsementSource {
           yield { event: { text: parts.get("payload") ?? "", signature: plain(parts.get("signature"), "log: signature") } };
         }
         known = entries;
-        head = { head: newest(entries) };
+        head = { head: newest(entries), authenticated: trusted };
       }
       yield head;
+      if (!trusted) yield await this.#statement(signal);
       await pause(interval, signal);
     }
   }
@@ -59,20 +80,50 @@ export class HttpSource implements LogSource, EndorsementSource {
     const expiration = new Date(Date.now() + ttl).toISOString();
     const body = JSON.stringify({ payload: { purpose, publicKey, expiration } });
     const headers = { "content-type": "application/json" };
-    const answer = await this.#fetch("/sign", { method: "POST", headers, body });
-    const text = await answer.text();
-    if (answer.status !== 200) throw new Unavailable(`${this.#url}/sign answered ${answer.status}: ${text.slice(0, 300)}`);
+    const { status, text } = await this.#ask("/sign", { method: "POST", headers, body }, MAX_ANSWER);
+    if (status !== 200) throw new Unavailable(`${this.#url}/sign answered ${status}: ${text.slice(0, 300)}`);
     return text.trimEnd();
   }
 
-  async #fetch(path: string, init: RequestInit): Promise<Response> {
-    const limit = AbortSignal.timeout(this.#options.timeout);
-    const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
+  /** The newest head statement. Without one the log is good still, so it is not fetched anew. */
+  async #statement(signal: AbortSignal): Promise<Message> {
+    const path = this.#options.logPath.replace(/[^/]*$/, "head");
     try {
-      return await this.#options.fetch(this.#url + path, { ...init, signal });
+      const { status, text } = await this.#ask(path, { cache: "no-store", signal }, MAX_ANSWER);
+      if (status === 200) return { statement: text };
+      return { noStatement: new Unavailable(`${this.#url}${path} answered ${status}`) };
+    } catch (error) {
+      return { noStatement: error as Error };
+    }
+  }
+
+  async #ask(path: string, init: RequestInit, limit: number): Promise<Answer> {
+    const timeout = AbortSignal.timeout(this.#options.timeout);
+    const signal = init.signal ? AbortSignal.any([init.signal, timeout]) : timeout;
+    try {
+      const answer = await this.#options.fetch(this.#url + path, { ...init, signal });
+      return { status: answer.status, etag: answer.headers.get("etag"), text: await textOf(answer, limit) };
     } catch (error) {
       throw new Unavailable(`${this.#url}${path} does not answer: ${(error as Error).message}`, { cause: error });
     }
+  }
+}
+
+/** A body that is not longer than `limit`. */
+async function textOf(answer: Response, limit: number): Promise<string> {
+  if (!answer.body) return "";
+  const reader = answer.body.getReader();
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let [size, text] = [0, ""];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    size += value.length;
+    if (size > limit) {
+      await reader.cancel();
+      throw new Error(`the answer is longer than ${limit} bytes`);
+    }
+    text += decoder.decode(value, { stream: true });
   }
 }
 

@@ -3,11 +3,11 @@
 import { request } from "node:http";
 import { HttpSource, type HttpOptions } from "./http.js";
 
-/** hsmd-gateway on a Unix socket, `unix:///path`, or an HTTP address. */
+/** hsmd-gateway on a Unix socket, `unix:///path`, whose owner is trusted; or an HTTP address. */
 export function connectHttp(endpoint: string, options: HttpOptions = {}): HttpSource {
   if (!endpoint.startsWith("unix:")) return new HttpSource(endpoint, options);
   const socketPath = endpoint.replace(/^unix:(?:\/\/)?/, "");
-  return new HttpSource("http://localhost", { ...options, fetch: over(socketPath) });
+  return new HttpSource("http://localhost", { trusted: true, ...options, fetch: over(socketPath) });
 }
 
 /** As much of `fetch` as the source needs. */

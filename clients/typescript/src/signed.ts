@@ -1,7 +1,7 @@
 // Signed bodies, endorsements, batches and head statements. docs/formats.md, sections 3 to 5.
 
 import { digestBytes, digestText, hash, milliseconds, point, verify } from "./encoding.js";
-import { Refused, must } from "./errors.js";
+import { OtherHead, must } from "./errors.js";
 import { PURPOSE, type Event } from "./event.js";
 import { HOUR, SKEW, type KeyLog } from "./keylog.js";
 import { Numeral, elements, integer, members, named, plain, readObject, readPayload, type Value } from "./text.js";
@@ -171,7 +171,7 @@ export async function verifyHead(
   const { body, signature } = plainParts(members(text));
   const hsm = members(body).get("hsm");
   const generation = hsm === undefined ? undefined : readObject(hsm)["generationId"];
-  if (generation !== log.head.id) throw new Refused("head: its generation is not the log's head");
+  if (generation !== log.head.id) throw new OtherHead("head: its generation is not the log's head");
   const { payload, event } = readBody(body, log, now, 0);
   const fields = readPayload(payload);
   await verify(event.publicKey, body, signature);

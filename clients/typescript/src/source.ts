@@ -1,9 +1,15 @@
 // Where a followed log and endorsements come from. `grpc.ts` and `http.ts` are the two kinds.
 
-/** An event as it was received, or which event the source calls its newest. */
+/**
+ * An event as it was received; which event the source calls its newest, which is a sign of life if the
+ * source is authenticated; a head statement, which is one of a source that need not be trusted; or why that
+ * has none.
+ */
 export type Message =
   | { event: { text: string; signature: string } }
-  | { head: { id: string; sequenceNumber: number } };
+  | { head: { id: string; sequenceNumber: number }; authenticated: boolean }
+  | { statement: string }
+  | { noStatement: Error };
 
 export interface LogSource {
   /**

@@ -5,8 +5,10 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import test from "node:test";
+import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
 import * as hsmd from "@hsmd/client";
 import { connect } from "@hsmd/client/grpc";
+import { jwk } from "./mirror.mjs";
 
 const { HSMD_DEV, HSMD_ENDPOINT, HSMD_IDENTITY, HSMD_KEYS_URL, HSMD_REDIS_SOCKET } = process.env;
 const SECOND = 1000;
@@ -104,6 +106,18 @@ test("a silent daemon makes the log stale", async (t) => {
     process.kill(daemon, "SIGCONT");
   }
   assert.ok(await quick.wait(() => true, 60 * SECOND));
+});
+
+test("a token by a key that hsmd endorsed verifies in jose", async (t) => {
+  const { channel, log } = await service(t);
+  const endorser = await hsmd.Endorser.start(channel, log, { purpose: "jwt", ttl: hsmd.HOUR });
+  t.after(() => endorser.close());
+  const { text } = await endorser.wait(30 * SECOND);
+  const token = await endorser.signToken({ sub: "ann" });
+  const { kid } = decodeProtectedHeader(token);
+  await log.verifyEndorsement(text, { purpose: "jwt", key: kid });
+  const { payload } = await jwtVerify(token, createLocalJWKSet({ keys: [jwk(kid)] }));
+  assert.equal(payload.sub, "ann");
 });
 
 test("another identity is never believed", async (t) => {

@@ -13,6 +13,9 @@ var Fork = class extends Refused {
 var FutureEvent = class extends Refused {
   name = "FutureEvent";
 };
+var OtherHead = class extends Refused {
+  name = "OtherHead";
+};
 function must(condition, rule) {
   if (!condition) throw new Refused(rule);
 }
@@ -655,7 +658,7 @@ async function verifyHead(text, log, now, { maxStaleness = 6e4, skew = SKEW } = 
   const { body, signature } = plainParts(members(text));
   const hsm = members(body).get("hsm");
   const generation = hsm === void 0 ? void 0 : readObject(hsm)["generationId"];
-  if (generation !== log.head.id) throw new Refused("head: its generation is not the log's head");
+  if (generation !== log.head.id) throw new OtherHead("head: its generation is not the log's head");
   const { payload, event } = readBody(body, log, now, 0);
   const fields = readPayload(payload);
   await verify(event.publicKey, body, signature);

@@ -5,9 +5,11 @@ Offline: `KeyLog.parse`, `verify_endorsement`, `verify_signed`, `verify_head`. I
 rotations and taints.
 """
 
-from .encoding import digest, public_key, public_key_text, sign, verify
+from .encoding import (
+    digest, digest_bytes, milliseconds, nonce_bytes, public_key, public_key_text, sign, signature_bytes, verify,
+)  # fmt: skip
 from .endorser import Endorsement, Endorser
-from .errors import Fork, Refused, Rollback, Stale, Unavailable
+from .errors import Fork, OtherHead, Refused, Rollback, Stale, Unavailable
 from .followed import FollowedLog
 from .http import HttpSource
 from .keylog import HOUR, Anchor, Event, KeyLog, read_events
@@ -15,6 +17,7 @@ from .signed import BatchMemory, Verified, verify_endorsement, verify_head, veri
 
 __all__ = [
     "Anchor", "BatchMemory", "Endorsement", "Endorser", "Event", "FollowedLog", "Fork", "HOUR", "HttpSource",
-    "KeyLog", "Refused", "Rollback", "Stale", "Unavailable", "Verified", "digest", "public_key", "public_key_text",
-    "read_events", "sign", "verify", "verify_endorsement", "verify_head", "verify_signed",
+    "KeyLog", "OtherHead", "Refused", "Rollback", "Stale", "Unavailable", "Verified", "digest",
+    "digest_bytes", "milliseconds", "nonce_bytes", "public_key", "public_key_text", "read_events", "sign",
+    "signature_bytes", "verify", "verify_endorsement", "verify_head", "verify_signed",
 ]  # fmt: skip

@@ -133,7 +133,7 @@ class _Watch:
                     yield Received(message.event.text, message.event.signature)
                 else:
                     beat = message.heartbeat
-                    yield Head(beat.head_id, beat.head_sequence_number)
+                    yield Head(beat.head_id, beat.head_sequence_number, authenticated=True)
         except grpc.RpcError as error:
             raise _said(error) from error
         finally:

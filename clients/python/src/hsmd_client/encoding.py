@@ -54,6 +54,11 @@ def digest_bytes(text: object) -> bytes:
     return _decode(text, "digest", "E", 1, 32)
 
 
+def nonce_bytes(text: object) -> bytes:
+    """A nonce's text as its 16 bytes."""
+    return _decode(text, "nonce", "0A", 2, 16)
+
+
 def public_key(text: object) -> ec.EllipticCurvePublicKey:
     """A P-256 public key: code `1AAI`, compressed, 48 characters."""
     point = _decode(text, "public key", "1AAI", 0, 33)
@@ -72,13 +77,20 @@ def public_key_text(key: ec.EllipticCurvePublicKey) -> str:
 
 def verify(key: str, message: str, signature: object) -> None:
     """ECDSA over SHA-256 of the exact text; high and low s are both good."""
-    data = _decode(signature, "signature", "0I", 2, 64)
+    data = signature_bytes(signature)
     r, s = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big")
-    require(0 < r < _ORDER and 0 < s < _ORDER, "signature: r or s out of range")
     try:
         public_key(key).verify(encode_dss_signature(r, s), message.encode(), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature as error:
         raise Refused("signature: not made by this key over this text") from error
+
+
+def signature_bytes(text: object) -> bytes:
+    """A signature's text as r and s, 32 bytes each."""
+    data = _decode(text, "signature", "0I", 2, 64)
+    halves = (int.from_bytes(half, "big") for half in (data[:32], data[32:]))
+    require(all(0 < half < _ORDER for half in halves), "signature: r or s out of range")
+    return data
 
 
 def sign(key: ec.EllipticCurvePrivateKey, message: str) -> str:

@@ -36,8 +36,8 @@ class Endorsement:
 class Endorser:
     """Makes a key, has it endorsed, and keeps it so on a thread of its own, from `start` to `close`.
 
-    `publish` is called with each new endorsement, before `current` gives it. An endorsement whose
-    generation is no longer the head is renewed at once, so a taint needs no restart.
+    `publish` is called with each new endorsement, before `current` gives it; when it fails, a new one is asked
+    for. An endorsement whose generation is no longer the head is renewed at once, so a taint needs no restart.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class Endorser:
             try:
                 self._endorse()
                 attempt = 0
-            except (Unavailable, OSError, Refused, Stale) as error:
+            # Whatever `publish` raises must not end the renewals.
+            except Exception as error:
                 with self._changed:
                     self._problem = str(error)
                 _LOG.warning("key not endorsed: %s", error)

@@ -13,8 +13,12 @@ class Fork(Refused):
     """A log holds another event of a number than the one that this reader has verified."""
 
 
+class OtherHead(Refused):
+    """A head statement is by another generation than the log's head: an older one, or one to come."""
+
+
 class Stale(Exception):
-    """Nothing was heard from an authenticated source for too long: a frozen feed must not hide a taint."""
+    """Nothing proved for too long that the log is the newest: a frozen feed must not hide a taint."""
 
 
 class Unavailable(Exception):

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from .connection import now as wall_clock
-from .errors import Refused, Rollback, Stale, Unavailable
+from .errors import OtherHead, Refused, Rollback, Stale, Unavailable
 from .keylog import HOUR, Anchor, Event, FutureEvent, KeyLog
-from .signed import BatchMemory, Verified, verify_endorsement, verify_signed
-from .source import Head, LogSource, Received, Watch
+from .signed import BatchMemory, Verified, verify_endorsement, verify_head, verify_signed
+from .source import Head, LogSource, Received, Statement, Watch
 
 _LOG = logging.getLogger("hsmd_client")
 _RECONNECT_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -20,9 +20,11 @@ _RECONNECT_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 class FollowedLog:
     """Follows a source's log on a thread of its own, from `start` to `close`.
 
-    Answers only while it has heard from the source within `max_staleness` seconds: a frozen feed must not
-    hide a taint. The source is believed to be alive because of its socket's owner or of TLS; what it says
-    of events is verified all the same, and a head, once seen, is never given up.
+    Answers only while it is known to be the newest log as of `max_staleness` seconds ago: a frozen feed must
+    not hide a taint. Over gRPC the daemon's heartbeats say so, which its socket's owner or TLS authenticates;
+    over HTTP only a head statement does, from the time at which it was made, so that a frozen mirror can't,
+    unless it holds the active key itself. Events are verified all the same, and a head, once seen, is never
+    given up.
     """
 
     def __init__(
@@ -70,10 +72,18 @@ class FollowedLog:
     def fresh(self) -> KeyLog:
         """The verified log, or `Stale`. It grows while one looks at it, and never changes otherwise."""
         with self._changed:
-            heard = self._heard_at
-            if heard is None or time.monotonic() - heard > self._max_staleness or not self._log.events:
+            if not self._is_fresh():
                 raise Stale(f"the key log is stale: {self._problem}")
             return self._log
+
+    def age(self) -> float | None:
+        """How many seconds ago the log was last known to be the newest, if ever."""
+        heard = self._heard_at
+        return None if heard is None else time.monotonic() - heard
+
+    def _is_fresh(self) -> bool:
+        age = self.age()
+        return age is not None and age <= self._max_staleness and bool(self._log.events)
 
     def wait(self, until: Callable[[KeyLog], bool], timeout: float) -> bool:
         """Waits until the fresh log fulfils a condition; says whether it did."""
@@ -111,9 +121,9 @@ class FollowedLog:
     def _run(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
+            heard = self._heard_at
             try:
                 self._watch()
-                attempt = 0
             except (Unavailable, OSError) as error:
                 self._note(str(error))
             except Refused as error:
@@ -121,12 +131,15 @@ class FollowedLog:
                 # the source is right again.
                 self._note(f"the source's log is refused: {error}")
                 _LOG.error("the source's key log is refused: %s", error)
+            if self._heard_at != heard:
+                attempt = 0
             self._stopping.wait(_RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)])
             attempt += 1
 
     def _note(self, problem: str) -> None:
         with self._changed:
             self._problem = problem
+            self._changed.notify_all()
 
     def _watch(self) -> None:
         stream = self._source.watch(max(0, len(self._log.events) - 1))
@@ -137,8 +150,12 @@ class FollowedLog:
         for message in stream:
             if isinstance(message, Received):
                 self._take(Event.parse(message.text, message.signature))
+            elif isinstance(message, Head):
+                self._compare(message)
+            elif isinstance(message, Statement):
+                self._take_statement(message.text)
             else:
-                self._heartbeat(message)
+                self._note(message.problem)
 
     def _take(self, event: Event) -> None:
         with self._changed:
@@ -153,7 +170,7 @@ class FollowedLog:
             finally:
                 self._changed.notify_all()
 
-    def _heartbeat(self, head: Head) -> None:
+    def _compare(self, head: Head) -> None:
         with self._changed:
             if not self._log.events or head.sequence_number > self._log.head.sequence_number:
                 return  # events are on their way
@@ -162,7 +179,30 @@ class FollowedLog:
                 raise Rollback(f"the source ends before event {ours}, which was verified")
             if head.id != self._log.head.id:
                 raise Refused("the source names another head than the one that was verified")
-            self._log.check_anchor()
-            self._heard_at = time.monotonic()
-            self._problem = f"nothing was heard for {self._max_staleness:g} s"
-            self._changed.notify_all()
+            if head.authenticated:
+                self._confirmed(0)
+
+    def _take_statement(self, text: str) -> None:
+        with self._changed:
+            if not self._log.events:
+                return
+            now, allowed = wall_clock(), int(self._max_staleness * 1000)
+            try:
+                issued_at = verify_head(text, self._log, now, allowed, self._log.skew)
+            except OtherHead as error:
+                # After an event the next statement takes some seconds.
+                if not self._is_fresh():
+                    self._problem = str(error)
+            except Refused as error:
+                # The log is good, so it is not fetched anew.
+                self._problem = str(error)
+            else:
+                self._confirmed(max(0, now - issued_at))
+
+    def _confirmed(self, age: int) -> None:
+        """So many milliseconds ago our head was the newest event."""
+        self._log.check_anchor()
+        at = time.monotonic() - age / 1000
+        self._heard_at = at if self._heard_at is None else max(at, self._heard_at)
+        self._problem = f"nothing was heard for {self._max_staleness:g} s"
+        self._changed.notify_all()

@@ -12,28 +12,45 @@ from urllib.parse import urlsplit
 
 from .connection import now
 from .errors import Unavailable
-from .source import Head, Received
+from .source import Head, Message, NoStatement, Received, Statement
 from .text import elements, members, read_object, string
 
 _TIMEOUT = 5
 _MAX_ANSWER = 64 << 20
+_MAX_STATEMENT = 4 << 10
 
 
 class HttpSource:
     """Polls a log and asks for endorsements: `unix:///path`, `http://…` or `https://…`.
 
-    Whoever answers is believed to be alive, so an address that is not on this machine wants https. The
-    keys service has its log at `/hsm/keys`. A taint goes unnoticed for `interval` seconds.
+    The keys service has its log at `/hsm/keys`. It need not be trusted: only a head statement, which it has at
+    `head` beside the log, shows that the log is the newest, as of the time at which that was made. What is
+    `trusted`, a Unix socket unless it is said otherwise, is believed to answer with the newest log, as
+    hsmd-gateway does. A taint goes unnoticed for `interval` seconds.
     """
 
-    def __init__(self, url: str, *, log_path: str = "/log", interval: float = 0.5) -> None:
+    def __init__(
+        self, url: str, *, log_path: str = "/log", interval: float = 0.5, trusted: bool | None = None
+    ) -> None:
         self._url = url.rstrip("/")
+        self._trusted = url.startswith("unix:") if trusted is None else trusted
         self._log_path = log_path
+        self._head_path = log_path.rpartition("/")[0] + "/head"
         self._interval = interval
 
     def watch(self, start: int) -> _Poll:
         """The log from event `start` on, as it grows."""
         return _Poll(self, start, self._log_path, self._interval)
+
+    def _statement(self) -> Statement | NoStatement:
+        """The newest head statement. Without one the log is good still, so it is not fetched anew."""
+        try:
+            status, _, text = self._ask("GET", self._head_path, {}, limit=_MAX_STATEMENT)
+        except Unavailable as error:
+            return NoStatement(str(error))
+        if status != 200:
+            return NoStatement(f"{self._url}{self._head_path} answered {status}")
+        return Statement(text)
 
     def endorse(self, purpose: str, public_key: str, ttl: float) -> str:
         """The text of a new endorsement; `ttl` in seconds."""
@@ -47,14 +64,19 @@ class HttpSource:
         return text.rstrip("\n")
 
     def _ask(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
+        limit: int = _MAX_ANSWER,
     ) -> tuple[int, str | None, str]:
         """Status, ETag and body."""
         connection = self._connection()
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            text = answer.read(_MAX_ANSWER).decode()
+            text = answer.read(limit).decode()
             return answer.status, answer.getheader("etag"), text
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
             raise Unavailable(f"{self._url}{path} does not answer: {error}") from error
@@ -77,12 +99,12 @@ class _Poll:
         self._interval = interval
         self._cancelled = threading.Event()
 
-    def __iter__(self) -> Iterator[Received | Head]:
+    def __iter__(self) -> Iterator[Message]:
         etag: str | None = None
         known: list[str] = []
         head: Head | None = None
         while not self._cancelled.is_set():
-            headers = {"if-none-match": etag} if etag and head else {}
+            headers = {"if-none-match": etag} if etag else {}
             status, etag_now, text = self._source._ask("GET", self._path, headers)
             if status != 304 or head is None:
                 if status != 200:
@@ -95,18 +117,20 @@ class _Poll:
                         yield Received(
                             parts.get("payload", ""), string(parts.get("signature", ""), "log: signature")
                         )
-                known, head = entries, _newest(entries)
+                known, head = entries, _newest(entries, self._source._trusted)
             yield head
+            if not self._source._trusted:
+                yield self._source._statement()
             self._cancelled.wait(self._interval)
 
     def cancel(self) -> None:
         self._cancelled.set()
 
 
-def _newest(entries: list[str]) -> Head:
+def _newest(entries: list[str], trusted: bool) -> Head:
     """What a log calls its newest event; whether it is one was judged before."""
     last = read_object(members(entries[-1]).get("payload", "{}")) if entries else {}
-    return Head(str(last.get("id")), len(entries) - 1)
+    return Head(str(last.get("id")), len(entries) - 1, authenticated=trusted)
 
 
 class _UnixConnection(http.client.HTTPConnection):

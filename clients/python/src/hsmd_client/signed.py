@@ -10,7 +10,7 @@ from typing import Any
 from blake3 import blake3
 
 from .encoding import digest_bytes, digest_text, milliseconds, public_key, verify
-from .errors import Refused, require
+from .errors import OtherHead, require
 from .keylog import HOUR, PURPOSE, Event, KeyLog, integer
 from .text import Numeral, elements, members, read_object, read_payload, string
 
@@ -185,7 +185,7 @@ def verify_head(
     require(set(parts) == {"body", "signature"}, "signed: members")
     named = read_object(members(parts["body"]).get("hsm", "{}")).get("generationId")
     if named != log.head.id:
-        raise Refused("head: its generation is not the log's head")
+        raise OtherHead("head: its generation is not the log's head")
     payload, event, key = _body(parts["body"], log, now, 0)
     verify(key, parts["body"], string(parts["signature"], "signed: signature"))
     fields = read_object(payload)

@@ -17,16 +17,34 @@ class Received:
 
 @dataclass(frozen=True)
 class Head:
-    """Which event the source calls its newest."""
+    """Which event the source calls its newest. Of an authenticated source that is a sign of life."""
 
     id: str
     sequence_number: int
+    authenticated: bool
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A head statement as it was received: the sign of life of a source that need not be trusted."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class NoStatement:
+    """The source has its log and no head statement now."""
+
+    problem: str
+
+
+Message = Received | Head | Statement | NoStatement
 
 
 class Watch(Protocol):
     """Events, each new one as it comes, and signs of life; raises `Unavailable` when the source fails."""
 
-    def __iter__(self) -> Iterator[Received | Head]: ...
+    def __iter__(self) -> Iterator[Message]: ...
 
     def cancel(self) -> None:
         """Ends the iteration, from any thread."""

@@ -1,0 +1,145 @@
+// A log from an untrusted HTTP source is fresh only by a head statement, from the time at which that was made.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import test from "node:test";
+import * as hsmd from "@hsmd/client";
+import { connectHttp } from "@hsmd/client/node";
+import { GOLDEN, IDENTITY, Mirror, statement, taint } from "./mirror.mjs";
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+
+function follow(t, mirror, options = {}) {
+  return followSource(t, new hsmd.HttpSource(mirror.url, { logPath: "/hsm/keys", interval: 20 }), options);
+}
+
+function followSource(t, source, options = {}) {
+  const log = new hsmd.FollowedLog(source, IDENTITY, options).start();
+  t.after(() => log.close());
+  return log;
+}
+
+async function assertStale(mirror, log, reason) {
+  await mirror.asked();
+  assert.throws(() => log.fresh(), (error) => error instanceof hsmd.Stale && error.message.includes(reason));
+}
+
+test("a statement makes the log fresh, and nothing else does", async (t) => {
+  const mirror = await Mirror.start(t);
+  const statements = mirror.head;
+  mirror.head = () => null;
+  const problems = [];
+  const log = follow(t, mirror, { onProblem: (problem) => problems.push(problem) });
+  await assertStale(mirror, log, "/hsm/head answered 503");
+  assert.equal(problems.length, 1);
+  mirror.head = statements;
+  assert.ok(await log.wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
+});
+
+test("the own gateway is trusted over a Unix socket, or where that is said", async (t) => {
+  const folder = mkdtempSync(`${tmpdir()}/hsmd-ts.`);
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [gateway, mirror] = [await Mirror.start(t, `${folder}/gateway.sock`), await Mirror.start(t)];
+  const said = new hsmd.HttpSource(mirror.url, { logPath: "/hsm/keys", trusted: true });
+  for (const source of [connectHttp(gateway.url, { logPath: "/hsm/keys" }), said]) {
+    const log = followSource(t, source);
+    assert.ok(await log.wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
+  }
+  assert.deepEqual([gateway.count, mirror.count], [0, 0]);
+});
+
+test("a frozen mirror is stale, whatever it repeats", async (t) => {
+  const mirror = await Mirror.start(t);
+  const log = follow(t, mirror, { maxStaleness: 2 * SECOND });
+  assert.ok(await log.wait(() => true, 30 * SECOND));
+  const frozen = await statement(GOLDEN[3]);
+  mirror.head = () => frozen;
+  for (let [stale, asked] = [false, 0]; !stale && asked < 3000; asked += 1) {
+    await mirror.asked(1);
+    try {
+      log.fresh();
+    } catch (error) {
+      stale = error instanceof hsmd.Stale;
+    }
+  }
+  await assertStale(mirror, log, "head: stale");
+  // It was no fault of the log's.
+  mirror.head = () => statement(GOLDEN[3]);
+  assert.ok(await log.wait(() => true, 30 * SECOND));
+});
+
+test("refused statements", async (t) => {
+  const mirror = await Mirror.start(t);
+  const [one, other] = [await statement(GOLDEN[3]), await statement(GOLDEN[3])];
+  const cases = {
+    "head: stale": await statement(GOLDEN[3], Date.now() - 2 * MINUTE),
+    "head: from the future": await statement(GOLDEN[3], Date.now() + 60 * MINUTE),
+    "not the log's head": await statement(GOLDEN[1]),
+    signature: one.slice(0, -30) + other.slice(-30),
+    JSON: "<html>",
+    "longer than": " ".repeat(70_000),
+  };
+  mirror.head = () => null;
+  const log = follow(t, mirror);
+  for (const [reason, text] of Object.entries(cases)) {
+    mirror.head = () => text;
+    await assertStale(mirror, log, reason);
+  }
+});
+
+test("an early statement counts from when it was made", async (t) => {
+  const mirror = await Mirror.start(t);
+  const early = await statement(GOLDEN[3], Date.now() - MINUTE / 2);
+  mirror.head = () => early;
+  const log = follow(t, mirror);
+  assert.ok(await log.wait(() => true, 30 * SECOND));
+  assert.ok(log.age() >= 29 * SECOND);
+  await assertStale(mirror, follow(t, mirror, { maxStaleness: 20 * SECOND }), "head: stale");
+});
+
+test("who holds the active key can hide what follows, and no longer", async (t) => {
+  const mirror = await Mirror.start(t);
+  mirror.events = GOLDEN.slice(0, 3);
+  const log = follow(t, mirror);
+  assert.ok(await log.wait(({ head }) => head.id === GOLDEN[2].id, 30 * SECOND));
+  // The same key's statements prove nothing once event 3 is known, which taints it.
+  mirror.head = () => statement(GOLDEN[2]);
+  mirror.events = [...GOLDEN];
+  assert.ok(await log.wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
+  assert.throws(() => log.fresh().live(GOLDEN[2].id, Date.now(), hsmd.HOUR), /tainted/);
+  await assertStale(mirror, follow(t, mirror), "not the log's head");
+});
+
+test("a shorter log is a rollback", async (t) => {
+  const mirror = await Mirror.start(t);
+  const problems = [];
+  const log = follow(t, mirror, { onProblem: (problem) => problems.push(problem) });
+  assert.ok(await log.wait(() => true, 30 * SECOND));
+  mirror.events = GOLDEN.slice(0, 2);
+  while (!problems.some((problem) => problem instanceof hsmd.Rollback)) await log.changed(MINUTE);
+});
+
+test("an endorsement over HTTP lives as long as its generation", async (t) => {
+  const mirror = await Mirror.start(t);
+  const log = follow(t, mirror);
+  const attempts = [];
+  const publish = (endorsement) => {
+    attempts.push(endorsement);
+    if (attempts.length === 1) throw new Error("the first attempt fails");
+  };
+  const source = new hsmd.HttpSource(mirror.url);
+  const endorser = await hsmd.Endorser.start(source, log, { purpose: "response", ttl: hsmd.HOUR, publish });
+  t.after(() => endorser.close());
+  const first = await endorser.wait(30 * SECOND);
+  assert.equal(attempts.length, 2);
+  mirror.endorses = false;
+  mirror.events.push(await taint());
+  assert.ok(await log.wait(({ head }) => head.sequenceNumber === 4, 30 * SECOND));
+  await assert.rejects(endorser.current(), /tainted/);
+  mirror.endorses = true;
+  const second = await endorser.wait(30 * SECOND);
+  assert.notEqual(second.generationId, first.generationId);
+  await log.verifyEndorsement(second.text, { purpose: "response", key: endorser.publicKey });
+});
