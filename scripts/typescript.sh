@@ -39,6 +39,9 @@ typescript_test() {
     node_for_typescript && (cd "$TYPESCRIPT/installed" && HSMD_VECTORS=$ROOT/chain/tests node --test "$@")
 }
 
+# The interface, held to proto/buf.yaml.
+lint_proto() { "$TYPESCRIPT/source/node_modules/.bin/buf" lint "$ROOT/proto"; }
+
 typescript_client() {
     typescript_build && typescript_page && typescript_test test-formats.mjs test-http.mjs test-token.mjs
 }
