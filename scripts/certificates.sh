@@ -10,7 +10,7 @@ certificates_up() (
     [ -s ca.pem ] || certificate ca -addext keyUsage=critical,keyCertSign
     [ -s hsmd.pem ] || certificate hsmd "${SIGNED[@]}" -addext subjectAltName=DNS:localhost
     local name
-    for name in keys auth app accounts; do
+    for name in keys auth app app-python app-typescript accounts; do
         [ -s $name.pem ] ||
             certificate $name "${SIGNED[@]}" -addext subjectAltName=URI:spiffe://hsmd.dev/$name
     done

@@ -29,6 +29,7 @@ export HSMD_AUTH_2_URL=$(url auth-2)
 export HSMD_APP_URL=$(url app)
 export HSMD_REDIS_SOCKET=$RUN/redis.sock
 $(accounts_env)
+$(apps_env)
 END
 }
 

@@ -1,8 +1,10 @@
-# The services around the development daemon: Redis, keys, two of auth, one of app. Sourced last.
+# The services around the development daemon: Redis, keys, two of auth, one of app, and the applications of
+# apps.sh that were set up. Sourced last.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # DEV, BIN and RUN come from the files before
 
 FLEET=(keys auth-1 auth-2 app)
+for name in app-python app-typescript; do [ ! -e "$DEV/$name.json" ] || FLEET+=("$name"); done
 
 url() { echo "http://127.0.0.1:$(port "$1")"; }
 
@@ -55,17 +57,23 @@ END
 
 service_ready() { curl -sf "$(url "$1")/ready"; }
 
-service_start() { process_start "$1" "$BIN/hsmd-${1%-*}" --config "$DEV/$1.toml"; }
+service_start() {
+    case $1 in
+    app-python) process_start "$1" "$TARGET/$1/venv/bin/python" -B "$ROOT/examples/$1/server.py" "$DEV/$1.json" ;;
+    app-typescript) process_start "$1" env PATH="$TARGET/node/node_modules/.bin:$PATH" node "$TARGET/$1/examples/$1/dist/server.js" "$DEV/$1.json" ;;
+    *) process_start "$1" "$BIN/hsmd-${1%-*}" --config "$DEV/$1.toml" ;;
+    esac
+}
 
 fleet_up() {
-    local name
+    local name services=("${FLEET[@]:0:4}")
     redis_up
     auth_database
-    for name in "${FLEET[@]}"; do
+    for name in "${services[@]}"; do
         (umask 077 && service_config "$name" | put "$DEV/$name.toml")
         process_current "$name" "$BIN/hsmd-${name%-*}" || { process_stop "$name" && service_start "$name"; }
     done
-    for name in "${FLEET[@]}"; do
+    for name in "${services[@]}"; do
         wait_for 30 service_ready "$name" || process_failed "$name"
     done
 }
