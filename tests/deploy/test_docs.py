@@ -1,12 +1,14 @@
 """The operators' documents: every command, unit, file and message that they name is real."""
 
+import json
 import re
 import shlex
+import tempfile
 import unittest
 
 from files import BIN, ROOT, SYSTEMD, run
 
-DOCUMENTS = ["docs/operations.md", "docs/threat-model.md", "k8s/README.md", "SECURITY.md"]
+DOCUMENTS = ["docs/operations.md", "docs/threat-model.md", "docs/migrate.md", "k8s/README.md", "SECURITY.md"]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 ASSETS = (ROOT / "hsmd/Cargo.toml").read_text()
 # hsmd-as-service takes hsmd's commands.
@@ -83,6 +85,18 @@ class Documents(unittest.TestCase):
                     # What differs from case to case is written as an ellipsis.
                     said = all(part.strip() in source for part in text.split("…"))
                     self.assertTrue(said, f"{text!r} is said nowhere in hsmd/src")
+
+    def test_a_log_with_nine_digits_is_refused_as_said(self):
+        vectors = json.loads((ROOT / "chain/tests/vectors.json").read_text())
+        said = re.search("`(not of the form [^`]*)`", (ROOT / "docs/migrate.md").read_text().replace("\n", " "))[1]
+        finer = re.sub(r'("createdAt":"[^"]*)Z"', r'\g<1>000000Z"', vectors["hsmKeysReply"])
+        for text, code in [(vectors["hsmKeysReply"], 0), (finer, 2)]:
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write(text)
+                file.flush()
+                ended = run(BIN / "hsmctl", "--identity", vectors["hsmIdentity"], "verify", "--log", file.name)
+            self.assertEqual((ended.returncode, said in ended.stderr), (code, code == 2), ended)
+        self.assertIn("event 0", ended.stderr)
 
     def test_scripts_know_their_options(self):
         found = re.findall(r"`(?:/usr/lib/hsmd|scripts)/([a-z-]+)( --[^`]*)?`", OPERATIONS)
