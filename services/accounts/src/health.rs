@@ -2,8 +2,9 @@
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header::CACHE_CONTROL},
+    middleware,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -20,13 +21,23 @@ pub(crate) fn routes(accounts: &Accounts) -> Router {
         .route("/health", get(health))
         .route("/api/health", get(health))
         .with_state(accounts.clone())
-        .merge(accounts.metrics().routes())
+        .merge(
+            accounts
+                .metrics()
+                .routes()
+                .layer(middleware::map_request_with_state(accounts.clone(), look)),
+        )
+}
+
+/// Before metrics are read: the gauge says what is so now, whether `/ready` is asked or not.
+async fn look(State(accounts): State<Accounts>, request: Request) -> Request {
+    accounts.counters().set_ready(accounts.problems().is_empty());
+    request
 }
 
 /// Whether requests should be sent here.
 async fn ready(State(accounts): State<Accounts>) -> Response {
     let problems = accounts.problems();
-    accounts.counters().set_ready(problems.is_empty());
     match problems.is_empty() {
         true => uncached(StatusCode::OK, json!({"status": "ready"})),
         false => uncached(

@@ -105,6 +105,7 @@ impl Accounts {
         let mailer = config.mail.as_ref().map(Mailer::start).transpose()?;
         counters.register(&metrics, &hasher, mailer.as_ref());
         let hsm = Hsm::connect(&config.hsm)?;
+        hsm.certificate.register(&metrics);
         let max_staleness = config.hsm.max_staleness;
         let pool = database.pool().clone();
         let upkeep = Upkeep::start(database.clone(), passwords.clone(), clock.clone());

@@ -45,6 +45,7 @@ struct WasFooBar<'a> {
 pub(crate) fn router(app: App) -> Router {
     let health = app.health();
     let metrics = Metrics::new("hsmd_app").with_health(health.clone());
+    app.0.hsm.certificate.register(&metrics);
     let router = Router::new()
         .route("/foo/bar", post(foo_bar))
         .layer(DefaultBodyLimit::max(app.0.max_body))

@@ -29,6 +29,7 @@ const GENERAL: &str = "BA000";
 pub(crate) fn router(auth: Auth) -> Router {
     let health = auth.health();
     let metrics = Metrics::new("hsmd_auth").with_health(health.clone());
+    auth.0.hsm.certificate.register(&metrics);
     let router = Router::new()
         .merge(operation::<CreateAccount>())
         .merge(operation::<RecoverAccount>())

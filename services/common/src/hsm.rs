@@ -3,7 +3,7 @@
 use hsmd_client::{Client, HttpLog, LogOptions, LogSource, VerifiedLog};
 use hsmd_runtime::{ConfigError, StartError};
 
-use crate::config::HsmConfig;
+use crate::{Certificate, config::HsmConfig};
 
 /// The connection to hsmd and the verified key log. Clones share both.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct Hsm {
     pub client: Client,
     /// Answers whether endorsements hold.
     pub log: VerifiedLog,
+    /// What we show to hsmd.
+    pub certificate: Certificate,
 }
 
 impl Hsm {
@@ -24,7 +26,7 @@ impl Hsm {
     pub fn connect(config: &HsmConfig) -> Result<Self, StartError> {
         let client = client(config)?;
         let log = follow(config, Some(&client))?;
-        Ok(Self { client, log })
+        Ok(Self { client, log, certificate: Certificate::of(config) })
     }
 }
 

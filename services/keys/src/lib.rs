@@ -14,7 +14,7 @@ mod routes;
 
 use hsmd_client::{Clock, VerifiedLog};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
-use hsmd_service::follow_log;
+use hsmd_service::{Certificate, follow_log};
 use hsmd_store::Store;
 use hsmd_support::Report;
 use serde_json::json;
@@ -45,6 +45,8 @@ pub struct Keys {
     published: Published,
     /// What "now" is on the page.
     clock: Clock,
+    /// What we show to hsmd.
+    certificate: Certificate,
 }
 
 impl Keys {
@@ -52,7 +54,14 @@ impl Keys {
     #[must_use]
     pub fn new(log: VerifiedLog, store: Store, clock: Clock) -> Self {
         let mirror = Mirror::spawn(log.clone(), store.mirrored_log.clone());
-        Self { log, store, mirror, published: Published::default(), clock }
+        let (published, certificate) = (Published::default(), Certificate::default());
+        Self { log, store, mirror, published, clock, certificate }
+    }
+
+    /// Shows in `/metrics` how long the certificate is good that hsmd is shown.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Certificate) -> Self {
+        Self { certificate, ..self }
     }
 
     /// All routes.
@@ -86,7 +95,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let log = follow_log(&config.hsm)?;
     let listener = bind(&config.http).await?;
     let probes = Probes::bind(&config.http).await?;
-    let keys = Keys::new(log, store, Clock::system());
+    let certificate = Certificate::of(&config.hsm);
+    let keys = Keys::new(log, store, Clock::system()).with_certificate(certificate);
     let served = serve(listener, keys.router(), (&config.http).into(), shutdown.clone());
     tokio::join!(served, probes.serve(keys.health().routes(), shutdown));
     Ok(())

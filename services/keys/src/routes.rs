@@ -31,6 +31,7 @@ const JSON: &str = "application/json";
 pub(crate) fn router(keys: Keys) -> Router {
     let health = keys.health();
     let metrics = Metrics::new("hsmd_keys").with_health(health.clone());
+    keys.certificate.register(&metrics);
     let router = Router::new()
         .route("/", get(index))
         .route("/hsm/keys", get(hsm_keys))

@@ -33,7 +33,10 @@ fn without_postgres_sessions_are_neither_lost_nor_granted() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
     assert_eq!(http.get("/api/auth/ok").status, 200);
     stack.database.start_server();
-    wait_for("the return to be noticed", || (http.get("/ready").status == 200).then_some(()));
+    // The gauge is read without anybody asking for /ready.
+    assert_eq!(accounts.metric("ready"), 0);
+    wait_for("the return to be seen in /metrics", || (accounts.metric("ready") == 1).then_some(()));
+    assert_eq!(http.get("/ready").status, 200);
     assert!(ann.is_signed_in());
 }
 
