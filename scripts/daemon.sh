@@ -11,7 +11,7 @@ write_config() (
         echo "postgresql://hsmd_$role@/hsmd?host=$RUN" | put "$DEV/database-$role.url"
     done
     sed -e "s|@DEV@|$DEV|; s|@RUN@|$RUN|; s|@UID@|$(id -u)|; s|@MODULE@|$SOFTHSM_MODULE|" \
-        -e "s|@PORT@|$(port hsmd)|" "$ROOT/scripts/dev.toml.in" | put "$DEV/hsmd.toml"
+        -e "s|@PORT@|$(port hsmd)|; s|@OBSERVE@|$(port metrics)|" "$ROOT/scripts/dev.toml.in" | put "$DEV/hsmd.toml"
 )
 
 # To be sourced by whoever wants to use what runs.
@@ -23,6 +23,7 @@ export HSMD_IDENTITY=$(<"$DEV/identity")
 export SOFTHSM2_CONF=$SOFTHSM2_CONF
 export PATH=$BIN:\$PATH
 export HSMD_HSM_IDENTITY=$(<"$DEV/identity")
+export HSMD_METRICS_URL=http://127.0.0.1:$(port metrics)
 export HSMD_KEYS_URL=$(url keys)
 export HSMD_AUTH_URL=$(url auth-1)
 export HSMD_AUTH_2_URL=$(url auth-2)

@@ -66,7 +66,7 @@ class Package(unittest.TestCase):
         documents = self.root / "usr/share/doc/hsmd"
         for path in (ROOT / "docs").glob("*.md"):
             self.assertTrue((documents / path.name).is_file(), path.name)
-        for name in ["monitoring/alerts.yaml", "monitoring/dashboard.json", "changelog.gz"]:
+        for name in ["monitoring/alerts.yaml", "monitoring/dashboard.json", "monitoring/services.json", "changelog.gz"]:
             self.assertTrue((documents / name).is_file(), name)
         copyright = (documents / "copyright").read_text()
         # Both licences: one word for word (its notice may be wrapped otherwise), one by Debian's copy.
@@ -112,6 +112,7 @@ class Package(unittest.TestCase):
             "bash-completion/completions/hsmctl",
             "bash-completion/completions/hsmd",
             "bash-completion/completions/hsmd-keys",
+            "bash-completion/completions/hsmd-accounts",
             "zsh/vendor-completions/_hsmctl",
             "fish/vendor_completions.d/hsmd.fish",
         ]:
