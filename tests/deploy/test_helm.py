@@ -19,8 +19,11 @@ VARIANTS = {
     "ceremony": ["ceremony.enabled=true"],
     "import": ["ceremony.enabled=true", "ceremony.command={import,/run/copy/log.json}", "ceremony.copy=hsmd-copy", "hsmd.existingConfigMap=hsmd-ceremony"],
     "trial": ["ceremony.enabled=true", "hsmd.existingConfigMap=hsmd-ceremony", "ceremony.command={check,--try}"],
+    "migration": ["ceremony.enabled=true", "ceremony.command={migrate,--wait,10m}"],
     "monitoring": ["monitoring.serviceMonitor=true", "monitoring.prometheusRule=true", "monitoring.dashboard=true"],
-    "daemon alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false"],
+    "daemon alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false", "services.accounts.enabled=false"],
+    "accounts alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false", "services.accounts.secret="],
+    "callers": ["networkPolicy.callers[0].podSelector.matchLabels.a=b", "networkPolicy.accountsCallers[0].podSelector.matchLabels.c=d"],
     "a device": ["hsmd.module.secret=", "hsmd.module.hostDevice=/dev/tpmrm0", "hsmd.module.env.TPM2_PKCS11_STORE=/var/lib/hsmd/tpm2"],
     "digests": ["image.hsmd.digest=sha256:" + "0" * 64],
     "own configuration": ["hsmd.config=identity", "services.auth.config=x"],
@@ -105,6 +108,17 @@ class Chart(unittest.TestCase):
         self.assertEqual([c["args"][-1] for c in job["template"]["spec"]["containers"]], ["init"])
         self.assertIn(("PersistentVolumeClaim", "hsmd-state"), resources)
 
+    def test_a_migration_alone_sees_the_owner_of_the_schema(self):
+        spec = by_name(render("migration"))[("Job", "hsmd-migrate")]["spec"]["template"]["spec"]
+        self.assertNotIn("initContainers", spec)
+        (container,) = spec["containers"]
+        self.assertEqual(container["args"][2:], ["migrate", "--wait", "10m"])
+        self.assertIn("database-owner", [mount["name"] for mount in container["volumeMounts"]])
+        for name in ["ceremony", "import"]:
+            (job,) = [r for r in render(name) if r["kind"] == "Job"]
+            (container,) = job["spec"]["template"]["spec"]["containers"]
+            self.assertNotIn("database-owner", [mount["name"] for mount in container["volumeMounts"]])
+
     def test_other_commands_run_as_the_ceremony_does(self):
         for variant, job in [("import", "import"), ("trial", "check")]:
             resources = by_name(render(variant))
@@ -117,12 +131,37 @@ class Chart(unittest.TestCase):
             self.assertEqual(yaml.safe_load(built.stdout), overlay)
             self.assertEqual(plain(resources[("Job", f"hsmd-{job}")]), plain(overlay))
 
+    def test_a_batch_is_accepted_unless_the_configuration_says_otherwise(self):
+        text = "[hsm]\nidentity = 'E'\n"
+        for name, given, wanted in [
+            ("auth", text, "[hsm]\nbatch = true\nidentity = 'E'\n"),
+            ("auth", text + "batch = false\n", text + "batch = false\n"),
+            ("accounts", text, "[hsm]\nbatch = true\nidentity = 'E'\n"),
+            ("keys", text, text),
+        ]:
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+                file.write(given)
+                file.flush()
+                resources = by_name(helm.template("--set-file", f"services.{name}.config={file.name}"))
+            self.assertEqual(resources[("ConfigMap", f"{name}-config")]["data"][f"{name}.toml"], wanted)
+
+    def test_accounts_asks_for_neither_redis_nor_others_secrets(self):
+        resources = by_name(render("accounts alone"))
+        self.assertNotIn(("NetworkPolicy", "to-redis"), resources)
+        spec = resources[("Deployment", "accounts")]["spec"]["template"]["spec"]
+        self.assertEqual([v["name"] for v in spec["volumes"]], ["config", "tls", "database", "state"])
+        policy = by_name(render("callers"))[("NetworkPolicy", "accounts-internal")]["spec"]
+        self.assertEqual(policy["ingress"][0]["from"], [{"podSelector": {"matchLabels": {"c": "d"}}}])
+        self.assertEqual(policy["ingress"][0]["ports"], [{"protocol": "TCP", "port": "internal"}])
+        self.assertNotIn(("NetworkPolicy", "accounts-internal"), by_name(render("default")))
+
     def test_alerts_and_dashboard_are_the_repositorys(self):
         resources = by_name(render("monitoring"))
         rules = yaml.safe_load((ROOT / "k8s/monitoring/alerts.yaml").read_text())
         self.assertEqual(resources[("PrometheusRule", "hsmd")]["spec"], rules)
-        dashboard = json.loads((ROOT / "k8s/monitoring/dashboard.json").read_text())
-        self.assertEqual(json.loads(resources[("ConfigMap", "hsmd-dashboard")]["data"]["hsmd.json"]), dashboard)
+        for key, file in [("hsmd.json", "dashboard.json"), ("hsmd-services.json", "services.json")]:
+            dashboard = json.loads((ROOT / "k8s/monitoring" / file).read_text())
+            self.assertEqual(json.loads(resources[("ConfigMap", "hsmd-dashboard")]["data"][key]), dashboard)
         selector = resources[("ServiceMonitor", "hsmd")]["spec"]["selector"]["matchLabels"]
         ports = {endpoint["port"] for endpoint in resources[("ServiceMonitor", "hsmd")]["spec"]["endpoints"]}
         for (kind, name), resource in resources.items():

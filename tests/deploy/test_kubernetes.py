@@ -14,6 +14,7 @@ import tomllib
 import unittest
 
 import kubernetes_validate
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -24,7 +25,9 @@ K8S = ROOT / "k8s"
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 CEREMONY = [*kustomize.load(K8S / "overlays/prod/ceremony/init.yaml"),
             *(job for name in ["import", "check"] for job in kustomize.build(K8S / f"overlays/prod/jobs/{name}"))]
-SERVICES = ["keys", "auth", "app"]
+SERVICES = ["keys", "auth", "app", "accounts"]
+# What an imported password takes, while it is verified: scrypt with N = 16384 and r = 16.
+SCRYPT = 128 * 16 * 16384
 
 
 def by_name(resources, kind):
@@ -91,6 +94,22 @@ class Manifests(unittest.TestCase):
                 self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
                 self.assertIn("memory", container["resources"]["limits"])
 
+    def test_the_documented_sidecar_is_valid_and_restricted(self):
+        text = (K8S / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+        spec = yaml.safe_load(text)["spec"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "yours"}, "spec": spec}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+        self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+        containers = [*spec["initContainers"], *spec["containers"]]
+        # Two users: the gateway's key is not the service's to read.
+        self.assertEqual(len({container["securityContext"]["runAsUser"] for container in containers}), 2)
+        for container in containers:
+            own = container["securityContext"]
+            self.assertFalse(own["allowPrivilegeEscalation"])
+            self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
+        mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
+        self.assertEqual(mounted, {volume["name"] for volume in spec["volumes"]})
+
     def test_what_is_referred_to_exists(self):
         readme = (K8S / "README.md").read_text()
         for overlay, resource, spec in self.pods():
@@ -145,7 +164,10 @@ class Manifests(unittest.TestCase):
                 example = tomllib.loads((ROOT / f"services/{name}/{name}.example.toml").read_text())
                 named = deployments[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
                 own = {port["name"]: port["containerPort"] for port in named}
-                self.assertEqual(set(own), {"http", "probes"})
+                internal = {"internal"} if name == "accounts" else set()
+                self.assertEqual(set(own), {"http", "probes"} | internal)
+                if internal:
+                    self.assertEqual(configuration["internal"]["listen"], f"0.0.0.0:{own['internal']}")
                 self.assertEqual(configuration["http"]["listen"], f"0.0.0.0:{own['http']}")
                 self.assertEqual(configuration["http"]["probes"], f"0.0.0.0:{own['probes']}")
                 self.assertTrue(example["http"]["listen"].endswith(f":{own['http']}"))
@@ -245,7 +267,10 @@ class Manifests(unittest.TestCase):
                 for key, file in names.items():
                     text = text.replace(f"/run/secrets/tls/{key}", str(self.secrets / file.format(name)))
                 text = text.replace("/run/secrets/redis/password", str(self.secrets / "redis.password"))
-                text = text.replace("/run/secrets/database/url", str(self.secrets / "auth.url"))
+                text = text.replace("/run/secrets/database/url", str(self.secrets / f"{name}.url"))
+                for secret in ["gateway", "service"]:
+                    text = text.replace(f"/run/secrets/accounts/{secret}", str(self.secrets / f"accounts.{secret}"))
+                text = text.replace("/run/secrets/accounts/smtp", str(self.secrets / "redis.password"))
                 text = text.replace(f"/var/lib/hsmd-{name}", str(self.folder))
                 text = re.sub(r'(listen|probes) = ".*"', r'\1 = "127.0.0.1:0"', text)
                 path = self.folder / f"{name}.toml"
@@ -267,7 +292,6 @@ class Manifests(unittest.TestCase):
         return "".join(said)
 
     def test_what_the_daemon_may_hold_in_memory_fits_the_pods_limit(self):
-        mebi = lambda text: int(text.removesuffix("Mi")) << 20
         for overlay, resources in self.overlays.items():
             limits = EXAMPLE["limits"] | self.configuration(overlay, "hsmd").get("limits", {})
             (container,) = by_name(resources, "Deployment")["hsmd"]["spec"]["template"]["spec"]["containers"]
@@ -278,6 +302,44 @@ class Manifests(unittest.TestCase):
             held += limits["connections"] * (16 << 10)
             held += sum(mebi(v["emptyDir"]["sizeLimit"]) for v in volumes if v.get("emptyDir", {}).get("medium") == "Memory")
             self.assertLessEqual(held, mebi(container["resources"]["limits"]["memory"]) / 2, overlay)
+
+    def test_what_passwords_may_hold_in_memory_fits_the_pods_limit(self):
+        for overlay, resources in self.overlays.items():
+            configured = self.configuration(overlay, "accounts")["passwords"]
+            example = tomllib.loads((ROOT / "services/accounts/accounts.example.toml").read_text())
+            # Named: by default there is a thread for each of the node's cores but one.
+            held = configured["threads"] * max(SCRYPT, example["passwords"]["memory_kib"] << 10)
+            (container,) = by_name(resources, "Deployment")["accounts"]["spec"]["template"]["spec"]["containers"]
+            self.assertLessEqual(held, mebi(container["resources"]["limits"]["memory"]) / 2, overlay)
+
+    def test_accounts_run_once_in_development_and_three_times_in_production(self):
+        for overlay, replicas in [("dev", 1), ("prod", 3)]:
+            resources = self.overlays[overlay]
+            spec = by_name(resources, "Deployment")["accounts"]["spec"]
+            self.assertEqual(spec["replicas"], replicas)
+            self.assertEqual(spec["template"]["spec"]["topologySpreadConstraints"][0]["topologyKey"], "kubernetes.io/hostname")
+            self.assertEqual(by_name(resources, "PodDisruptionBudget")["accounts"]["spec"]["maxUnavailable"], 1)
+            # No Redis, and a database of its own.
+            self.assertNotIn("redis", [v["name"] for v in spec["template"]["spec"]["volumes"]])
+            self.assertEqual("postgres" in by_name(resources, "Deployment"), overlay == "dev")
+        self.assertIn("CREATE DATABASE accounts OWNER accounts;", by_name(self.overlays["dev"], "ConfigMap")["postgres-roles"]["data"]["roles.sh"])
+
+    def test_accounts_internal_listener_is_reached_by_nothing_that_was_not_let_in(self):
+        for resources in self.overlays.values():
+            for name, policy in by_name(resources, "NetworkPolicy").items():
+                for rule in policy["spec"].get("ingress", []):
+                    self.assertNotIn("internal", [port["port"] for port in rule["ports"]], name)
+            ways = [path for rule in by_name(resources, "Ingress")["accounts"]["spec"]["rules"] for path in rule["http"]["paths"]]
+            self.assertEqual([way["path"] for way in ways], ["/api/auth", "/account"])
+
+    def test_the_ingress_shows_no_metrics_and_no_probes(self):
+        for resources in self.overlays.values():
+            for ingress in by_name(resources, "Ingress").values():
+                for rule in ingress["spec"]["rules"]:
+                    for way in rule["http"]["paths"]:
+                        self.assertEqual(way["pathType"], "Exact" if way["path"] == "/" else "Prefix")
+                        for inner in ["/metrics", "/ready", "/health", "/live"]:
+                            self.assertFalse(f"{inner}/".startswith(way["path"].rstrip("/") + "/") and way["pathType"] == "Prefix")
 
     def test_certificates_name_the_callers(self):
         load = lambda name: x509.load_pem_x509_certificate((self.secrets / f"{name}.crt").read_bytes())
@@ -310,6 +372,10 @@ class Manifests(unittest.TestCase):
             spec = job["spec"]
             histories = spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]
             self.assertEqual((spec["schedule"], spec["concurrencyPolicy"], histories), ("17 3,15 * * *", "Forbid", (0, 2)))
+
+
+def mebi(text):
+    return int(text.removesuffix("Mi")) << 20
 
 
 def spec_containers(resources):

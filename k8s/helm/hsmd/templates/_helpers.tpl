@@ -3,6 +3,15 @@
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
 {{- end }}
 
+{{- /* A service's configuration as it is given, and with `[hsm] batch` where it does not say. */}}
+{{- define "hsmd.config" -}}
+{{- if and .batch (not (regexMatch "(?m)^batch *=" .config)) -}}
+{{ regexReplaceAll "(?m)^\\[hsm\\] *$" .config "[hsm]\nbatch = true" }}
+{{- else -}}
+{{ .config }}
+{{- end -}}
+{{- end }}
+
 {{- define "hsmd.labels" -}}
 app.kubernetes.io/name: {{ . }}
 app.kubernetes.io/part-of: hsmd
