@@ -1,5 +1,5 @@
 """blocks.py FILE [SECTION…]: the shell blocks of a document as one script: those that begin with `# as root`,
-or all of the named sections (the text before the first heading is section 0).
+or all of the sections with these numbers.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ def blocks(path):
 
 def sections(path, wanted):
     parts = re.split(r"^## ", pathlib.Path(path).read_text(), flags=re.M)
-    found = [parts[int(number)] for number in wanted]
+    found = [next(part for part in parts if part.startswith(f"{number}. ")) for number in wanted]
     return [block for part in found for block in re.findall(r"^```sh\n(.*?)^```$", part, re.M | re.S)]
 
 

@@ -64,4 +64,4 @@ cp good.toml /etc/hsmd/hsmd.toml
 systemctl reload hsmd.service
 serving
 
-for name in keys auth app; do hsmd-as-service --service $name check; done
+for name in keys auth app accounts; do hsmd-as-service --service $name check; done

@@ -21,10 +21,18 @@ same "$(stat -c '%U %a' /run/hsmd/service.sock)" "hsmd 666" "service socket"
 same "$(stat -c '%U %a' /run/hsmd/admin.sock)" "hsmd 600" "admin socket"
 same "$(stat -c '%U %a' /var/lib/hsmd)" "hsmd 700" "state folder"
 
-# A stranger reaches the socket and is refused by name; the services' users are known.
+# A stranger reaches the socket and is refused by name; the services are known by their certificates, which no
+# other user can read.
 stranger=$(runuser -u games -- hsmctl log 2>&1 >/dev/null || true)
 [[ $stranger == *CALLER_UNKNOWN* ]]
-for name in keys auth app; do runuser -u "hsmd-$name" -- hsmctl log >/dev/null; done
+as() {
+    runuser -u "$1" -- hsmctl log --endpoint https://127.0.0.1:11111 --server-name localhost --ca-file "$2/ca.crt" \
+        --cert-file "$2/tls.crt" --key-file "$2/tls.key" >/dev/null
+}
+for name in keys auth app accounts; do
+    as "hsmd-$name" "/etc/hsmd/$name-tls"
+    if as games "/etc/hsmd/$name-tls" 2>/dev/null; then exit 1; fi
+done
 
 # No PIN in the journal, in the environment or in the arguments.
 pin=$(cat /etc/hsmd/credentials/pin)
@@ -47,7 +55,7 @@ if journalctl --no-pager --unit hsmd.service | grep -qi 'watchdog timeout'; then
 systemd-analyze security --no-pager --threshold=15 hsmd.service >/dev/null
 
 # The keys service as its unit runs it, and a rolling restart that waits for readiness.
-systemctl --quiet is-active hsmd-keys.service hsmd-auth.service hsmd-app.service
+systemctl --quiet is-active hsmd-keys.service hsmd-auth.service hsmd-app.service hsmd-accounts.service
 first=$(pid hsmd-keys.service)
 /usr/lib/hsmd/rolling-restart hsmd-keys.service hsmd-app.service
 [ "$(pid hsmd-keys.service)" != "$first" ]
