@@ -26,7 +26,7 @@ make_from() {
 # An SBOM for each program, without what changes from build to build.
 boms() {
     local program
-    command -v cargo-cyclonedx >/dev/null || die "cargo-cyclonedx is missing: cargo install --locked cargo-cyclonedx"
+    cargo_tool cargo-cyclonedx 0.5.9 || die "cargo-cyclonedx can't be installed"
     (cd "$1" && cargo cyclonedx --quiet --format json --describe binaries --spec-version 1.5 --target all)
     for program in hsmd hsmctl hsmd-softhsm hsmd-keys hsmd-auth hsmd-app hsmd-accounts; do
         python3 "$1/packaging/sbom.py" "$(find "$1" -name "${program}_bin.cdx.json" -print -quit)" \

@@ -32,6 +32,16 @@ build() {
     (cd "$ROOT" && cargo build --locked "${flags[@]}")
 }
 
+# cargo_tool NAME VERSION: a program from crates.io, installed below the build's folder, and in PATH.
+cargo_tool() {
+    local root=$TARGET/tools/$1-$2
+    [ -x "$root/bin/$1" ] || {
+        say "installing $1 $2 from crates.io" &&
+            env -u RUSTC_WORKSPACE_WRAPPER cargo install --locked --quiet --root "$root" --version "$2" "$1"
+    } || return
+    PATH=$root/bin:$PATH
+}
+
 # wait_for SECONDS COMMAND…: until the command succeeds.
 wait_for() {
     local end=$((SECONDS + $1))

@@ -1,0 +1,114 @@
+"""The operator's scripts while a part is away, those of these pairs that test_scripts.py has not: the exit code, what was
+said, and what was done. On the development installation in HSMD_DEV with its services.
+"""
+
+import contextlib
+import subprocess
+import unittest
+
+from test_scripts import ROOT, events, pid, redis, run, stopped
+
+SCRIPTS = {"rotate-hsm-key": [], "red-button": ["--yes"], "purge-keys-and-roll-services": ["--yes"]}
+
+
+@contextlib.contextmanager
+def without_postgres():
+    def act(what):
+        script = f'. "{ROOT}/scripts/lib.sh"; . "{ROOT}/scripts/postgres.sh"; find_place; {what}'
+        subprocess.run(["bash", "-c", script], check=True, capture_output=True)
+
+    act("postgres_down")
+    try:
+        yield
+    finally:
+        act("postgres_up")
+
+
+def published():
+    return {key for database in "01" for key in redis("-n", database, "--scan", "--pattern", "1AAI*").splitlines()}
+
+
+class Outages(unittest.TestCase):
+    def tearDown(self):
+        subprocess.run([ROOT / "scripts/dev", "up", "--all"], check=True, capture_output=True)
+
+    def act(self, script, code):
+        got, said = run(script, *SCRIPTS[script])
+        self.assertEqual(got, code, said)
+        return said
+
+    def test_nothing_is_rotated_while_hsmd_is_away(self):
+        before = events()
+        with stopped("hsmd"):
+            said = self.act("rotate-hsm-key", 1)
+        self.assertIn("hsmd does not answer", said)
+        self.assertIn("nothing was done", said)
+        self.assertEqual(events(), before)
+
+    def test_a_rotation_without_redis_names_what_waits(self):
+        before = events()
+        with stopped("redis"):
+            said = self.act("rotate-hsm-key", 1)
+        self.assertEqual(len(events()), len(before) + 1)
+        self.assertIn("done: rotated", said)
+        self.assertIn("NOT done: every service holds keys endorsed by the new one", said)
+        self.assertIn(f"--expected {before[-1]['id']}", said)
+        for name in ["keys", "app"]:
+            self.assertIn(f"{name} (", said)
+
+    def test_nothing_is_rotated_without_postgres(self):
+        before = events()
+        with without_postgres():
+            said = self.act("rotate-hsm-key", 1)
+        self.assertIn("hsmctl rotate failed", said)
+        self.assertIn("NOT done: rotated (begun)", said)
+        self.assertEqual(events(), before)
+
+    def test_the_red_button_taints_without_postgres_and_names_what_waits(self):
+        before = events()
+        with without_postgres():
+            said = self.act("red-button", 1)
+            tainted = events()
+        self.assertEqual(len(tainted), len(before) + 1)
+        self.assertTrue(tainted[-1]["taintPrevious"])
+        self.assertIn("done: tainted", said)
+        self.assertIn("done: published keys purged", said)
+        self.assertIn("NOT done: every service holds new endorsed keys", said)
+        for name in ["auth-1", "auth-2"]:
+            self.assertIn(f"{name} (not healthy)", said)
+        # Postgres is back: the same command goes on, and taints nothing twice.
+        code, said = run("red-button", "--yes", "--expected", before[-1]["id"])
+        self.assertEqual(code, 0, said)
+        self.assertEqual(events(), tainted)
+
+    def test_a_purge_without_postgres_stops_at_the_first_service_and_says_that_old_keys_are_valid(self):
+        second, old = pid("auth-2"), published()
+        with without_postgres():
+            said = self.act("purge-keys-and-roll-services", 1)
+        self.assertIn("NOT done: old keys purged", said)
+        self.assertIn("Old keys are valid until they are purged", said)
+        self.assertEqual(pid("auth-2"), second)
+        self.assertTrue(old & published())
+
+    def test_a_purge_replaces_a_service_that_does_not_answer(self):
+        old, process = published(), pid("auth-2")
+        with stopped("auth-2"):
+            said = self.act("purge-keys-and-roll-services", 0)
+        self.assertNotIn("NOT done", said)
+        self.assertNotEqual(pid("auth-2"), process)
+        new = published()
+        self.assertTrue(old and new and not old & new)
+
+    def test_a_publisher_that_is_not_known_keeps_neither_a_rotation_nor_a_taint_waiting(self):
+        redis("-n", "1", "set", "1AAIforeign", '{"body":{"payload":{"purpose":"response"}}}')
+        try:
+            self.act("rotate-hsm-key", 0)
+            self.assertIn("1AAIforeign", published())
+            self.act("red-button", 0)
+            self.assertNotIn("1AAIforeign", published())
+        finally:
+            redis("-n", "1", "del", "1AAIforeign")
+
+
+if __name__ == "__main__":
+    unittest.main()
