@@ -35,6 +35,7 @@ trusted_origins = ["$ACCOUNTS_ORIGIN", "$(url "${ACCOUNTS[1]}")"]
 identity = "$(<"$DEV/identity")"
 endpoint = "https://127.0.0.1:$(port hsmd)"
 log_file = "$DEV/$1-log.json"
+batch = true
 
 [hsm.tls]
 ca_file = "$DEV/tls/ca.pem"
