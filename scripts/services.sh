@@ -3,32 +3,40 @@
 # shellcheck disable=SC2153 # the names in capitals come from the files before
 
 # Where the services listen unless told otherwise, which in pods they are not.
-declare -A PORTS=([keys]=8010 [auth]=8011 [app]=8020)
+declare -A PORTS=([keys]=8010 [auth]=8011 [app]=8020 [accounts]=8031)
+
+# What shows their keys: accounts lists all replicas', each with its endorsement.
+declare -A PATHS=([accounts]=/api/auth/jwks)
 
 # How long every service together has for its new endorsed keys, in seconds.
 ENDORSED_WITHIN=${HSMD_ENDORSED_WITHIN:-60}
 
 # What asks a pod from within, where neither a network policy nor a missing program stands in the way.
 # shellcheck disable=SC2016 # expanded there
-ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET /health HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3'
+ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET $1 HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3'
 
 # What every service that should run says of itself: its name, a blank, its answer or nothing.
 healths() {
     local name names
     case $WHERE in
-    dev) for name in "${FLEET[@]}"; do line "$name" ask 5 curl -sS "$(url "$name")/health"; done ;;
-    systemd) for name in keys auth app; do
+    dev) for name in "${FLEET[@]}" "${ACCOUNTS[@]}"; do
+        line "$name" ask 5 curl -sS "$(url "$name")$(asked "$name")"
+    done ;;
+    systemd) for name in keys auth app accounts; do
         installed "hsmd-$name" || continue
-        line "$name" ask 5 curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")/health"
+        line "$name" ask 5 curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")$(asked "$name")"
     done ;;
     k8s)
         names=$(pods) || die "the pods can't be listed"
         for name in $names; do
-            LIMIT=5 line "$name" kube exec "$name" -- bash -c "$ASK" "${PORTS[${name%%-*}]}"
+            LIMIT=5 line "$name" kube exec "$name" -- bash -c "$ASK" "${PORTS[${name%%-*}]}" "$(asked "$name")"
         done
         ;;
     esac
 }
+
+# asked NAME: the path under which this one says of its keys what is to be known.
+asked() { echo "${PATHS[${1%%-*}]:-/health}"; }
 
 # A unit that failed is enabled still, and one that was started by hand is active.
 installed() {
@@ -44,7 +52,7 @@ line() {
 }
 
 pods() {
-    local list=(get pods --selector 'app.kubernetes.io/name in (keys, auth, app)'
+    local list=(get pods --selector 'app.kubernetes.io/name in (keys, auth, app, accounts)'
         --field-selector status.phase=Running --output 'jsonpath={.items[*].metadata.name}')
     if [ -n "$DRY" ]; then kube "${list[@]}" && echo auth-POD; else kube "${list[@]}"; fi
 }
@@ -53,6 +61,10 @@ pods() {
 lacking() {
     local database key
     [ -n "$2" ] || { echo "$1 (no answer)" && return; }
+    if [[ $1 == accounts* ]]; then
+        [[ $2 == *"\"generationId\":\"$HEAD\""* ]] || echo "$1 (lists no key that the new one endorsed)"
+        return
+    fi
     [[ $2 == *'"status":"healthy"'* ]] || { echo "$1 (not healthy)" && return; }
     [[ $2 == *"Id\":\"$HEAD\""* ]] || { echo "$1 (has not seen the new key)" && return; }
     for database in 0:accessKey 1:responseKey; do
@@ -84,16 +96,20 @@ wait_endorsed() {
 
 # Restarts what has keys, one after the other: each process makes new ones.
 roll() {
-    local name
+    local name names=(auth app)
     case $WHERE in
     systemd) ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart" ;;
     k8s)
-        kube rollout restart deployment/auth deployment/app
-        for name in auth app; do LIMIT=310 kube rollout status --timeout 5m "deployment/$name"; done
+        ! has_accounts || names+=(accounts)
+        kube rollout restart "${names[@]/#/deployment/}"
+        for name in "${names[@]}"; do LIMIT=310 kube rollout status --timeout 5m "deployment/$name"; done
         ;;
-    dev) for name in "${FLEET[@]:1}"; do
-        act process_stop "$name" && act service_start "$name"
-        [ -n "$DRY" ] || wait_for 30 service_ready "$name" || die "$name is not ready half a minute after its restart: see $DEV/$name.log"
-    done ;;
+    dev)
+        for name in "${FLEET[@]:1}"; do
+            act process_stop "$name" && act service_start "$name"
+            [ -n "$DRY" ] || wait_for 30 service_ready "$name" || die "$name is not ready half a minute after its restart: see $DEV/$name.log"
+        done
+        ! has_accounts || roll_accounts
+        ;;
     esac
 }

@@ -1,9 +1,9 @@
 # Where the operator's scripts act: options, and each deed for each target.
 # Dev is scripts/dev's installation; systemd the units on this machine, with the paths of their packages;
-# k8s the deployments hsmd, keys, auth, app and redis in the namespace HSMD_NAMESPACE.
+# k8s the deployments hsmd, keys, auth, app, redis and accounts in the namespace HSMD_NAMESPACE.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # options are for the other files
-for file in lib postgres process fleet clients services steps; do
+for file in lib postgres process fleet accounts clients services accounts-operate steps; do
     # shellcheck source=/dev/null
     . "$(dirname "${BASH_SOURCE[0]}")/$file.sh"
 done

@@ -3,11 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use hsmd_chain::PublicKey;
+use hsmd_client::Clock;
 use hsmd_runtime::StartError;
 use hsmd_service::Hsm;
 use tokio::time::timeout;
 
-use crate::{Config, Database, DatabaseError, import, internal::Internal, keys};
+use crate::{Config, Database, DatabaseError, import, internal::Internal, keys, sessions};
 
 /// How long a check waits for hsmd.
 const CHECK: Duration = Duration::from_secs(10);
@@ -91,6 +92,17 @@ pub async fn withdraw(config: &Config, kid: Option<&str>) -> Result<String, Star
         }
     };
     Ok(withdrawn.iter().map(|kid| format!("withdrawn {kid}\n")).collect())
+}
+
+/// Ends every session of every user.
+///
+/// # Errors
+/// The database can't be used.
+pub async fn end_sessions(config: &Config) -> Result<String, StartError> {
+    let database = open(config)?;
+    let ended = sessions::revoke_everybodys(Clock::system().now(), database.pool()).await;
+    let ended = ended.map_err(|error| failed(&database, error.into()))?;
+    Ok(format!("{ended} sessions ended\n"))
 }
 
 /// Copies users and their passwords from the tables of the library's server; a dry run unless `write`.

@@ -1,4 +1,4 @@
-//! `hsmd-accounts [--config FILE] [serve|check|migrate|withdraw|import]`: e-mail and password accounts over HTTP.
+//! `hsmd-accounts [--config FILE] [serve|check|migrate|withdraw|end-sessions|import]`: e-mail and password accounts over HTTP.
 
 use std::{
     io::{self, Write as _},
@@ -36,6 +36,8 @@ enum Command {
     Migrate,
     /// Withdraw signing keys for ever: no replica lists them any more within a second
     Withdraw(Withdraw),
+    /// End every session of every user
+    EndSessions,
     /// Copy users and password hashes from the tables of the library's server, version 1.7
     Import(Import),
 }
@@ -88,6 +90,7 @@ fn start(arguments: Arguments) -> Result<String, StartError> {
             }
             Command::Check => commands::check(&config).await,
             Command::Migrate => commands::migrate(&config).await,
+            Command::EndSessions => commands::end_sessions(&config).await,
             Command::Import(what) => commands::import(&config, &what.from, what.write).await,
             Command::Withdraw(what) => commands::withdraw(&config, what.kid.as_deref()).await,
         }

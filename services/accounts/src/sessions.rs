@@ -315,6 +315,17 @@ pub(crate) async fn revoke_all(
     .map(drop)
 }
 
+/// Ends all sessions of all users, and says how many there were.
+pub(crate) async fn revoke_everybodys(
+    now: Timestamp,
+    database: &PgPool,
+) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query(
+        "UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL AND expires_at > $1",
+    );
+    Ok(query.bind(Time(now)).execute(database).await?.rows_affected())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

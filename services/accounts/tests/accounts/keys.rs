@@ -257,6 +257,10 @@ fn a_withdrawn_key_is_dead_for_ever_and_replaced() {
     assert!(stack.try_sql(back).is_err());
     assert_eq!(stack.command(&replicas[0], &["withdraw"]).status.code(), Some(64));
 
+    let ended = stack.command(&replicas[0], &["end-sessions"]);
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "1 sessions ended\n");
+    assert!(!ann.is_signed_in());
+
     let output = stack.command(&replicas[0], &["withdraw", "--all"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
     wait_for("new keys", || {

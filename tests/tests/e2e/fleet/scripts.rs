@@ -53,18 +53,26 @@ fn a_dry_run_shows_what_would_be_done_to_the_units() {
     ];
     assert_eq!(button[..5], expected);
     let ending = shown("red-button --target systemd --end-sessions");
-    assert_eq!(ending[2], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
-    assert_eq!(ending[4], "systemctl start hsmd-rolling-restart.service");
-    assert_eq!(ending[5], format!("{redis} -n 0 del KEYS"));
+    let asked = "systemctl --quiet is-active hsmd-accounts";
+    assert_eq!(ending[0], asked);
+    assert_eq!(ending[3], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
+    assert_eq!(ending[5], "systemctl start hsmd-rolling-restart.service");
+    assert_eq!(ending[6], format!("{redis} -n 0 del KEYS"));
+    let accounts = "hsmd-as-service --service accounts";
+    assert_eq!(ending[8], format!("{accounts} withdraw --all"));
+    assert_eq!(ending[9], format!("{accounts} end-sessions"));
+    assert!(ending[10..].iter().any(|line| line.ends_with("/api/auth/jwks")), "{ending:?}");
     assert_eq!(
         shown("purge-keys-and-roll-services --target systemd"),
         [
+            asked.into(),
             status,
             format!("{redis} -n 0 --scan --pattern 1AAI\\*"),
             format!("{redis} -n 1 --scan --pattern 1AAI\\*"),
             "systemctl start hsmd-rolling-restart.service".into(),
             format!("{redis} -n 0 del KEYS"),
             format!("{redis} -n 1 del KEYS"),
+            format!("{accounts} withdraw --all"),
         ]
     );
 }
@@ -91,13 +99,16 @@ fn a_dry_run_shows_what_would_be_done_to_the_deployments() {
     assert_eq!(rotate[1], deed);
     let roll = shown("purge-keys-and-roll-services --target k8s");
     assert_eq!(
-        roll[3..6],
+        roll[5..9],
         [
-            format!("{kubectl} rollout restart deployment/auth deployment/app"),
+            format!("{kubectl} rollout restart deployment/auth deployment/app deployment/accounts"),
             format!("{kubectl} rollout status --timeout 5m deployment/auth"),
             format!("{kubectl} rollout status --timeout 5m deployment/app"),
+            format!("{kubectl} rollout status --timeout 5m deployment/accounts"),
         ]
     );
+    let accounts = "exec deployment/accounts -- hsmd-accounts --config /etc/hsmd/accounts.toml";
+    assert_eq!(roll.last(), Some(&format!("{kubectl} {accounts} withdraw --all")));
 }
 
 #[test]
