@@ -1,4 +1,4 @@
-# The demo's last part: what an operator does while users go on, the red button first. Sourced by
+# The demo's third part: what an operator does while users go on, the red button first. Sourced by
 # scripts/demo after demo-fleet.sh, whose phone and laptop it goes on with.
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # out comes from scripts/demo
