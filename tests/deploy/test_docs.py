@@ -48,9 +48,13 @@ class Documents(unittest.TestCase):
                         found += 1
         self.assertGreater(found, 25)
 
-    def check_service(self, service, command):
+    def check_service(self, service, command, *options):
         for name in ["keys", "auth", "app"] if service == "$name" else [service]:
             self.assertIn(command, run(BIN / f"hsmd-{name}", "--help").stdout)
+            if options:
+                text = run(BIN / f"hsmd-{name}", command, "--help").stdout
+                for option in [word for word in options if word.startswith("--")]:
+                    self.assertIn(option, text)
 
     def check(self, program, words):
         top = run(BIN / program, "--help").stdout
