@@ -8,7 +8,7 @@ use hsmd_runtime::StartError;
 use hsmd_service::Hsm;
 use tokio::time::timeout;
 
-use crate::{Config, Database, DatabaseError, import, internal::Internal, keys, sessions};
+use crate::{Config, Database, DatabaseError, import, internal::Internal, keys, mail, sessions};
 
 /// How long a check waits for hsmd.
 const CHECK: Duration = Duration::from_secs(10);
@@ -55,6 +55,9 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
         .map_err(|error| StartError::failed(CommandError::Terminal(error.to_string())))?;
     let head = log.position().sequence_number;
     text.push_str(&format!("hsmd: {endpoint} shows the key log up to {head}\n"));
+    if let Some(config) = &config.mail {
+        text.push_str(&format!("mail: {}\n", mail::check(config).await?));
+    }
     Ok(text)
 }
 

@@ -3,7 +3,7 @@
 mod outbox;
 mod smtp;
 
-use hsmd_runtime::ConfigError;
+use hsmd_runtime::{ConfigError, StartError};
 use hsmd_support::chain;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
@@ -63,9 +63,42 @@ enum SendError {
     Smtp(#[source] lettre::transport::smtp::Error),
 }
 
+/// Why mail can't be sent now.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error("the outbox {0} can't be written")]
+    Outbox(String, #[source] std::io::Error),
+    #[error("the mail server at {0} can't be used")]
+    Smtp(String, #[source] lettre::transport::smtp::Error),
+    #[error("the mail server at {0} does not answer as one")]
+    NoServer(String),
+}
+
 enum Target {
     Outbox(Outbox),
     Smtp(Box<Smtp>),
+}
+
+/// Tries where mail goes, without sending any, and says where that is.
+pub(crate) async fn check(config: &MailConfig) -> Result<String, StartError> {
+    let checked = match Target::open(config)? {
+        Target::Outbox(outbox) => outbox.check(),
+        Target::Smtp(smtp) => smtp.check().await,
+    };
+    checked.map_err(StartError::failed)
+}
+
+impl Target {
+    fn open(config: &MailConfig) -> Result<Self, ConfigError> {
+        Ok(match (&config.outbox, &config.smtp) {
+            (Some(path), _) => Self::Outbox(Outbox::new(path.clone())),
+            (None, Some(smtp)) => Self::Smtp(Box::new(Smtp::new(smtp)?)),
+            (None, None) => {
+                let missing = crate::config::SettingError::MailTarget;
+                return Err(ConfigError::section("mail", missing));
+            }
+        })
+    }
 }
 
 impl Kind {
@@ -96,14 +129,7 @@ impl Kind {
 impl Mailer {
     /// Opens the target and begins; must be called within a tokio runtime.
     pub(crate) fn start(config: &MailConfig) -> Result<Self, ConfigError> {
-        let target = match (&config.outbox, &config.smtp) {
-            (Some(path), _) => Target::Outbox(Outbox::new(path.clone())),
-            (None, Some(smtp)) => Target::Smtp(Box::new(Smtp::new(smtp)?)),
-            (None, None) => {
-                let missing = crate::config::SettingError::MailTarget;
-                return Err(ConfigError::section("mail", missing));
-            }
-        };
+        let target = Target::open(config)?;
         let counts = MailCounts::default();
         let (queue, mails) = mpsc::channel(WAITING);
         let task = tokio::spawn(work(target, mails, counts.clone()));

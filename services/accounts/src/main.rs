@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM; what is done if no command is named
     Serve,
-    /// Try the configuration, the database and hsmd, and print fingerprints of the header secrets
+    /// Try the configuration, the database, hsmd and mail, and print fingerprints of the header secrets
     Check,
     /// Make the tables or bring them up to date
     Migrate,

@@ -13,7 +13,7 @@ use lettre::{
     },
 };
 
-use super::{Mail, SendError};
+use super::{CheckError, Mail, SendError};
 use crate::config::{SmtpConfig, SmtpSecurity};
 
 /// How long each step with the server may take.
@@ -22,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to the server, made when it is needed.
 pub(super) struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// As it is configured.
+    address: String,
     from: Mailbox,
 }
 
@@ -44,8 +46,9 @@ impl Smtp {
             SmtpSecurity::Starttls => (Tls::Required(tls()?), 587),
             SmtpSecurity::None => (Tls::None, 25),
         };
+        let port = config.port.unwrap_or(port);
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
-            .port(config.port.unwrap_or(port))
+            .port(port)
             .timeout(Some(TIMEOUT))
             .tls(security);
         if let Some(username) = &config.username {
@@ -59,7 +62,18 @@ impl Smtp {
             .from
             .parse()
             .map_err(|error: lettre::address::AddressError| wrong(error.into()))?;
-        Ok(Self { transport: builder.build(), from })
+        let address = format!("{}:{port}", config.host);
+        Ok(Self { transport: builder.build(), address, from })
+    }
+
+    /// Whether it can be reached, and takes the login; says where it is.
+    pub(super) async fn check(&self) -> Result<String, CheckError> {
+        let address = self.address.clone();
+        match self.transport.test_connection().await {
+            Ok(true) => Ok(format!("the server at {address} answers")),
+            Ok(false) => Err(CheckError::NoServer(address)),
+            Err(error) => Err(CheckError::Smtp(address, error)),
+        }
     }
 
     pub(super) async fn send(&self, mail: &Mail) -> Result<(), SendError> {
