@@ -27,8 +27,11 @@ use axum::{
     routing::{get, post},
 };
 
+pub(crate) use answers::SignedIn;
 pub(crate) use caller::Caller;
 pub(crate) use cookies::COMPONENT;
+pub(crate) use get_session::Current;
+pub(crate) use user::Account;
 
 use crate::Accounts;
 
@@ -127,13 +130,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::openapi::endpoints;
+    use crate::openapi;
 
     /// Both lists name what the router serves; the tests over a running service find each of them.
     #[test]
     fn what_is_counted_is_what_is_described() {
-        let described: BTreeSet<_> =
-            endpoints().map(|(_, path)| path).filter(|path| !path.contains('{')).collect();
+        let described: BTreeSet<_> = openapi::paths().filter(|path| !path.contains('{')).collect();
         assert_eq!(described, PATHS.iter().copied().collect());
         assert_eq!(counted_path("/api/auth/reset-password/abc"), "/reset-password/:token");
         assert_eq!(counted_path("/api/auth/nothing"), "other");

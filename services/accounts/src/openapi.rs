@@ -1,205 +1,160 @@
-//! `/open-api/generate-schema`: the endpoints as OpenAPI 3.1, from one table. A test compares it with
-//! the routes.
-//!
-//! The table names members and answers as the endpoints read and write them; deriving it would need types
-//! that exist for that alone, since bodies are read member by member with the library's messages.
+//! `/open-api/generate-schema`: the endpoints as OpenAPI 3.1. Answers are described by their own types, the
+//! rest by one table, which a test compares with the routes: bodies are read member by member with the
+//! library's messages, so there are no types of them.
 
+mod schemas;
 mod table;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use table::{Body, ENDPOINTS, Endpoint, Member, Reply};
+use utoipa::openapi::{
+    Content, InfoBuilder, LicenseBuilder, OpenApiBuilder, Paths, Ref, RefOr, Required, Response,
+    ResponseBuilder, Schema, SecurityRequirement, Server, Type,
+    path::{Operation, OperationBuilder, Parameter, ParameterBuilder},
+    request_body::{RequestBody, RequestBodyBuilder},
+    schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder},
+};
 
 use crate::api::BASE;
 
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The version that the library's server names; utoipa names the same without its corrections.
+const VERSION: &str = "3.1.1";
+
 /// The whole document.
 pub(crate) fn document(server: &str) -> Value {
-    let mut paths = Map::new();
+    let mut paths = Paths::new();
     for endpoint in ENDPOINTS {
-        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
-        if let Value::Object(methods) = path {
-            methods.insert(endpoint.method.to_owned(), operation(endpoint));
-        }
+        let methods = vec![endpoint.method.clone()];
+        paths.add_path_operation(endpoint.path, methods, operation(endpoint));
     }
-    json!({
-        "openapi": "3.1.1",
-        "info": {
-            "title": "hsmd-accounts",
-            "description": "E-mail and password accounts, sessions and JWTs",
-            "version": env!("CARGO_PKG_VERSION"),
-            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
-        },
-        "servers": [{ "url": format!("{server}{BASE}") }],
-        "paths": paths,
-        "components": {
-            "schemas": schemas(),
-            "securitySchemes": {
-                "session": { "type": "apiKey", "in": "cookie", "name": "better-auth.session_token" },
-            },
-        },
-    })
+    let license = LicenseBuilder::new()
+        .name("MIT OR Apache-2.0")
+        .identifier(Some("MIT OR Apache-2.0"))
+        .build();
+    let info = InfoBuilder::new()
+        .title("hsmd-accounts")
+        .description(Some("E-mail and password accounts, sessions and JWTs"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .license(Some(license));
+    let document = OpenApiBuilder::new()
+        .info(info.build())
+        .servers(Some([Server::new(format!("{server}{BASE}"))]))
+        .paths(paths)
+        .components(Some(schemas::components()))
+        .build();
+    // Names and texts: nothing of it can't be written.
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    if let Some(version) = document.get_mut("openapi") {
+        *version = VERSION.into();
+    }
+    document
 }
 
-/// The paths with their methods, for the test.
+/// The paths that are described, for the test.
 #[cfg(test)]
-pub(crate) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ENDPOINTS.iter().map(|endpoint| (endpoint.method, endpoint.path))
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    ENDPOINTS.iter().map(|endpoint| endpoint.path)
 }
 
-fn operation(endpoint: &Endpoint) -> Value {
-    let mut operation = json!({
-        "operationId": endpoint.id,
-        "summary": endpoint.summary,
-        "responses": responses(endpoint),
-    });
-    let parameters: Vec<_> = endpoint.parameters.iter().map(parameter).collect();
-    if let Value::Object(members) = &mut operation {
-        if !parameters.is_empty() {
-            members.insert("parameters".to_owned(), parameters.into());
-        }
-        if endpoint.session {
-            members.insert("security".to_owned(), json!([{ "session": [] }]));
-        }
-        if let Some(body) = request(&endpoint.body) {
-            members.insert("requestBody".to_owned(), body);
-        }
+fn operation(endpoint: &Endpoint) -> Operation {
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(endpoint.id))
+        .summary(Some(endpoint.summary))
+        .request_body(request(&endpoint.body));
+    for (member, place) in endpoint.parameters {
+        operation = operation.parameter(parameter(member, place.clone()));
     }
-    operation
+    if endpoint.session {
+        operation = operation.security(SecurityRequirement::new(schemas::SESSION, [""; 0]));
+        operation = operation.response("401", failure("There is no session"));
+    }
+    let limited = "A limit is reached; Retry-After says when to come again";
+    let away = "A part that is needed does not answer now";
+    for (status, description) in [("429", limited), ("503", away)].iter().chain(endpoint.errors) {
+        operation = operation.response(*status, failure(description));
+    }
+    let (status, answer) = answer(&endpoint.reply);
+    operation.response(status, answer).build()
 }
 
-fn parameter((member, place): &(Member, &str)) -> Value {
-    json!({
-        "name": member.name,
-        "in": place,
-        "required": member.required,
-        "schema": { "type": member.kind },
-    })
+fn parameter(member: &Member, place: utoipa::openapi::path::ParameterIn) -> Parameter {
+    ParameterBuilder::new()
+        .name(member.name)
+        .parameter_in(place)
+        .required(required(member.required))
+        .schema(Some(of_type(member.kind.clone())))
+        .build()
 }
 
-fn request(body: &Body) -> Option<Value> {
+fn request(body: &Body) -> Option<RequestBody> {
     let (members, types) = match body {
         Body::None => return None,
-        Body::Json(members) => (members, &["application/json"][..]),
-        Body::Login(members) => {
-            (members, &["application/json", "application/x-www-form-urlencoded"][..])
-        }
+        Body::Json(members) => (members, &[JSON][..]),
+        Body::Login(members) => (members, &[JSON, FORM][..]),
     };
-    let properties: Map<_, _> = members
-        .iter()
-        .map(|member| (member.name.to_owned(), json!({ "type": member.kind })))
-        .collect();
-    let required: Vec<_> =
-        members.iter().filter(|member| member.required).map(|member| member.name).collect();
-    let schema = json!({ "type": "object", "properties": properties, "required": required });
-    let content: Map<_, _> =
-        types.iter().map(|&media| (media.to_owned(), json!({ "schema": schema }))).collect();
-    Some(json!({ "required": !required.is_empty(), "content": content }))
+    let mut schema = ObjectBuilder::new();
+    for member in *members {
+        schema = schema.property(member.name, of_type(member.kind.clone()));
+        if member.required {
+            schema = schema.required(member.name);
+        }
+    }
+    let schema: Schema = schema.build().into();
+    let mut request = RequestBodyBuilder::new();
+    for media in types {
+        request = request.content(*media, Content::new(Some(schema.clone())));
+    }
+    let needed = members.iter().any(|member| member.required);
+    Some(request.required(Some(required(needed))).build())
 }
 
-fn responses(endpoint: &Endpoint) -> Value {
-    let refer = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-    let content = |schema: Value| json!({ "application/json": { "schema": schema } });
-    let good = match endpoint.reply {
-        Reply::One(name) => json!({ "description": "Done", "content": content(refer(name)) }),
+/// What comes back when all is well.
+fn answer(reply: &Reply) -> (&'static str, Response) {
+    let json = |schema: RefOr<Schema>| {
+        ResponseBuilder::new().description("Done").content(JSON, Content::new(Some(schema))).build()
+    };
+    match reply {
+        Reply::One(name) => ("200", json(refer(name))),
         Reply::OneOrNull(name) => {
-            let schema = json!({ "anyOf": [refer(name), { "type": "null" }] });
-            json!({ "description": "Done", "content": content(schema) })
+            let either = AnyOfBuilder::new().item(refer(name)).item(of_type(Type::Null));
+            ("200", json(Schema::AnyOf(either.build()).into()))
         }
         Reply::List(name) => {
-            let schema = json!({ "type": "array", "items": refer(name) });
-            json!({ "description": "Done", "content": content(schema) })
+            ("200", json(Schema::from(ArrayBuilder::new().items(refer(name)).build()).into()))
         }
-        Reply::Html => json!({
-            "description": "A page",
-            "content": { "text/html": { "schema": { "type": "string" } } },
-        }),
-        Reply::Redirect => json!({ "description": "On to the page that the link names" }),
-    };
-    let status = if matches!(endpoint.reply, Reply::Redirect) { "302" } else { "200" };
-    let mut responses = Map::new();
-    responses.insert(status.to_owned(), good);
-    let mut errors = vec![("429", "A limit is reached; Retry-After says when to come again")];
-    errors.push(("503", "A part that is needed does not answer now"));
-    errors.extend(endpoint.errors);
-    if endpoint.session {
-        errors.push(("401", "There is no session"));
+        Reply::Html => {
+            let page = Content::new(Some(of_type(Type::String)));
+            let page = ResponseBuilder::new().description("A page").content("text/html", page);
+            ("200", page.build())
+        }
+        Reply::Redirect => ("302", Response::new("On to the page that the link names")),
     }
-    for (status, description) in errors {
-        let error = json!({ "description": description, "content": content(refer("Error")) });
-        responses.insert(status.to_owned(), error);
-    }
-    responses.into()
 }
 
-fn schemas() -> Value {
-    let object = |members: &[(&str, Value)]| {
-        let properties: Map<_, _> =
-            members.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone())).collect();
-        let required: Vec<_> = members.iter().map(|(name, _)| *name).collect();
-        json!({ "type": "object", "properties": properties, "required": required })
-    };
-    let optional = |mut schema: Value, names: &[&str]| {
-        if let Some(Value::Array(required)) = schema.get_mut("required") {
-            required.retain(|name| !names.iter().any(|optional| name == optional));
-        }
-        schema
-    };
-    let text = || json!({ "type": "string" });
-    let time = || json!({ "type": "string", "format": "date-time" });
-    let truth = || json!({ "type": "boolean" });
-    let nullable = || json!({ "type": ["string", "null"] });
-    let refer = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-    let signed_in = object(&[
-        ("redirect", truth()),
-        ("token", nullable()),
-        ("url", text()),
-        ("user", refer("User")),
-        ("session", refer("Session")),
-    ]);
-    let jwk = object(&[
-        ("kty", json!({ "const": "EC" })),
-        ("crv", json!({ "const": "P-256" })),
-        ("x", text()),
-        ("y", text()),
-        ("alg", json!({ "const": "ES256" })),
-        ("use", json!({ "const": "sig" })),
-        ("kid", text()),
-        ("hsmd", json!({ "type": "object", "description": "The HSM's endorsement of the key" })),
-    ]);
-    json!({
-        "User": object(&[
-            ("id", text()), ("name", text()), ("email", json!({ "type": "string", "format": "email" })),
-            ("emailVerified", truth()), ("image", nullable()),
-            ("createdAt", time()), ("updatedAt", time()),
-        ]),
-        "Session": object(&[
-            ("id", text()), ("token", text()), ("userId", text()), ("expiresAt", time()),
-            ("createdAt", time()), ("updatedAt", time()), ("ipAddress", text()), ("userAgent", text()),
-        ]),
-        "SignedIn": optional(signed_in, &["redirect", "url", "session"]),
-        "Current": object(&[("session", refer("Session")), ("user", refer("User"))]),
-        "Account": object(&[
-            ("id", text()), ("accountId", text()), ("providerId", text()), ("userId", text()),
-            ("createdAt", time()), ("updatedAt", time()),
-            ("scopes", json!({ "type": "array", "items": text() })),
-        ]),
-        "Status": optional(
-            object(&[("status", truth()), ("message", text()), ("user", json!({}))]),
-            &["message", "user"],
-        ),
-        "Success": optional(object(&[("success", truth()), ("message", text())]), &["message"]),
-        "Token": object(&[("token", text())]),
-        "Jwks": object(&[("keys", json!({ "type": "array", "items": jwk }))]),
-        "Ok": object(&[("ok", truth())]),
-        "Document": { "type": "object" },
-        "Error": optional(
-            object(&[("message", text()), ("code", text()), ("error", text()), ("requestId", text())]),
-            &["code", "requestId"],
-        ),
-    })
+fn failure(description: &str) -> Response {
+    let error = Content::new(Some(refer("Error")));
+    ResponseBuilder::new().description(description).content(JSON, error).build()
+}
+
+fn refer(name: &str) -> RefOr<Schema> {
+    Ref::from_schema_name(name).into()
+}
+
+fn of_type(kind: Type) -> Schema {
+    ObjectBuilder::new().schema_type(kind).build().into()
+}
+
+fn required(needed: bool) -> Required {
+    if needed { Required::True } else { Required::False }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -215,6 +170,7 @@ mod tests {
         for name in names {
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }
+        assert_eq!(document["openapi"], VERSION);
         let ids: std::collections::BTreeSet<_> = ENDPOINTS.iter().map(|it| it.id).collect();
         assert_eq!(ids.len(), ENDPOINTS.len(), "each operation has a name of its own");
     }
@@ -228,5 +184,24 @@ mod tests {
         assert_eq!(schema["required"], json!(["name", "email", "password"]));
         assert!(document["paths"]["/sign-out"]["post"].get("requestBody").is_none());
         assert_eq!(document["servers"][0]["url"], "https://accounts.example.com/api/auth");
+    }
+
+    /// What is described is what is written: the members, and which of them are always there.
+    #[test]
+    fn answers_are_described_by_their_types() {
+        let document = document("https://accounts.example.com");
+        let schemas = &document["components"]["schemas"];
+        let required = |name: &str| {
+            let list = schemas[name]["required"].as_array().unwrap();
+            list.iter()
+                .map(|name| name.as_str().unwrap())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let user = ["createdAt", "email", "emailVerified", "id", "image", "name", "updatedAt"];
+        assert!(required("User").into_iter().eq(user), "{}", schemas["User"]);
+        assert_eq!(schemas["User"]["properties"]["image"]["type"], json!(["string", "null"]));
+        assert!(required("SignedIn").into_iter().eq(["token", "user"]), "{}", schemas["SignedIn"]);
+        assert!(schemas["Session"]["properties"].get("remember").is_none());
+        assert_eq!(schemas["Time"]["format"], "date-time");
     }
 }

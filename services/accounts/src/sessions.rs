@@ -7,6 +7,7 @@ use hsmd_chain::Timestamp;
 use serde::Serialize;
 use sqlx::{FromRow, PgExecutor, PgPool, Row as _};
 use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use crate::{api::Caller, config::SessionsConfig, random, time::Time, users::User};
@@ -18,7 +19,7 @@ const TOKEN: usize = 32;
 const USER_AGENT: usize = 512;
 
 /// A session as the wire has it. The token names it; without the secret it opens nothing.
-#[derive(Clone, Debug, Serialize, FromRow)]
+#[derive(Clone, Debug, Serialize, FromRow, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
     pub(crate) id: String,

@@ -2,16 +2,18 @@
 
 use serde::Serialize;
 use sqlx::{FromRow, PgPool};
+use utoipa::ToSchema;
 
 use crate::{random, time::Time};
 
 /// One user. Equal values are equal in every member, so a change of any shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) email: String,
     pub(crate) email_verified: bool,
+    #[schema(required)]
     pub(crate) image: Option<String>,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cookies;
 use crate::{
@@ -26,11 +27,12 @@ impl Status {
 }
 
 /// A user with the session that was made for them.
-#[derive(Serialize)]
-pub(super) struct SignedIn<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedIn<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) redirect: Option<bool>,
     /// The session's; `null` if none was made.
+    #[schema(required)]
     pub(super) token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<&'a str>,

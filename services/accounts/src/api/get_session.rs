@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Caller,
@@ -24,8 +25,9 @@ use crate::{
 /// A JWT of the session's user.
 const AUTH_JWT: HeaderName = HeaderName::from_static("set-auth-jwt");
 
-#[derive(Serialize)]
-struct Current<'a> {
+/// A session and its user.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Current<'a> {
     session: &'a Session,
     user: &'a User,
 }

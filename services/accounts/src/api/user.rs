@@ -2,6 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Caller,
@@ -57,9 +58,10 @@ pub(super) async fn update(
     Ok(with_cookie(&accounts, json(Status::TRUE), &found.session, &found.cookie))
 }
 
-#[derive(Serialize, sqlx::FromRow)]
+/// A way to sign in.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
-struct Account {
+pub(crate) struct Account {
     id: String,
     account_id: String,
     provider_id: String,

@@ -1,15 +1,17 @@
 //! The endpoints, one entry each.
 
+use utoipa::openapi::{HttpMethod, Type, path::ParameterIn};
+
 /// One method of one path.
 pub(super) struct Endpoint {
-    pub(super) method: &'static str,
+    pub(super) method: HttpMethod,
     pub(super) path: &'static str,
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     /// Whether it needs the session's cookie.
     pub(super) session: bool,
-    /// With their places: `query` or `path`.
-    pub(super) parameters: &'static [(Member, &'static str)],
+    /// With their places.
+    pub(super) parameters: &'static [(Member, ParameterIn)],
     pub(super) body: Body,
     pub(super) reply: Reply,
     pub(super) errors: &'static [(&'static str, &'static str)],
@@ -18,7 +20,7 @@ pub(super) struct Endpoint {
 /// A member of a body, or a parameter.
 pub(super) struct Member {
     pub(super) name: &'static str,
-    pub(super) kind: &'static str,
+    pub(super) kind: Type,
     pub(super) required: bool,
 }
 
@@ -40,15 +42,15 @@ pub(super) enum Reply {
 }
 
 const fn text(name: &'static str) -> Member {
-    Member { name, kind: "string", required: true }
+    Member { name, kind: Type::String, required: true }
 }
 
 const fn maybe(name: &'static str) -> Member {
-    Member { name, kind: "string", required: false }
+    Member { name, kind: Type::String, required: false }
 }
 
 const fn truth(name: &'static str) -> Member {
-    Member { name, kind: "boolean", required: false }
+    Member { name, kind: Type::Boolean, required: false }
 }
 
 const CALLBACK: Member = maybe("callbackURL");
@@ -63,7 +65,7 @@ const fn get(
     reply: Reply,
 ) -> Endpoint {
     Endpoint {
-        method: "get",
+        method: HttpMethod::Get,
         path,
         id,
         summary,
@@ -82,14 +84,19 @@ const fn post(
     body: Body,
     reply: Reply,
 ) -> Endpoint {
-    Endpoint { method: "post", body, errors: &[INVALID, ORIGIN], ..get(path, id, summary, reply) }
+    Endpoint {
+        method: HttpMethod::Post,
+        body,
+        errors: &[INVALID, ORIGIN],
+        ..get(path, id, summary, reply)
+    }
 }
 
 const fn signed_in(endpoint: Endpoint) -> Endpoint {
     Endpoint { session: true, ..endpoint }
 }
 
-const fn taking(parameters: &'static [(Member, &'static str)], endpoint: Endpoint) -> Endpoint {
+const fn taking(parameters: &'static [(Member, ParameterIn)], endpoint: Endpoint) -> Endpoint {
     Endpoint { parameters, ..endpoint }
 }
 
@@ -120,7 +127,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     ),
     post("/sign-out", "signOut", "End the session", Body::None, One("Success")),
     taking(
-        &[(truth("disableRefresh"), "query"), (truth("disableCookieCache"), "query")],
+        &[
+            (truth("disableRefresh"), ParameterIn::Query),
+            (truth("disableCookieCache"), ParameterIn::Query),
+        ],
         get(
             "/get-session",
             "getSession",
@@ -185,7 +195,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         One("Success"),
     )),
     taking(
-        &[(text("token"), "query"), (CALLBACK, "query")],
+        &[(text("token"), ParameterIn::Query), (CALLBACK, ParameterIn::Query)],
         get("/delete-user/callback", "deleteUserCallback", "A mail's link", Redirect),
     ),
     post(
@@ -203,11 +213,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         One("Status"),
     ),
     taking(
-        &[(text("token"), "path"), (text("callbackURL"), "query")],
+        &[(text("token"), ParameterIn::Path), (text("callbackURL"), ParameterIn::Query)],
         get("/reset-password/{token}", "resetPasswordCallback", "A mail's link", Redirect),
     ),
     taking(
-        &[(maybe("token"), "query")],
+        &[(maybe("token"), ParameterIn::Query)],
         post(
             "/reset-password",
             "resetPassword",
@@ -224,8 +234,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         One("Status"),
     ),
     taking(
-        &[(text("token"), "query"), (CALLBACK, "query")],
-        get("/verify-email", "verifyEmail", "A mail's link", One("Status")),
+        &[(text("token"), ParameterIn::Query), (CALLBACK, ParameterIn::Query)],
+        get("/verify-email", "verifyEmail", "A mail's link", One("Verified")),
     ),
     signed_in(post(
         "/change-email",
@@ -239,6 +249,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     signed_in(post("/token", "tokenByPost", "The same, posted", Body::None, One("Token"))),
     get("/jwks", "jwks", "The keys that verify JWTs", One("Jwks")),
     get("/ok", "ok", "The service answers", One("Ok")),
-    taking(&[(maybe("error"), "query")], get("/error", "error", "Names an error's code", Html)),
+    taking(
+        &[(maybe("error"), ParameterIn::Query)],
+        get("/error", "error", "Names an error's code", Html),
+    ),
     get("/open-api/generate-schema", "openApi", "This document", One("Document")),
 ];
