@@ -35,6 +35,10 @@ fn bodies_and_heads_are_bounded() {
     let long = "x".repeat(100_000);
     let status = http.send("GET", "/api/auth/ok", &[("x-long", &long)], None).status;
     assert!([431, 0].contains(&status), "{status}");
+    let many: Vec<_> = (0..1000).map(|number| format!("x-{number}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "1")).collect();
+    let status = http.send("GET", "/api/auth/ok", &many, None).status;
+    assert!([431, 0].contains(&status), "{status}");
     let zero = json!({"name": "a\u{0}", "email": "a@example.com", "password": PASSWORD});
     assert_eq!(http.post("/sign-up/email", &zero).code(), "VALIDATION_ERROR");
     let zero = json!({"email": "a\u{0}@example.com", "password": PASSWORD});
@@ -61,6 +65,9 @@ fn cookies_in_odd_forms() {
     assert_eq!(user(&format!("{b}; {a}")).as_deref(), Some("bob@example.com"));
     let decoded = a.replace("%3D", "=").replace("%2B", "+").replace("%2F", "/");
     assert_eq!(user(&decoded).as_deref(), Some("ann@example.com"), "unencoded");
+    let crumbs: String = (0..100).map(|number| format!("crumb-{number}={number}; ")).collect();
+    assert_eq!(user(&format!("{crumbs}{a}")).as_deref(), Some("ann@example.com"), "among many");
+    assert_eq!(user(&format!("better-auth.session_token=x; {a}")), None, "the first counts");
     assert_eq!(user(&format!("__Secure-{a}")), None, "the other prefix");
     let token = format!("better-auth.session_token={}", ann.parts().0);
     for bad in [&token, &a[..a.len() - 4], "better-auth.session_token=", &a.to_uppercase()] {

@@ -47,6 +47,10 @@ fn the_librarys_limits_are_on() {
         from(&format!("2001:db8::{number}"), "/sign-in/email");
     }
     assert_eq!(from("2001:db8::9", "/sign-in/email").status, 429, "a network of 64 bits");
+    assert_eq!(from("[2001:db8::a]:4711", "/sign-in/email").status, 429, "with a port too");
+    assert_ne!(from("2001:db8:0:1::9", "/sign-in/email").status, 429, "another network");
+    let hops = "2001:db8::9, 127.0.0.1";
+    assert_eq!(from(hops, "/sign-in/email").status, 429, "the last hop that is no proxy of ours");
     let session =
         |_| http.send("GET", "/api/auth/get-session", &[("x-forwarded-for", "192.0.2.3")], None);
     let statuses: Vec<_> = (0..101).map(session).map(|answer| answer.status).collect();

@@ -6,6 +6,7 @@
     reason = "helpers of tests fail the test that called them"
 )]
 
+mod balancer;
 mod client;
 mod faults;
 mod hostile;
@@ -14,7 +15,12 @@ mod keys;
 mod limits;
 mod mail;
 mod npm;
+mod origins;
 mod page;
 mod races;
+mod rolling;
+mod rounds;
+mod smtp;
 mod stack;
+mod tools;
 mod wire;

@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) limits: String,
     pub(crate) more: String,
     pub(crate) tokens: String,
+    pub(crate) database: &'static str,
     pub(crate) staleness: &'static str,
 }
 
@@ -59,6 +60,7 @@ impl Default for Settings {
             limits: NO_LIMITS.to_owned(),
             more: String::new(),
             tokens: "listing_delay = \"1s\"\n".to_owned(),
+            database: "",
             staleness: "60s",
         }
     }
@@ -118,13 +120,13 @@ impl Stack {
     }
 
     pub(crate) fn config(&self, settings: &Settings) -> String {
-        let Settings { listen, site, limits, more, tokens, staleness } = settings;
+        let Settings { listen, site, limits, more, tokens, database, staleness } = settings;
         let path = |name| self.path(name).display().to_string();
         format!(
             "[http]\nlisten = \"{listen}\"\n\
              [site]\n{site}\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"{staleness}\"\n\
-             [database]\nurl_file = \"{}\"\n\
+             [database]\nurl_file = \"{}\"\n{database}\
              [passwords]\nmemory_kib = 64\niterations = 1\n\
              [tokens]\n{tokens}\
              [internal]\ngateway_secrets_file = \"{}\"\nservice_secrets_file = \"{}\"\n\
