@@ -11,6 +11,7 @@
     reason = "a measuring program prints its tables, and stops when it can't measure"
 )]
 
+mod accounts;
 mod admin;
 mod chain;
 mod cpu;
@@ -87,6 +88,8 @@ enum Part {
     Fleet,
     /// A long log and a long life.
     Life,
+    /// The accounts service.
+    Accounts,
 }
 
 fn main() {
@@ -135,6 +138,9 @@ async fn run(plan: &Plan) -> Report {
     }
     if wanted(Part::Life) {
         life::measure(&mut report).await;
+    }
+    if wanted(Part::Accounts) {
+        accounts::measure_all(plan, &mut report).await;
     }
     report
 }
