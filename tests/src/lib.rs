@@ -55,7 +55,7 @@ pub use hsmd::{Hsmd, write_private};
 pub use observer::Observer;
 pub use pooler::Pooler;
 pub use postgres::{AdminRow, Database};
-pub use privileged::{ANSWERS, OtherUser, OwnNetwork, TWO_ADDRESSES};
+pub use privileged::{ANSWERS, OtherUser, OwnNetwork, TWO_ADDRESSES, TWO_OF_IPV4, carry};
 pub use proxy::{Proxy, Toll};
 pub use published::{Head, Published};
 pub use redis::RedisServer;

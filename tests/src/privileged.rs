@@ -17,6 +17,9 @@ pub const ANSWERS: &str = "192.0.2.1";
 /// A name there: one of its addresses drops all packets, the other is [`ANSWERS`].
 pub const TWO_ADDRESSES: &str = "two-addresses.test";
 
+/// Another name there, with addresses of one family: the first drops all packets, the second is [`ANSWERS`].
+pub const TWO_OF_IPV4: &str = "two-of-ipv4.test";
+
 /// A veth whose other end is nobody: what is sent to a neighbour is dropped without a word.
 const NETWORK: &str = "\
 set -e
@@ -27,12 +30,20 @@ ip link set v1 up
 ip addr add 192.0.2.1/24 dev v0
 ip -6 addr add 2001:db8::1/64 dev v0 nodad
 ip -6 neigh add 2001:db8::dead lladdr 02:00:00:00:00:01 dev v0
+ip addr add 169.254.1.1/16 dev v0 scope link
+ip neigh add 169.254.1.2 lladdr 02:00:00:00:00:01 dev v0
 mount --bind \"$0\" /etc/hosts
 echo $$
 exec cat";
 
-const HOSTS: &str =
-    "127.0.0.1 localhost\n2001:db8::dead two-addresses.test\n192.0.2.1 two-addresses.test\n";
+/// Of two IPv4 addresses the one of the link comes first (RFC 6724, rule 8).
+const HOSTS: &str = "\
+127.0.0.1 localhost
+2001:db8::dead two-addresses.test
+192.0.2.1 two-addresses.test
+169.254.1.2 two-of-ipv4.test
+192.0.2.1 two-of-ipv4.test
+";
 
 /// Connections to a socket as somebody else. Dropping it ends them.
 #[derive(Debug)]
@@ -54,6 +65,11 @@ pub struct OwnNetwork {
 impl OtherUser {
     /// A user of this number, with this group only, who can reach the socket.
     pub async fn before(socket: &Path, uid: u32, gid: u32) -> Self {
+        Self::with_groups(socket, uid, gid, &[]).await
+    }
+
+    /// The same with supplementary groups.
+    pub async fn with_groups(socket: &Path, uid: u32, gid: u32, groups: &[u32]) -> Self {
         let folder = tempfile::Builder::new().prefix("hsmd-user.").tempdir_in("/tmp");
         let folder = folder.expect("a folder for the user's socket");
         let relay = folder.path().join("relay");
@@ -64,8 +80,13 @@ impl OtherUser {
         let owner = format!("{uid}:{gid}");
         let given = privileged("chown", ["-R".as_ref(), owner.as_ref(), folder.path().as_os_str()]);
         assert!({ given }.status().await.expect("chown").success());
-        let user = ["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"]
-            .map(OsString::from);
+        let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
+        let groups = match groups.as_slice() {
+            [] => "--clear-groups".to_owned(),
+            groups => format!("--groups={}", groups.join(",")),
+        };
+        let user =
+            ["--reuid", &uid.to_string(), "--regid", &gid.to_string(), &groups].map(OsString::from);
         let listen = folder.path().join("socket");
         let words = [relay.as_os_str(), listen.as_os_str(), socket.as_os_str()].map(OsString::from);
         let (relay, _) = started(&mut privileged("setpriv", user.into_iter().chain(words))).await;
@@ -103,6 +124,11 @@ impl OwnNetwork {
         command.args(&words[1..]).arg(program("hsmd-test-relay")).arg(from).arg(to);
         started(&mut command).await.0
     }
+}
+
+/// Carries each connection to a Unix socket to an address of this machine.
+pub async fn carry(from: &Path, to: &str) -> Child {
+    started(Command::new(program("hsmd-test-relay")).arg(from).arg(to)).await.0
 }
 
 fn prefix() -> &'static [&'static str] {

@@ -63,6 +63,11 @@ impl RedisServer {
         Ok(server)
     }
 
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
     /// The URL to connect to.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
@@ -160,9 +165,5 @@ impl RedisServer {
             .query_async::<()>(&mut connection)
             .await
             .map_err(io::Error::other)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("redis.sock")
     }
 }

@@ -25,6 +25,9 @@ const MAX_LOG: usize = 64 << 20;
 /// The largest head statement accepted; it has about 400 bytes.
 const MAX_STATEMENT: usize = 4 << 10;
 
+/// How long connecting may take, shared by the addresses of one family: one that drops packets hides no other.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How long one question may take.
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,7 +63,9 @@ impl HttpLog {
         let mut beside = log.clone().into_parts();
         beside.path_and_query = Some(format!("{folder}/head").parse().map_err(|_| malformed())?);
         let head = Uri::from_parts(beside).map_err(|_| malformed())?;
-        let client = Arc::new(Client::builder(TokioExecutor::new()).build(HttpConnector::new()));
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Arc::new(Client::builder(TokioExecutor::new()).build(connector));
         Ok(Self { log, head, interval: Duration::from_millis(500), client })
     }
 

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use hsmd_support::{
-    Watched, chain,
+    Watched, chain, dial,
     tls::{self, ClientError, PemError},
 };
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -76,8 +76,7 @@ impl Connector {
                 tracing::warn!(error, "the TLS files of Redis have changed but do not fit");
             }
         }
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        tcp.set_nodelay(true)?;
+        let tcp = dial(&self.host, self.port).await?;
         TlsConnector::from(self.files.current()).connect(self.name.clone(), tcp).await
     }
 }

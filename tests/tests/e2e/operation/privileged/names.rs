@@ -1,9 +1,12 @@
 //! Names with several addresses, of which the first drops all packets: whoever connects by name gets to the
 //! one that answers.
 
+use std::net::{Ipv4Addr, TcpListener};
+
+use hsmd_chain::testing::LogBuilder;
 use hsmd_tests::{
-    ANSWERS, Database, Hsmd, OwnNetwork, RedisServer, RunningService, TWO_ADDRESSES, program,
-    until, write_private,
+    ANSWERS, Database, Hsmd, OwnNetwork, Published, RedisServer, RunningService, TWO_ADDRESSES,
+    TWO_OF_IPV4, carry, program, until, write_private,
 };
 use tokio::process::{Child, Command};
 
@@ -111,11 +114,110 @@ async fn the_services_pools_get_to_the_address_that_answers() {
          {hsm}[database]\nurl_file = \"{url}\"\n"
     );
     let config = file("accounts.toml", &config);
-    let words = lossy.network.enter();
-    let mut migrate = Command::new(&words[0]);
-    migrate.args(&words[1..]).arg(program("hsmd-accounts"));
-    let migrated = migrate.args(["--config", &config, "migrate"]).output().await.unwrap();
-    assert!(migrated.status.success(), "{migrated:?}");
-    let said = String::from_utf8(migrated.stdout).unwrap();
+    let migrate = ["--config", &config, "migrate"];
+    let said = succeeds(&lossy.network, "hsmd-accounts", &migrate).await;
     assert_eq!(said, format!("the tables at {TWO_ADDRESSES}:5432 are up to date\n"));
+
+    // The library's own tables, in the other database.
+    auth.execute(true, LIBRARY).await.unwrap();
+    let from = file("library.url", &by_name(&auth.owner_url()));
+    let import = ["--config", &config, "import", "--from", &from];
+    let said = succeeds(&lossy.network, "hsmd-accounts", &import).await;
+    assert!(said.contains("would import 0 users"), "{said}");
+}
+
+/// The tables from which `hsmd-accounts import` reads.
+const LIBRARY: &str = r#"
+    CREATE TABLE "user" ("id" text, "name" text, "email" text, "emailVerified" boolean, "image" text,
+      "createdAt" timestamptz, "updatedAt" timestamptz);
+    CREATE TABLE "account" ("userId" text, "providerId" text, "password" text);
+"#;
+
+/// What a program prints in this network, where it must succeed.
+async fn succeeds(network: &OwnNetwork, name: &str, arguments: &[&str]) -> String {
+    let words = network.enter();
+    let mut command = Command::new(&words[0]);
+    let output = command.args(&words[1..]).arg(program(name)).args(arguments).output().await;
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_services_get_to_the_address_at_which_redis_answers() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let identity = daemon.log().await.identity().to_string();
+    let network = OwnNetwork::make().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+
+    let plain = RedisServer::start().await.unwrap();
+    let _plain = network.carry(&format!("{ANSWERS}:6379"), &plain.socket()).await;
+
+    let authority = Authority::new("redis");
+    let credentials = authority.issue(&[TWO_ADDRESSES]);
+    write_private(&path("redis.crt"), &credentials.certificate);
+    write_private(&path("redis.key"), &credentials.key);
+    write_private(&path("ca.crt"), &authority.pem);
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let text = |name| path(name).display().to_string();
+    let secure = [
+        ("--tls-port", port.clone()),
+        ("--tls-cert-file", text("redis.crt")),
+        ("--tls-key-file", text("redis.key")),
+        ("--tls-ca-cert-file", text("ca.crt")),
+        ("--tls-auth-clients", "no".to_owned()),
+    ];
+    let secure: Vec<_> =
+        secure.into_iter().flat_map(|(name, value)| [name.into(), value]).collect();
+    let _secure = RedisServer::start_with(&secure).await.unwrap();
+    let _out = carry(&path("redis.sock"), &format!("127.0.0.1:{port}")).await;
+    let _in = network.carry(&format!("{ANSWERS}:6380"), &path("redis.sock")).await;
+
+    let tls = format!("[redis.tls]\nca_file = \"{}\"\n", text("ca.crt"));
+    for (url, more) in [
+        (format!("redis://{TWO_ADDRESSES}:6379"), ""),
+        (format!("rediss://{TWO_ADDRESSES}:6380"), &*tls),
+    ] {
+        let config = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n\
+             [hsm]\nidentity = \"{identity}\"\nendpoint = \"unix://{}\"\n\
+             [redis]\nurl = \"{url}\"\ntimeout = \"20s\"\n{more}",
+            hsmd.path("service.sock").display()
+        );
+        write_private(&path("keys.toml"), &config);
+        let said =
+            succeeds(&network, "hsmd-keys", &["check", "--config", &text("keys.toml")]).await;
+        assert!(said.contains(&format!("{url} answers and takes writes")), "{said}");
+    }
+}
+
+/// Of two addresses of one family the first has its time, and then the next one is tried.
+#[tokio::test]
+async fn a_reader_of_the_log_over_http_gets_to_the_address_that_answers() {
+    let log = LogBuilder::of_length("names", 2);
+    let published = Published::start(&log).await;
+    let network = OwnNetwork::make().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let address = published.url();
+    let _out = carry(&path("log.sock"), address.trim_start_matches("http://")).await;
+    let _in = network.carry(&format!("{ANSWERS}:8010"), &path("log.sock")).await;
+    let redis = RedisServer::start().await.unwrap();
+    for name in [TWO_ADDRESSES, TWO_OF_IPV4] {
+        let config = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n\
+             [hsm]\nidentity = \"{}\"\nlog_url = \"http://{name}:8010\"\n\
+             [redis]\nurl = \"{}\"\n",
+            log.identity(),
+            redis.url()
+        );
+        write_private(&path("keys.toml"), &config);
+        let file = path("keys.toml").display().to_string();
+        let said = succeeds(&network, "hsmd-keys", &["check", "--config", &file]).await;
+        assert!(said.contains("verified, the head is"), "{name}: {said}");
+    }
 }
