@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod connection;
+mod handshakes;
 mod limit;
 mod origin;
 mod pool;

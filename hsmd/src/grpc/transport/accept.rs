@@ -98,8 +98,8 @@ pub async fn tls(
             drop(place);
             let (stream, peer, revoked) = match handshake {
                 Ok(Ok(finished)) => finished,
-                Ok(Err(error)) => return tracing::info!(?origin, %error, "TLS handshake failed"),
-                Err(_) => return tracing::info!(?origin, "TLS handshake timed out"),
+                Ok(Err(error)) => return tls.handshake_failed(origin, &error.to_string()),
+                Err(_) => return tls.handshake_failed(origin, "timed out"),
             };
             match limit.admit(&peer, origin) {
                 // An error means that the server is gone.

@@ -2,7 +2,7 @@
 //! A new client authority closes the connections that the old one let in.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hsmd_chain::Timestamp;
 use hsmd_support::tls::{PemError, authorities, certificates, private_key};
@@ -11,6 +11,8 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
+use super::handshakes::FailedHandshakes;
+use super::origin::Origin;
 use crate::authz::{Validity, validity};
 use crate::config::{TlsListenConfig, TlsVersion};
 
@@ -44,6 +46,7 @@ pub struct Tls {
     files: Watched<Loaded, TlsError>,
     /// Those of the current configuration, for the connections that they let in.
     authorities: watch::Sender<Arc<RootCertStore>>,
+    failed: FailedHandshakes,
 }
 
 /// What the files make.
@@ -61,7 +64,7 @@ impl Tls {
         let (watched, files) = ([certificate, key, client_ca].map(Clone::clone), files.clone());
         let files = Watched::load(watched, move || load(&files))?;
         let authorities = watch::Sender::new(Arc::clone(&files.current().authorities));
-        Ok(Self { files, authorities })
+        Ok(Self { files, authorities, failed: FailedHandshakes::default() })
     }
 
     /// The configuration for a new connection.
@@ -72,6 +75,13 @@ impl Tls {
     /// From when until when our own certificate is valid.
     pub fn validity(&self) -> Validity {
         self.files.current().validity
+    }
+
+    /// Logs that a handshake failed.
+    pub fn handshake_failed(&self, origin: Origin, error: &str) {
+        if self.failed.count(Instant::now()) {
+            tracing::info!(?origin, error, "TLS handshake failed");
+        }
     }
 
     /// Done when the client authorities are others than now.
@@ -89,6 +99,9 @@ impl Tls {
     pub async fn follow(self: Arc<Self>) {
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
+            if let Some(count) = self.failed.due(Instant::now()) {
+                tracing::info!(count, "more TLS handshakes failed");
+            }
             match self.files.refresh() {
                 Ok(None) => {}
                 Ok(Some(loaded)) => {
