@@ -11,7 +11,7 @@ use hsmd_support::cli;
 
 use crate::args::Cli;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, escaped};
 
 fn main() -> ExitCode {
     let cli: Cli = match cli::parse() {
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
 fn report(failure: &Failure) -> ExitCode {
     let text = failure.report();
     if !text.is_empty() {
-        eprintln!("{text}");
+        // A file or a daemon may have put its own words into the message.
+        eprintln!("{}", escaped(&text, false));
     }
     failure.exit_code()
 }

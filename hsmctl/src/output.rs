@@ -69,7 +69,7 @@ impl Output {
 }
 
 /// Writes control and bidi characters as JSON does, all but line ends and, with colour, our own colours.
-fn escaped(text: &str, colour: bool) -> String {
+pub(crate) fn escaped(text: &str, colour: bool) -> String {
     const BIDI: &[char] = &[
         '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}',
         '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',

@@ -14,7 +14,7 @@ use crate::args::{Format, Global, Log};
 use hsmd_support::chain;
 
 use crate::failure::{Failure, Kind};
-use crate::output::{Output, Style};
+use crate::output::{Output, Style, escaped};
 
 /// Prints the identity.
 pub(crate) async fn identity(
@@ -183,7 +183,7 @@ async fn warn_when_stale(log: &VerifiedLog) -> std::io::Error {
             _ => continue,
         };
         told = stale.is_some();
-        if let Err(error) = writeln!(std::io::stderr(), "{warning}") {
+        if let Err(error) = writeln!(std::io::stderr(), "{}", escaped(&warning, false)) {
             return error;
         }
     }

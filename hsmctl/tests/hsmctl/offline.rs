@@ -213,6 +213,19 @@ fn a_log_that_does_not_prove_itself_is_refused() {
     files.verify(&["--at", "2026-01-01T01:00:00.000Z"]).expect(2);
 }
 
+/// A log from somewhere: its words may be meant for a terminal.
+#[test]
+fn what_a_file_says_is_escaped_on_standard_error_as_well() {
+    let files = Files::new();
+    let odd = r#"[{"payload":{},"signature":"0I","\u001b]0;all is well\u0007\u202e":1}]"#;
+    let odd = write(files.folder.path(), "odd.json", odd);
+    let identity = files.log.identity().to_string();
+    let done = run(&["verify", "--identity", &identity, "--log", &odd]).expect(2);
+    assert!(done.err.contains("all is well"), "the name is quoted: {}", done.err);
+    let shown = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(done.err.chars().all(shown), "{:?}", done.err);
+}
+
 #[test]
 fn the_log_may_come_from_standard_input() {
     let files = Files::new();

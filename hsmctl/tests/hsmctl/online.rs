@@ -93,6 +93,7 @@ async fn endorses_and_signs_what_verifies() {
         let file = write(folder.path(), "bad.json", bad);
         let done = run(&peer, &["sign", &file]).await.expect(1);
         assert!(done.out.is_empty() && done.err.contains("bad.json"), "{}", done.err);
+        assert!(!done.err.contains("jq"), "which changes numbers: {}", done.err);
     }
 }
 
