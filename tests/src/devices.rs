@@ -78,13 +78,25 @@ impl Device {
 
     /// NSS's softoken with a database of its own; its keys are reported as ones that were not made there.
     pub fn nss() -> Self {
+        Self::nss_with(true)
+    }
+
+    /// The same without a password: it asks for no login.
+    pub fn nss_without_a_password() -> Self {
+        Self::nss_with(false)
+    }
+
+    fn nss_with(password: bool) -> Self {
         let mut device = Self::new("libsoftokn3.so", "NSS Certificate DB");
         let (pin, database) = (device.path("pin"), device.path("db"));
         std::fs::create_dir(&database).expect("a folder");
         std::fs::write(&pin, format!("{PIN}\n")).expect("a PIN file");
         let mut certutil = Command::new("certutil");
         certutil.arg("-N").arg("-d").arg(format!("sql:{}", database.display()));
-        certutil.arg("-f").arg(pin);
+        match password {
+            true => certutil.arg("-f").arg(pin),
+            false => certutil.arg("--empty-password"),
+        };
         assert!(certutil.status().expect("run certutil (libnss3-tools)").success());
         let arguments = format!(
             "configdir='sql:{}' certPrefix='' keyPrefix='' secmod='secmod.db'",

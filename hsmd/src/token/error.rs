@@ -17,7 +17,7 @@ pub enum TokenError {
         /// The module's path.
         path: PathBuf,
         #[source]
-        source: Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A PKCS#11 function failed.
     #[error("{doing}: {}", code(error))]
@@ -195,6 +195,15 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// A module that can't be loaded; cryptoki's text repeats its cause, which names the path.
+    pub(super) fn load(path: PathBuf, error: Error) -> Self {
+        let source = match error {
+            Error::LibraryLoading(cause) => cause.into(),
+            error => error.into(),
+        };
+        Self::Load { path, source }
+    }
+
     pub fn call(doing: &'static str) -> impl FnOnce(Error) -> Self {
         move |error| Self::Call { doing, error }
     }

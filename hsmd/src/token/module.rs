@@ -86,8 +86,8 @@ impl Modules {
         let module = match loaded.entry(path.into()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let context = Pkcs11::new(path)
-                    .map_err(|source| TokenError::Load { path: path.into(), source })?;
+                let context =
+                    Pkcs11::new(path).map_err(|error| TokenError::load(path.into(), error))?;
                 entry.insert(Module {
                     context,
                     initialised: false,

@@ -1,6 +1,7 @@
 //! Tokens of other makers: each runs one sequence, with the fault module before it, which counts.
 
 use hsmd_chain::{KeyLog, SignedBody};
+use hsmd_proto::v1::ServingState;
 use hsmd_tests::{Daemon, Device, Hsmd, now, until};
 
 use crate::{DOCUMENT, WINDOW, told};
@@ -99,6 +100,64 @@ fn verify(signed: &[SignedBody], log: &KeyLog) {
     for signed in signed {
         signed.verify(log, now(), WINDOW).expect("a signature that verifies");
     }
+}
+
+/// NSS without a password: a token that asks for no login.
+#[tokio::test]
+async fn a_token_without_a_login_is_used_without_one() {
+    let device = tokio::task::spawn_blocking(Device::nss_without_a_password).await.unwrap();
+    let token = toml::toml! {
+        pin = ""
+        key_label = "authorization-key"
+    };
+    let hsmd = Hsmd::fresh().await.set("token", vec![toml::Value::Table(token)]);
+    let (hsmd, faults) = hsmd.on(&device);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    daemon.sign(DOCUMENT).await.unwrap();
+    daemon.kill().await;
+    hsmd.serve().await.sign(DOCUMENT).await.unwrap();
+    assert_eq!(faults.calls("C_Login").unwrap(), 0);
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_copy_of_the_journal_no_data_object_is_made() {
+    let (hsmd, faults) = Hsmd::fresh().await.with_faults();
+    let hsmd = hsmd.set("token.0.journal_copy", false);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let daemon = hsmd.serve().await;
+    daemon.rotate_head().await;
+    daemon.taint_head().await;
+    let status = daemon.status().await.unwrap();
+    assert_eq!(status.tokens[0].no_journal_copy, "journal_copy = false");
+    assert_eq!(faults.calls("C_CreateObject").unwrap(), 0);
+    assert_eq!(hsmd.history().await.events().len(), 3);
+}
+
+#[tokio::test]
+async fn a_module_that_can_not_be_loaded_is_named_once() {
+    let hsmd = Hsmd::fresh().await.set("token.0.module", "/no/such/module.so");
+    let said = hsmd.run(&["check"]).await.stdout;
+    assert_eq!(said.matches("/no/such/module.so").count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_can_not_be_made_is_a_problem_at_once() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    hsmd.token.destroy(1);
+    let head = daemon.head().await.event().id();
+    let refusal = daemon.rotate(head.as_str()).await.unwrap_err();
+    assert_eq!(refusal.reason, "NEXT_KEY_MISSING", "{refusal:?}");
+    let status = daemon.status().await.unwrap();
+    assert_eq!(status.state(), ServingState::Degraded, "{status:?}");
+    let words = "the committed next key is missing on the token";
+    assert!(status.problems.iter().any(|problem| problem.contains(words)), "{status:?}");
+    daemon.sign(DOCUMENT).await.expect("it still signs");
 }
 
 #[tokio::test]
