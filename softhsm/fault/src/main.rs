@@ -91,7 +91,7 @@ enum Action {
     /// Behave as some real modules do.
     Quirk {
         /// Which: handle-reuse, short-ids, hidden-objects, overwritten-ids, undestroyable-keys,
-        /// foreign-slot-fails, foreign-slot-garbled or misdirected-finds.
+        /// foreign-slot-fails, foreign-slot-garbled, misdirected-finds or pin-pad.
         quirk: Quirk,
         /// Behave well again.
         #[arg(long)]

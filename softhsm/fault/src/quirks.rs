@@ -25,6 +25,8 @@ pub enum Quirk {
     /// A search for data objects gives, in the place of the first, the newest private key: so does a
     /// handle that was given twice (tpm2-pkcs11 up to 1.9).
     MisdirectedFinds = 128,
+    /// Tokens say that their PIN is entered at a pad of their own: CKF_PROTECTED_AUTHENTICATION_PATH.
+    PinPad = 256,
 }
 
 /// No quirk has this name.
@@ -33,7 +35,7 @@ pub enum Quirk {
 pub struct UnknownQuirk(String);
 
 /// All quirks by name.
-pub const NAMES: [(&str, Quirk); 8] = [
+pub const NAMES: [(&str, Quirk); 9] = [
     ("handle-reuse", Quirk::HandleReuse),
     ("short-ids", Quirk::ShortIds),
     ("hidden-objects", Quirk::HiddenObjects),
@@ -42,6 +44,7 @@ pub const NAMES: [(&str, Quirk); 8] = [
     ("foreign-slot-fails", Quirk::ForeignSlotFails),
     ("foreign-slot-garbled", Quirk::ForeignSlotGarbled),
     ("misdirected-finds", Quirk::MisdirectedFinds),
+    ("pin-pad", Quirk::PinPad),
 ];
 
 impl Quirk {

@@ -180,6 +180,20 @@ fn a_foreign_slot_cannot_be_described() {
 }
 
 #[test]
+fn a_pin_is_entered_at_a_pad() {
+    with_token("quirks::a_pin_is_entered_at_a_pad", |bench| {
+        let slot = bench.context.get_slots_with_initialized_token().expect("slots")[0];
+        let has_pad = || {
+            let info = bench.context.get_token_info(slot).expect("a description");
+            info.protected_authentication_path()
+        };
+        assert!(!has_pad());
+        bench.control.quirk(Quirk::PinPad, true).expect("set");
+        assert!(has_pad());
+    });
+}
+
+#[test]
 fn templates_are_refused_for_an_attribute() {
     with_token("quirks::templates_are_refused_for_an_attribute", |bench| {
         let session = bench.session();

@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use hsmd_fault::{Quirk, Times};
 use hsmd_proto::v1::ServingState;
-use hsmd_tests::{Daemon, Hsmd, until};
+use hsmd_tests::{Daemon, Hsmd, PATIENCE, until, within};
 
 use crate::system::DOCUMENT;
 
@@ -106,6 +107,58 @@ async fn what_is_remembered_is_the_pin_and_not_its_file() {
     hsmd.correct_pin();
     hsmd.run(&["check"]).await.good();
     assert!(is_tried("13579-wrong").await, "a good login forgets, as the token's own count does");
+}
+
+/// What can't be a PIN, or can't be entered by a daemon, costs no login.
+#[tokio::test]
+async fn no_login_is_spent_on_what_can_not_work() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    faults.reset_counters();
+    for (text, said) in [
+        ("24680-right\n", "more than one line"),
+        ("\u{feff}24680-right", "byte order mark"),
+        (" 24680-right", "blanks around the PIN"),
+        ("", "the file is empty"),
+    ] {
+        // One line end more is written.
+        hsmd.write_pin(text);
+        hsmd.run(&["check"]).await.refused(said);
+    }
+    hsmd.correct_pin();
+    faults.quirk(Quirk::PinPad, true).unwrap();
+    hsmd.run(&["check"]).await.refused("reads its PIN from a pad of its own");
+    assert_eq!(faults.calls("C_Login").unwrap(), 0);
+    faults.quirk(Quirk::PinPad, false).unwrap();
+    hsmd.run(&["check"]).await.good();
+}
+
+#[tokio::test]
+async fn a_pin_of_the_wrong_length_waits_and_another_is_tried_at_once() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let (login, code) = ("C_Login".parse().unwrap(), "CKR_PIN_LEN_RANGE".parse().unwrap());
+    faults.fail(login, code, Times::next(1), false).unwrap();
+    faults.reset_counters();
+    hsmd.write_pin("1");
+    for _ in 0..2 {
+        hsmd.run(&["check"]).await.refused("shorter or longer than the token's PINs");
+    }
+    assert_eq!(faults.calls("C_Login").unwrap(), 1, "tried once, also across restarts");
+    hsmd.correct_pin();
+    hsmd.run(&["check"]).await.good();
+}
+
+/// A login costs nothing there, so one is tried again after half a minute without a person.
+#[tokio::test]
+async fn a_token_without_a_pin_heals_when_it_gets_one() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let code = "CKR_USER_PIN_NOT_INITIALIZED".parse().unwrap();
+    faults.fail("C_Login".parse().unwrap(), code, Times::next(1), false).unwrap();
+    faults.reset_counters();
+    let mut daemon = hsmd.launch(&[]);
+    daemon.problem("the token has no user PIN yet").await;
+    assert_eq!(faults.calls("C_Login").unwrap(), 1);
+    within(3 * PATIENCE, "it serves", async || daemon.is_serving("").await).await;
+    assert!(daemon.is_alive());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! One more slot, whose token can't be described.
+//! One more slot, whose token can't be described, and tokens with a pad for their PIN.
 
 use cryptoki_sys::*;
 
@@ -66,7 +66,12 @@ pub(super) unsafe extern "C" fn get_token_info(
 ) -> CK_RV {
     let Some(target) = Target::of_this_process() else { return UNLOADED };
     if slot != FOREIGN || info.is_null() {
-        return behind!(target, C_GetTokenInfo(slot, info));
+        let code = behind!(target, C_GetTokenInfo(slot, info));
+        if code == CKR_OK && !info.is_null() && target.has(Quirk::PinPad) {
+            // SAFETY: not null, so by the caller's promise a place for a description, which was just written.
+            unsafe { (*info).flags |= CKF_PROTECTED_AUTHENTICATION_PATH };
+        }
+        return code;
     }
     if target.has(Quirk::ForeignSlotFails) {
         return CKR_DEVICE_ERROR;
