@@ -20,6 +20,7 @@ mod operation;
 mod replay;
 mod system;
 mod tokens;
+mod trial;
 
 use std::time::Duration;
 
