@@ -126,6 +126,12 @@ impl Hsmd {
         Self { before: network.enter(), ..self }
     }
 
+    /// The same hsmd, whose processes start after these words, like `prlimit --nofile=1024`.
+    #[must_use]
+    pub fn after(self, words: &[&str]) -> Self {
+        Self { before: words.iter().map(OsString::from).collect(), ..self }
+    }
+
     /// The same hsmd with the fault module before its token, and what sets the faults.
     pub fn with_faults(self) -> (Self, hsmd_fault::Control) {
         let control = self.path("fault");

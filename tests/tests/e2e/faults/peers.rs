@@ -1,21 +1,60 @@
-//! Callers who ask for too much, names that lead nowhere, and records that find no place.
+//! Peers who ask for too much, names that lead nowhere, and records that find no place.
+
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use hsmd_chain::testing::SoftwareKey;
 use hsmd_fault::Times;
-use hsmd_tests::{ANSWERS, Hsmd, OwnNetwork, SmallDisk, TWO_ADDRESSES, until, write_private};
+use hsmd_tests::{
+    ANSWERS, Hsmd, OtherUser, OwnNetwork, SmallDisk, TWO_ADDRESSES, soon, until, write_private,
+};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::faults::seen::SOON;
 use crate::faults::{Seen, faults};
+use crate::operation::hostile::unknown::{UnknownPeers, until_used_up};
+use crate::operation::observe;
+use crate::operation::remote::Wire;
 use crate::{DOCUMENT, WINDOW};
 
 faults! {
     "Peers and records":
+    unknown: "a user of the machine who is no caller uses all that unknown peers may have", "nothing";
     greedy: "one caller has as many batches in flight as it may", "nothing";
     lost_address: "the first address of the database's name drops all packets", "nothing";
     log_stalls: "the reader of the log stalls", "reads it again: how many lines were dropped is said";
     audit_disk_full: "the disk of the audit file is full", "makes room";
     audit_moved: "the audit file is moved or deleted", "nothing";
+}
+
+/// A user and a group of this machine that no one has.
+const STRANGER: (u32, u32) = (61_011, 61_010);
+
+async fn unknown() -> Seen {
+    let mut seen = Seen::default();
+    let (hsmd, metrics) = observe::observed(Hsmd::initialised().await);
+    let hsmd = hsmd.set("listen.service.mode", "0660");
+    let daemon = hsmd.serve().await;
+    let (path, (uid, gid)) = (hsmd.path("service.sock"), STRANGER);
+    std::fs::set_permissions(hsmd.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    chown(&path, None, Some(gid)).unwrap();
+    let user = OtherUser::before(&path, uid, gid).await;
+    let mut peers = UnknownPeers::none();
+    let socket = user.socket();
+    peers.join(move || {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(Wire::Unix) }
+    });
+    until_used_up(metrics).await;
+    seen.signs(&daemon).await;
+    seen.signs(&hsmd.rpc()).await;
+    let tainted = daemon.head().await;
+    daemon.taint(tainted.event().id().as_str()).await.expect("a taint");
+    seen.said("Taint", "OK");
+    seen.forget_signatures_of(&tainted);
+    seen.signs(&hsmd.rpc()).await;
+    seen.never_ill();
+    seen.nothing_lost(&hsmd, 2).await
 }
 
 async fn greedy() -> Seen {
@@ -103,11 +142,11 @@ async fn log_stalls() -> Seen {
     let daemon = hsmd.launch(&[]);
     until("the daemon serves", async || daemon.is_serving("").await.then_some(())).await;
     for _ in 0..1000 {
-        daemon.sign("{").await.expect_err("no document");
+        soon(daemon.sign("{")).await.expect_err("no document");
     }
     let tainted = daemon.head().await;
     seen.signs(&daemon).await;
-    daemon.taint(tainted.event().id().as_str()).await.expect("a taint");
+    soon(daemon.taint(tainted.event().id().as_str())).await.expect("a taint");
     seen.said("Taint", "OK");
     seen.forget_signatures_of(&tainted);
     seen.signs(&daemon).await;

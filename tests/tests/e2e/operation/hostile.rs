@@ -5,7 +5,7 @@ mod bytes;
 mod flood;
 mod frames;
 mod linger;
-pub(super) mod unknown;
+pub(crate) mod unknown;
 
 use std::future::Future;
 use std::net::Ipv4Addr;

@@ -29,7 +29,12 @@ pub(crate) struct Credentials {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
+        Self::until(name, CertificateParams::default().not_after)
+    }
+
+    pub(crate) fn until(name: &str, not_after: OffsetDateTime) -> Self {
         let mut params = CertificateParams::default();
+        params.not_after = not_after;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();

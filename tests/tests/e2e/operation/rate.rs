@@ -64,6 +64,19 @@ async fn a_batch_counts_its_items_and_a_refusal_says_when() {
 }
 
 #[tokio::test]
+async fn a_caller_without_a_rate_has_the_default() {
+    let rate = toml::toml! {
+        per_second = 1
+        burst = 3
+    };
+    let hsmd = with_callers(Hsmd::initialised().await, "").set("limits.rate", rate);
+    let daemon = hsmd.serve().await;
+    daemon.sign_batch(&vec![DOCUMENT.to_owned(); 3]).await.unwrap();
+    let refused = until("the bucket is empty", async || daemon.sign(DOCUMENT).await.err()).await;
+    assert_refused::<()>(Err(refused), Code::ResourceExhausted, "RATE_LIMITED");
+}
+
+#[tokio::test]
 async fn a_batch_of_too_many_documents_is_refused() {
     let hsmd = with_callers(Hsmd::initialised().await, "");
     let daemon = hsmd.serve().await;

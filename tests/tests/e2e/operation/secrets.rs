@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use hsmd_tests::{Hsmd, Output, program, until};
+use hsmd_tests::{Hsmd, Output, RunningService, program, until};
 use tokio::process::Command;
 
 use crate::operation::{DOCUMENT, HOUR, service_key};
@@ -136,7 +136,16 @@ async fn errors_tell_no_secret() {
         ("database.url", PASSWORD, "unknown field"),
     ] {
         let hsmd = Hsmd::fresh().await.set(path, value);
-        hsmd.run(&["check"]).await.ended(64, said);
+        let output = hsmd.run(&["check"]).await;
+        assert_silent_output(path, &output);
+        output.ended(64, said);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let inline = format!("[redis]\npassword = \"{PASSWORD}\"\n");
+    for name in ["keys", "app", "auth", "accounts"] {
+        let output = RunningService::check(name, folder.path(), &inline).await;
+        assert_silent_output(name, &output);
+        output.ended(64, "unknown field");
     }
 }
 
@@ -224,7 +233,7 @@ async fn the_services_make_no_core_dumps() {
         ("accounts", format!("{site}{database}")),
     ] {
         let config = format!("{common}{more}");
-        let service = hsmd_tests::RunningService::start(name, folder.path(), &config).await;
+        let service = RunningService::start(name, folder.path(), &config).await;
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", service.pid())).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{name}: {core}");

@@ -1,7 +1,9 @@
 //! Who gets in over mutual TLS, and as whom.
 
+use hsmd_chain::{Anchor, SignedEvent};
+use hsmd_client::{Client, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_proto::v1;
-use hsmd_tests::{Hsmd, PATIENCE, until};
+use hsmd_tests::{Daemon, Hsmd, PATIENCE, until};
 use tonic::Code;
 
 use crate::operation::errors;
@@ -163,4 +165,39 @@ async fn a_connection_lives_as_long_as_configured() {
     let status = tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
     errors::assert_documented::<()>("CONNECTION_AGE", Err(status.into()));
     hsmd.set("limits.connection_age", "2h").run(&["check"]).await.ended(64, "1s to 1h");
+}
+
+/// Our own clients watch again, as often as it takes.
+#[tokio::test]
+async fn a_follower_outlives_its_connections() {
+    let hsmd = Hsmd::initialised().await.set("limits.connection_age", "1s");
+    let daemon = hsmd.serve().await;
+    let endpoint = format!("unix://{}", hsmd.path("service.sock").display());
+    let client = Client::connect(&ConnectOptions::new(&endpoint)).unwrap();
+    let anchor = Anchor::new(hsmd.database.events().await[0].event().prefix());
+    let source = LogSource::Grpc(client);
+    let follower = VerifiedLog::follow(source, anchor, LogOptions::default()).unwrap();
+    follower.ready().await.unwrap();
+    until("several connections have ended", async || {
+        // A call that meets the end of its connection is for the caller's library to repeat.
+        daemon.status().await.is_ok_and(|status| status.uptime_seconds >= 5).then_some(())
+    })
+    .await;
+    let event = until("a rotation", async || {
+        let head = head_id(&daemon).await?;
+        daemon.rotate(&head).await.ok()
+    })
+    .await;
+    let number = event.0.event().sequence_number();
+    until("the follower has it", async || {
+        let position = follower.snapshot().map(|log| log.position());
+        position.is_some_and(|position| position.sequence_number == number).then_some(())
+    })
+    .await;
+    assert!(follower.terminal_error().is_none() && follower.fresh().is_ok());
+}
+
+async fn head_id(daemon: &Daemon) -> Option<String> {
+    let head = daemon.status().await.ok()?.head?;
+    Some(SignedEvent::parse(&head.text, &head.signature).ok()?.event().id().to_string())
 }

@@ -87,6 +87,30 @@ async fn a_start_with_half_replaced_files_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_authority_that_has_ended_is_said_by_check() {
+    let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLER));
+    hsmd.run(&["check"]).await.good();
+    let ended = Authority::until("callers of last year", in_seconds(-1));
+    Files(&hsmd).write_client_ca(&format!("{}{}", tls.clients.pem, ended.pem));
+    hsmd.run(&["check"]).await.refused("an authority in client_ca has ended at");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_said_by_status_and_log() {
+    let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLER));
+    Files(&hsmd).write(&tls.servers.issue_until(&[SERVER], in_seconds(-1)), &tls.clients.pem);
+    let daemon = hsmd.serve().await;
+    let status = daemon.problem("the TLS certificate ended at").await;
+    assert_eq!(status.state(), v1::ServingState::Degraded);
+    let said = || daemon.log_text().matches("the TLS certificate has expired").count();
+    until("the log says so", async || (said() > 0).then_some(())).await;
+    Files(&hsmd).write(&tls.server(), &tls.clients.pem);
+    until("all is well", async || daemon.status().await.ok()?.problems.is_empty().then_some(()))
+        .await;
+    assert_eq!(said(), 1, "said once");
+}
+
+#[tokio::test]
 async fn a_private_key_that_others_can_read_is_refused() {
     let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLER));
     let key = hsmd.path("tls.key");

@@ -179,6 +179,12 @@ async fn sign() {
         malformed(sign(r#"{"purpose":"document","publicKey":"x"}"#)),
         malformed(sign(r#"{"purpose":"document","public\u004bey":1}"#)),
         malformed(sign(r#"{"purpose":"document","expiration":null}"#)),
+        // Names that pass for an endorsement's in parsers that fold case or cut strings.
+        malformed(sign(r#"{"purpose":"document","PublicKey":"x"}"#)),
+        malformed(sign(r#"{"purpose":"document","EXPIRATION":1}"#)),
+        malformed(sign(r#"{"purpose":"document","purpo\u017fe":"access"}"#)),
+        malformed(sign(r#"{"purpose":"document","public\u212aey":1}"#)),
+        malformed(sign(r#"{"purpose":"document","a\u0000":1}"#)),
         (sign(&large), InvalidArgument, "PAYLOAD_TOO_LARGE"),
         // Refused by the transport, before there is a request to speak of.
         (Call::Sign(vec![b'a'; 5 << 20]), OutOfRange, ""),

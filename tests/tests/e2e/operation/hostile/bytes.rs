@@ -10,6 +10,8 @@ use super::frames::{
 };
 use super::{Arena, for_ever};
 use crate::operation::errors::assert_documented;
+use crate::operation::http::get;
+use crate::operation::observe;
 use crate::operation::remote::Wire;
 
 /// The least that can be configured for one caller.
@@ -54,6 +56,44 @@ async fn a_share_and_no_more(calls: Calls<'_>) {
     assert!(resident < 256 * 1024, "{resident} KiB");
     drop(held);
     until("its share again", async || hostile.sign(&large).await.ok()).await;
+    arena.survives(for_ever(())).await;
+}
+
+/// As many callers as have more than there is in all: one here.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_all_bytes_are_in_use_is_said_by_health_status_and_a_metric() {
+    let mut metrics = None;
+    let arena = Arena::with(|hsmd| {
+        let (hsmd, address) = observe::observed(hsmd);
+        metrics = Some(address);
+        hsmd.set("limits.bytes_in_flight_per_caller", MOST).set("limits.bytes_in_flight", MOST)
+    })
+    .await;
+    let metrics = metrics.unwrap();
+    let large = format!(r#"{{"purpose":"document","text":"{}"}}"#, "a".repeat(8_000));
+    let part = &message(&[0; 60_000])[..4_000];
+    let mut held = Vec::new();
+    until("another caller is refused", async || {
+        held.push(make(&arena, (&[], SIGN, 0, part)).await);
+        arena.good.sign(&large).await.err()
+    })
+    .await;
+    until("health and Status say so", async || {
+        // Said for a second after each refusal.
+        let refusal = arena.good.sign(&large).await.err()?;
+        assert_eq!(refusal.reason, "BYTES_IN_FLIGHT", "{refusal:?}");
+        let (code, why) = get(metrics, "/ready").await;
+        let status = arena.daemon.status().await.unwrap();
+        let words = "limits.bytes_in_flight is used up";
+        let said = status.problems.iter().any(|problem| problem.contains(words));
+        (code == 503 && why.contains(words) && said).then_some(())
+    })
+    .await;
+    let series = r#"hsmd_limit_refusals_total{limit="bytes_in_flight"}"#;
+    assert!(observe::value(metrics, series).await.unwrap() > 0.0);
+    drop(held);
+    until("signatures again", async || arena.good.sign(&large).await.ok()).await;
+    until("ready again", async || (get(metrics, "/ready").await.0 == 200).then_some(())).await;
     arena.survives(for_ever(())).await;
 }
 

@@ -93,7 +93,7 @@ async fn occupy(wire: &mut Wire) -> io::Result<()> {
 }
 
 /// Waits until the unknown peers have all that they may have.
-async fn until_used_up(metrics: SocketAddr) -> f64 {
+pub(crate) async fn until_used_up(metrics: SocketAddr) -> f64 {
     until("the pool is used up", async || {
         observe::value(metrics, REFUSALS).await.filter(|refused| *refused > 0.0)
     })
