@@ -19,6 +19,8 @@ has() {
     case $1 in
     build-essential) command -v cc ;;
     chromium-driver) command -v chromedriver ;;
+    etcd-server) command -v etcd ;;
+    haproxy) test -x /usr/sbin/haproxy ;;
     iproute2) command -v ip ;;
     libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' ;;
     libsqlite3-dev) test -e /usr/include/sqlite3.h ;;
@@ -49,8 +51,20 @@ need() {
     [ "$(id -u)" = 0 ] || die "something is missing; run: sudo apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
     install_quietly "${missing[@]}" >/dev/null
+    disable_services "${missing[@]}"
     for package in "${missing[@]}"; do
         has "$package" || die "$package is installed, but what it provides can't be found"
+    done
+}
+
+# Of these packages the tests need the programs only: their services do not start with the machine, either.
+disable_services() {
+    local package
+    for package in "$@"; do
+        case $package in
+        etcd-server) systemctl --quiet disable etcd ;;
+        haproxy | patroni) systemctl --quiet disable "$package" ;;
+        esac
     done
 }
 
