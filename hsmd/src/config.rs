@@ -19,9 +19,7 @@ mod records;
 mod token;
 
 pub use database::DatabaseConfig;
-pub use listen::{
-    ADMIN_CONNECTIONS, LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion, UnixListenConfig,
-};
+pub use listen::{ADMIN_CONNECTIONS, LimitsConfig, ListenConfig, TlsListenConfig, TlsVersion};
 pub use policy::{
     AdminAction, AdminConfig, CallerConfig, Purposes, RateConfig, Who, is_reserved, well_formed,
 };

@@ -97,9 +97,10 @@ pub async fn bind(
         None => None,
         Some(plaintext) => Some(bind_tcp(plaintext.address).await?),
     };
+    let (service, admin) = (&config.service, &config.admin);
     Ok(Listeners {
-        service: Socket::bind(&config.service, inherited.service).await?,
-        admin: Socket::bind(&config.admin, inherited.admin).await?,
+        service: Socket::bind(&service.path, service.mode, inherited.service).await?,
+        admin: Socket::bind(&admin.path, admin.mode, inherited.admin).await?,
         tls,
         admin_tls,
         plaintext,

@@ -14,10 +14,7 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, HeaderName, StatusCode},
 };
-use hsmd_support::{
-    duration,
-    proxy::{self, Network},
-};
+use hsmd_support::{duration, proxy};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -26,6 +23,7 @@ use hyper_util::{
 };
 use serde::Deserialize;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
@@ -136,20 +134,51 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     options: ServeOptions,
+    shutdown: Shutdown,
+) {
+    let addresses = Addresses::new(options.max_connections_per_address);
+    serve_from(Tcp { listener, addresses }, router, options, shutdown).await;
+}
+
+/// Where connections come from.
+pub(crate) trait Source: Send + Sync {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// What counts it while it lasts.
+    type Counted: Send + 'static;
+
+    /// The next connection that may be served.
+    fn accept(&self) -> impl Future<Output = Accepted<Self::Stream, Self::Counted>> + Send;
+}
+
+/// A connection that may be served.
+pub(crate) struct Accepted<S, C> {
+    pub(crate) stream: S,
+    /// The address of its other end, if that has one.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) counted: C,
+}
+
+/// As [`serve`], whatever connections come from.
+pub(crate) async fn serve_from<S: Source>(
+    source: S,
+    router: Router,
+    options: ServeOptions,
     mut shutdown: Shutdown,
 ) {
     let limit =
         TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, options.request_timeout);
     let router = router.layer(limit);
     let mut places = Places::new(&options);
-    let addresses = Addresses::new(options.max_connections_per_address);
     let connections = GracefulShutdown::new();
     loop {
         tokio::select! {
             () = shutdown.asked() => break,
-            Accepted { stream, peer, place, of_address } = accept(&listener, &places, &addresses) => {
+            (Accepted { stream, peer, counted }, place) = next(&source, &places) => {
                 let router = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
-                    request.extensions_mut().insert(ConnectInfo(peer));
+                    if let Some(peer) = peer {
+                        request.extensions_mut().insert(ConnectInfo(peer));
+                    }
                     request
                 });
                 let connection = http1::Builder::new()
@@ -163,59 +192,73 @@ pub async fn serve(
                 let task = tokio::spawn(async move {
                     match timeout(bound, connection).await {
                         Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "HTTP connection failed"),
-                        Err(_) => tracing::debug!(%peer, "HTTP connection timed out"),
+                        Ok(Err(error)) => tracing::debug!(?peer, %error, "HTTP connection failed"),
+                        Err(_) => tracing::debug!(?peer, "HTTP connection timed out"),
                     }
-                    drop((place, of_address));
+                    drop((place, counted));
                 });
                 places.taken(task.abort_handle());
             }
         }
     }
-    drop(listener);
+    drop(source);
     if timeout(options.stop_grace, connections.shutdown()).await.is_err() {
         tracing::warn!("requests were still running after the grace period");
     }
 }
 
-/// The client of a request: `peer`, or what a trusted proxy's `X-Forwarded-For` says. For limits.
-#[must_use]
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
-    let lines = headers.get_all(FORWARDED_FOR).iter();
-    proxy::client(peer, lines.map(|line| line.to_str().unwrap_or_default()), proxies)
-}
-
-/// A connection that there is a place for.
-struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Option<OwnedSemaphorePermit>,
-    of_address: OfAddress,
-}
-
-/// The next connection that there is a place for, and who it is from.
-async fn accept(listener: &TcpListener, places: &Places, addresses: &Addresses) -> Accepted {
+/// The next connection, once there is a place for it.
+async fn next<S: Source>(
+    source: &S,
+    places: &Places,
+) -> (Accepted<S::Stream, S::Counted>, Option<OwnedSemaphorePermit>) {
     let place = places.wait().await;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let Some(of_address) = addresses.admit(peer.ip()) else {
-                    tracing::debug!(%peer, "too many connections of one address: closed");
-                    continue;
-                };
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "no TCP_NODELAY");
+    (source.accept().await, place)
+}
+
+/// Waits where accepting fails because the system is out of descriptors, most likely: they come back when
+/// connections end.
+pub(crate) async fn after_failed_accept(error: &io::Error) {
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::warn!(%error, "cannot accept a connection");
+        sleep(ACCEPT_RETRY_DELAY).await;
+    }
+}
+
+/// Connections over TCP.
+struct Tcp {
+    listener: TcpListener,
+    addresses: Addresses,
+}
+
+impl Source for Tcp {
+    type Stream = TcpStream;
+    type Counted = OfAddress;
+
+    async fn accept(&self) -> Accepted<TcpStream, OfAddress> {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let Some(counted) = self.addresses.admit(peer.ip()) else {
+                        tracing::debug!(%peer, "too many connections of one address: closed");
+                        continue;
+                    };
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "no TCP_NODELAY");
+                    }
+                    return Accepted { stream, peer: Some(peer), counted };
                 }
-                return Accepted { stream, peer, place, of_address };
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                // Out of file descriptors, most likely: they come back when connections end.
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_RETRY_DELAY).await;
+                Err(error) => after_failed_accept(&error).await,
             }
         }
     }
+}
+
+/// The client of a request: `peer`, or what a trusted proxy's `X-Forwarded-For` says. For limits.
+#[must_use]
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: &[proxy::Network]) -> IpAddr {
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    proxy::client(peer, lines.map(|line| line.to_str().unwrap_or_default()), proxies)
 }
 
 fn ten_seconds() -> Duration {

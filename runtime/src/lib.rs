@@ -2,7 +2,8 @@
 //! running server and back. `hsmd-support` has what programs need that do not serve.
 //!
 //! A service's `main` is [`run`] with its [`Program`] and a function that takes its parsed
-//! configuration and a [`Shutdown`]. [`bind`] and [`serve`] are its HTTP listener, [`Health`] answers
+//! configuration and a [`Shutdown`]. [`bind`] and [`serve`] are its HTTP listener,
+//! [`Socket`] and [`serve_users`] one for some of this machine's users, [`Health`] answers
 //! `/live`, `/ready` and `/health`, also on a listener of their own ([`Probes`]), [`Metrics`] answers `/metrics`. Nothing here knows what a service
 //! does.
 
@@ -17,7 +18,9 @@ mod places;
 mod probes;
 mod relay;
 mod shutdown;
+mod socket;
 mod start;
+mod users;
 
 pub use config::{ConfigError, load, parse};
 pub use cors::cors;
@@ -29,4 +32,6 @@ pub use metrics::{Metrics, metrics_text};
 pub use probes::Probes;
 pub use relay::{offer, relay};
 pub use shutdown::{Shutdown, Trigger};
+pub use socket::{BindError, Socket, SocketFile, bind_tcp};
 pub use start::{Program, StartError, end, harden, run};
+pub use users::serve_users;

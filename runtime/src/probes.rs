@@ -1,12 +1,12 @@
 //! Probes on a listener of their own: clients who use up the service's connections keep no supervisor and no
 //! balancer from its answer.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::{HttpConfig, ServeOptions, Shutdown, StartError, WhenFull, http::listen, serve};
+use crate::{ServeOptions, Shutdown, StartError, WhenFull, http::listen, serve};
 
 /// Connections at once: scrapers, probes, a few people.
 const CONNECTIONS: usize = 64;
@@ -22,12 +22,12 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 pub struct Probes(Option<TcpListener>);
 
 impl Probes {
-    /// Listens where `[http] probes` says and says so in the log.
+    /// Listens where the setting `probes` says and says so in the log.
     ///
     /// # Errors
     /// [`StartError::Listen`].
-    pub async fn bind(config: &HttpConfig) -> Result<Self, StartError> {
-        let Some(address) = config.probes else { return Ok(Self(None)) };
+    pub async fn bind(address: Option<SocketAddr>) -> Result<Self, StartError> {
+        let Some(address) = address else { return Ok(Self(None)) };
         let listener = listen(address, "listening for probes").await?;
         Ok(Self(Some(listener)))
     }

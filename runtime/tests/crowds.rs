@@ -115,7 +115,7 @@ async fn half_open_connections_by_the_thousand_stop_no_probe() {
     let config = config(&format!("probes = \"{probes_at}\""));
     let address = start(&config).await;
     let (trigger, shutdown) = Shutdown::new();
-    let probes = Probes::bind(&config).await.unwrap();
+    let probes = Probes::bind(config.probes).await.unwrap();
     let probes = tokio::spawn(probes.serve(Health::new(Vec::new).routes(), shutdown));
     // From five addresses, so that they use up all connections and not only one address' share.
     let mut opening = JoinSet::new();

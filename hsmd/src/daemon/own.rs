@@ -22,7 +22,7 @@ const FOLDER_RETRY_DELAY: Duration = Duration::from_millis(20);
 /// The state folder, once the process that had it before has ended.
 ///
 /// # Errors
-/// Another process has it, or its files can't be used.
+/// [`OwnershipError::Folder`]: another process has it, or its files can't be used.
 pub async fn open_folder(config: &Config, shared: &Shared) -> Result<Folder, OwnershipError> {
     let until = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -67,12 +67,12 @@ pub async fn own_tokens(
 /// Keeps what was merged in our own journal and records, before what it was merged from goes.
 ///
 /// # Errors
-/// The journal's file, or a token.
+/// [`CoreError::Journal`], [`CoreError::Token`], [`CoreError::Stopping`].
 pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), CoreError> {
     journal.replace(journal.entries().clone())?;
     for worker in signer.workers() {
         let entries = encode(journal.entries());
-        worker.run_once(move |token_state| token_state.settle_records(&entries)).await??;
+        worker.run_once(move |token_state| token_state.keep_own_record_only(&entries)).await??;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The transport: binds, accepts, counts connections and speaks TLS. It knows nothing of calls.
+//! The transport: accepts, counts connections and speaks TLS. It knows nothing of calls.
 
 pub mod accept;
 mod connection;
@@ -6,10 +6,9 @@ mod handshakes;
 mod limit;
 mod origin;
 mod pool;
-mod socket;
 mod tls;
 
 pub use connection::ConnectionInfo;
+pub use hsmd_runtime::{BindError, Socket, bind_tcp};
 pub use limit::{IsKnown, Limit};
-pub use socket::{BindError, Socket, bind_tcp};
 pub use tls::{Tls, TlsError, check as check_tls};

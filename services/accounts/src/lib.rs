@@ -257,7 +257,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let http = config.http.clone();
     let accounts = Accounts::start(config, Clock::system())?;
     let listener = bind(&http).await?;
-    let probes = Probes::bind(&http).await?.serve(health::routes(&accounts), shutdown.clone());
+    let probes =
+        Probes::bind(http.probes).await?.serve(health::routes(&accounts), shutdown.clone());
     let public = serve(listener, accounts.router(), (&http).into(), shutdown.clone());
     match accounts.internal().and_then(|internal| internal.listen) {
         None => drop(tokio::join!(public, probes)),

@@ -107,7 +107,7 @@ impl App {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let app = App::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;
-    let probes = Probes::bind(&config.http).await?;
+    let probes = Probes::bind(config.http.probes).await?;
     let routes = app.health().routes();
     let served = serve(listener, routes::router(app), (&config.http).into(), shutdown.clone());
     tokio::join!(served, probes.serve(routes, shutdown));

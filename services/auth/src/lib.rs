@@ -210,7 +210,7 @@ impl Auth {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let auth = Auth::start(&config, Clock::system())?;
     let listener = bind(&config.http).await?;
-    let probes = Probes::bind(&config.http).await?;
+    let probes = Probes::bind(config.http.probes).await?;
     let served = serve(listener, auth.router(), (&config.http).into(), shutdown.clone());
     tokio::join!(served, probes.serve(auth.health().routes(), shutdown));
     auth.drain(config.http.stop_grace).await;

@@ -94,7 +94,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let store = config.redis.open()?;
     let log = follow_log(&config.hsm)?;
     let listener = bind(&config.http).await?;
-    let probes = Probes::bind(&config.http).await?;
+    let probes = Probes::bind(config.http.probes).await?;
     let certificate = Certificate::of(&config.hsm);
     let keys = Keys::new(log, store, Clock::system()).with_certificate(certificate);
     let served = serve(listener, keys.router(), (&config.http).into(), shutdown.clone());

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use crate::config::UnixListenConfig;
-
 /// Why a socket can't be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -18,6 +16,7 @@ pub enum BindError {
     Bind {
         /// The socket's path or address.
         at: String,
+        /// What the system answered.
         #[source]
         source: io::Error,
     },
@@ -30,6 +29,9 @@ pub enum BindError {
 }
 
 /// Binds a TCP address.
+///
+/// # Errors
+/// The system refuses.
 pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address)
         .await
@@ -46,11 +48,14 @@ pub struct Socket {
 impl Socket {
     /// Takes what systemd handed over, or binds the path. A socket file that a dead process left is
     /// replaced.
+    ///
+    /// # Errors
+    /// Something else is at the path, a living process listens there, or the system refuses.
     pub async fn bind(
-        config: &UnixListenConfig,
+        path: &Path,
+        mode: u32,
         inherited: Option<std::os::unix::net::UnixListener>,
     ) -> Result<Self, BindError> {
-        let path = &config.path;
         let error = |source| BindError::Bind { at: path.display().to_string(), source };
         if let Some(listener) = inherited {
             listener.set_nonblocking(true).map_err(error)?;
@@ -61,12 +66,13 @@ impl Socket {
         }
         remove_stale(path).await?;
         let listener = UnixListener::bind(path).map_err(error)?;
-        let file = SocketFile(path.clone());
-        std::fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(error)?;
+        let file = SocketFile(path.into());
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(error)?;
         Ok(Self { listener, file: Some(file) })
     }
 
     /// The listener, and what removes the socket file when it is dropped.
+    #[must_use]
     pub fn split(self) -> (UnixListener, Option<SocketFile>) {
         (self.listener, self.file)
     }
