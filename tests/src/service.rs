@@ -16,7 +16,7 @@ use crate::{Output, OwnNetwork, soon, until, write_private};
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
 pub struct RunningService {
-    /// Where it listens: `http://127.0.0.1:<port>`.
+    /// Where it listens: `http://127.0.0.1:<port>`; empty if that is a Unix socket.
     pub url: String,
     process: Child,
     log: PathBuf,
@@ -58,7 +58,7 @@ impl RunningService {
             if let Some((address, _)) = named {
                 service.url = format!("http://{address}");
             }
-            named.is_some()
+            named.is_some() || log.contains("listening path=")
         })
         .await;
         service

@@ -16,6 +16,7 @@ mod architecture;
 mod failing_token;
 mod faults;
 mod fleet;
+mod gateway;
 mod operation;
 mod replay;
 mod system;
