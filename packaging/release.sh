@@ -28,7 +28,7 @@ boms() {
     local program
     cargo_tool cargo-cyclonedx 0.5.9 || die "cargo-cyclonedx can't be installed"
     (cd "$1" && cargo cyclonedx --quiet --format json --describe binaries --spec-version 1.5 --target all)
-    for program in hsmd hsmctl hsmd-softhsm hsmd-keys hsmd-auth hsmd-app hsmd-accounts; do
+    for program in hsmd hsmctl hsmd-softhsm hsmd-keys hsmd-auth hsmd-app hsmd-accounts hsmd-gateway; do
         python3 "$1/packaging/sbom.py" "$(find "$1" -name "${program}_bin.cdx.json" -print -quit)" \
             >"$2/$program-$version.cdx.json" || die "there is no SBOM of $program"
     done

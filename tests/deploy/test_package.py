@@ -10,7 +10,7 @@ import unittest
 
 from files import BAD_CONFIGURATION, BIN, ROOT, TARGET, UnitFile, run
 
-COMMANDS = ["hsmd", "hsmctl", "hsmd-softhsm", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts"]
+COMMANDS = ["hsmd", "hsmctl", "hsmd-softhsm", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts", "hsmd-gateway"]
 
 
 class Package(unittest.TestCase):
@@ -80,7 +80,7 @@ class Package(unittest.TestCase):
 
     def test_every_configuration_and_script_has_a_manual_page(self):
         man = self.root / "usr/share/man"
-        for name in ["hsmd", "keys", "auth", "app", "accounts"]:
+        for name in ["hsmd", "keys", "auth", "app", "accounts", "gateway"]:
             page = man / f"man5/{name}.toml.5.gz"
             shown = run("man", "--local-file", "--encoding=UTF-8", page)
             text = shown.stdout if shown.returncode == 0 else gzip.decompress(page.read_bytes()).decode().replace("\\-", "-")
@@ -113,6 +113,7 @@ class Package(unittest.TestCase):
             "bash-completion/completions/hsmd",
             "bash-completion/completions/hsmd-keys",
             "bash-completion/completions/hsmd-accounts",
+            "bash-completion/completions/hsmd-gateway",
             "zsh/vendor-completions/_hsmctl",
             "fish/vendor_completions.d/hsmd.fish",
         ]:

@@ -10,7 +10,7 @@ import unittest
 
 from files import EXAMPLE, ROOT, SYSTEMD, UnitFile, run
 
-SERVICES = ["hsmd", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts"]
+SERVICES = ["hsmd", "hsmd-keys", "hsmd-auth", "hsmd-app", "hsmd-accounts", "hsmd-gateway"]
 DROP_INS = sorted((SYSTEMD / "drop-ins").glob("*.conf"))
 PACKAGED = (ROOT / "packaging/hsmd.toml.in").read_text()
 
@@ -55,7 +55,7 @@ class Units(unittest.TestCase):
 
     def test_systemd_finds_nothing_wrong(self):
         names = [path.name for path in SYSTEMD.glob("hsmd*.*") if path.suffix in (".service", ".socket", ".timer")]
-        self.assertEqual(len(names), 9)
+        self.assertEqual(len(names), 10)
         with Installed() as installed:
             self.assert_clean(installed.verify(*names))
 
@@ -112,7 +112,7 @@ class Units(unittest.TestCase):
         self.assertEqual(sorted(users), sorted(SERVICES))
 
     def test_services_keep_state_where_their_examples_say(self):
-        for name in ["keys", "auth", "app", "accounts"]:
+        for name in ["keys", "auth", "app", "accounts", "gateway"]:
             example = tomllib.loads((ROOT / f"services/{name}/{name}.example.toml").read_text())
             folder = UnitFile(SYSTEMD / f"hsmd-{name}.service")["Service"]["StateDirectory"]
             self.assertTrue(example["hsm"]["log_file"].startswith(f"/var/lib/{folder}/"))
