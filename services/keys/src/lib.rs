@@ -1,21 +1,24 @@
 //! The keys service: the key log and the endorsed keys over HTTP, for verifiers without gRPC, and a page
 //! for people. It adds no trust: whatever it serves proves itself to its verifiers.
 //!
-//! The way of a request: [`Keys::router`] → `routes` (log and keys, byte for byte) or `page` (for
-//! people) → `caching` (entity tags). `mirror` writes the log into Redis 4 beside it.
+//! The way of a request: [`Keys::router`] → `routes` (log and keys, byte for byte), `jwks` (for JOSE
+//! libraries) or `page` (for people) → `caching` (entity tags). `mirror` writes the log into Redis 4 beside it.
 
 mod assets;
 mod caching;
 mod config;
+mod jwks;
 mod mirror;
 mod page;
 mod published;
 mod routes;
 
+use std::sync::Arc;
+
 use hsmd_client::{Clock, VerifiedLog};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
-use hsmd_service::{Certificate, follow_log};
-use hsmd_store::Store;
+use hsmd_service::{Certificate, EndorsementJudge, follow_log};
+use hsmd_store::{Jwt, Purpose as _, Store};
 use hsmd_support::Report;
 use serde_json::json;
 
@@ -41,6 +44,8 @@ pub struct Keys {
     store: Store,
     /// Writes the log into Redis.
     mirror: Mirror,
+    /// Judges the endorsements of the keys that sign JSON Web Tokens.
+    jwt: Arc<EndorsementJudge>,
     /// The log as it is served.
     published: Published,
     /// What "now" is on the page.
@@ -54,8 +59,9 @@ impl Keys {
     #[must_use]
     pub fn new(log: VerifiedLog, store: Store, clock: Clock) -> Self {
         let mirror = Mirror::spawn(log.clone(), store.mirrored_log.clone());
+        let jwt = Arc::new(EndorsementJudge::new(log.clone(), Jwt::NAME, jwks::LOOK_BACK));
         let (published, certificate) = (Published::default(), Certificate::default());
-        Self { log, store, mirror, published, clock, certificate }
+        Self { log, store, mirror, jwt, published, clock, certificate }
     }
 
     /// Shows in `/metrics` how long the certificate is good that hsmd is shown.

@@ -23,10 +23,11 @@ use serde_json::json;
 use crate::{
     Keys, assets,
     caching::{REVALIDATE, tagged},
+    jwks::jwks,
     page,
 };
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 pub(crate) fn router(keys: Keys) -> Router {
     let health = keys.health();
@@ -38,6 +39,7 @@ pub(crate) fn router(keys: Keys) -> Router {
         .route("/hsm/head", get(hsm_head))
         .route("/keys", get(all_keys))
         .route("/keys/{key}", get(one_key))
+        .route("/jwks", get(jwks))
         .route("/assets/{version}/{*name}", get(assets::asset))
         .with_state(keys)
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"));
@@ -67,6 +69,7 @@ async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Respon
                 "/keys": "all endorsed response keys",
                 "/keys/{key}": "the endorsement of one key",
                 "/health": "whether the service is healthy",
+                "/jwks": "the keys of JSON Web Tokens that are endorsed now",
                 "/live": "whether the process answers",
                 "/metrics": "what Prometheus reads",
                 "/ready": "whether the service can answer",
@@ -169,12 +172,12 @@ fn key_not_found(name: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
-fn redis_failed(failure: &StoreError) -> Response {
+pub(crate) fn redis_failed(failure: &StoreError) -> Response {
     tracing::warn!(error = failure as &dyn std::error::Error, "cannot read endorsed keys");
     error(StatusCode::SERVICE_UNAVAILABLE, "the endorsed keys can't be read now")
 }
 
-fn error(status: StatusCode, sentence: &str) -> Response {
+pub(crate) fn error(status: StatusCode, sentence: &str) -> Response {
     (status, Json(json!({"error": sentence}))).into_response()
 }
 

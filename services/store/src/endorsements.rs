@@ -15,7 +15,7 @@ const PAGE: usize = 500;
 /// two: more than this is not a fleet but somebody filling our Redis.
 const LIST_LIMIT: usize = 10_000;
 
-/// A purpose of server keys which has a database of its own.
+/// A purpose of server keys, and the database that has their endorsements.
 pub trait Purpose: Copy + Send + Sync + 'static {
     /// The database's number.
     const DATABASE: u8;
@@ -31,6 +31,10 @@ pub struct Access;
 #[derive(Clone, Copy, Debug)]
 pub struct Response;
 
+/// Keys that sign JSON Web Tokens: database 1, beside the keys that sign replies.
+#[derive(Clone, Copy, Debug)]
+pub struct Jwt;
+
 impl Purpose for Access {
     const DATABASE: u8 = 0;
     const NAME: &'static str = "access";
@@ -39,6 +43,11 @@ impl Purpose for Access {
 impl Purpose for Response {
     const DATABASE: u8 = 1;
     const NAME: &'static str = "response";
+}
+
+impl Purpose for Jwt {
+    const DATABASE: u8 = 1;
+    const NAME: &'static str = "jwt";
 }
 
 /// The published endorsements of one purpose. What is read here is not verified: it is a text that

@@ -23,7 +23,7 @@ mod tls;
 use std::time::Duration;
 
 pub use copies::{DeviceStatus, Refill, RevokedDevices, UsedHashes};
-pub use endorsements::{Access, Endorsements, Purpose, Response};
+pub use endorsements::{Access, Endorsements, Jwt, Purpose, Response};
 pub use error::{ServerKind, StoreError};
 pub use log::MirroredLog;
 pub use nonces::{NonceUse, Nonces};
@@ -57,6 +57,8 @@ pub struct Store {
     pub access_endorsements: Endorsements<Access>,
     /// Database 1: endorsed response keys.
     pub response_endorsements: Endorsements<Response>,
+    /// Database 1 as well: endorsed keys of JSON Web Tokens.
+    pub jwt_endorsements: Endorsements<Jwt>,
     /// Database 2: hashes of refreshed access keys.
     pub used_hashes: UsedHashes,
     /// Database 3: revoked devices.
@@ -78,6 +80,7 @@ impl Store {
         Ok(Self {
             access_endorsements: Endorsements::new(link(Access::DATABASE, Absence::Refuses)),
             response_endorsements: Endorsements::new(link(Response::DATABASE, Absence::Refuses)),
+            jwt_endorsements: Endorsements::new(link(Jwt::DATABASE, Absence::Refuses)),
             used_hashes: UsedHashes::new(link(2, Absence::Refuses)),
             revoked_devices: RevokedDevices::new(link(3, Absence::Permits)),
             mirrored_log: MirroredLog::new(link(4, Absence::Refuses)),
