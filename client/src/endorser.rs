@@ -1,6 +1,7 @@
 //! Keeps one public key of a service endorsed, whatever happens to the HSM's key.
 
 mod schedule;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{CallError, CheckError, Client, VerifiedLog};
 use schedule::Schedule;
+
+pub use token::TokenError;
 
 /// One attempt's timeout. Shorter than a client's: after a taint every try counts.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -30,6 +33,7 @@ const EVENT: Duration = Duration::from_secs(2);
 /// `None`) what has expired or was tainted. It never gives up: see [`problem`](Self::problem).
 #[derive(Clone, Debug)]
 pub struct Endorser {
+    log: VerifiedLog,
     published: Arc<watch::Sender<Option<Arc<Endorsement>>>>,
     problem: watch::Receiver<Option<Arc<EndorseProblem>>>,
     _task: Arc<AbortOnDropHandle<()>>,
@@ -72,7 +76,7 @@ impl Endorser {
         let (problem_sender, problem) = watch::channel(None);
         let worker = Worker {
             client: client.once_within(ATTEMPT),
-            log,
+            log: log.clone(),
             purpose: purpose.into(),
             public_key,
             ttl,
@@ -80,7 +84,7 @@ impl Endorser {
             problem: problem_sender,
         };
         let task = Arc::new(AbortOnDropHandle::new(tokio::spawn(worker.run())));
-        Self { published, problem, _task: task }
+        Self { log, published, problem, _task: task }
     }
 
     /// The endorsement to show now; `None` before the first and after a withdrawal. A service

@@ -2,7 +2,7 @@
 //!
 //! A service needs two things of it: [`VerifiedLog`] follows and verifies the HSM's key log and
 //! answers whether an endorsement is valid now; [`Endorser`] keeps the service's own key endorsed,
-//! through rotations and taints, without a restart. Complete (`examples/service.rs`):
+//! through rotations and taints, without a restart, and signs JWTs with it. Complete (`examples/service.rs`):
 //!
 //! ```no_run
 #![doc = include_str!("../examples/service.rs")]
@@ -35,7 +35,7 @@ pub use admin::{AdminClient, Rotated};
 pub use client::Client;
 pub use clock::Clock;
 pub use connect::{ConnectOptions, TlsOptions};
-pub use endorser::{EndorseProblem, Endorsement, Endorser};
+pub use endorser::{EndorseProblem, Endorsement, Endorser, TokenError};
 pub use error::{CallError, ConnectError, TransportError};
 pub use hsmd_chain as chain;
 pub use hsmd_proto::v1 as proto;

@@ -235,12 +235,12 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) signed: Vec<PathBuf>,
 
-    /// A JWT of the accounts service, verified with --jwks; "-" is standard input. A token is as good as
+    /// A JWT of the accounts service or of any other, verified with --jwks; "-" is standard input. A token is as good as
     /// a password, so it is never an argument
     #[arg(long, value_name = "FILE", requires = "jwks")]
     pub(crate) jwt: Option<PathBuf>,
 
-    /// The JWKS that the accounts service published, with each key's endorsement
+    /// The JWKS that the accounts or the keys service published, with each key's endorsement
     #[arg(long, value_name = "FILE", requires = "jwt")]
     pub(crate) jwks: Option<PathBuf>,
 

@@ -33,6 +33,12 @@ impl Signature {
         Ok(Self { text: encode(CODE, LEAD, bytes), scalars })
     }
 
+    /// r‖s, each 32 bytes big-endian, as JOSE has it.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 64] {
+        self.scalars.to_bytes().into()
+    }
+
     pub(super) fn scalars(&self) -> &p256::ecdsa::Signature {
         &self.scalars
     }

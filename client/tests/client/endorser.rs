@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
 use hsmd_chain::{PublicKey, SignedPayload};
-use hsmd_client::{Code, EndorseProblem, Endorser, LogOptions, VerifiedLog};
+use hsmd_client::{Code, EndorseProblem, Endorser, LogOptions, TokenError, VerifiedLog};
 use hsmd_tests::peer::{Peer, error};
 use hsmd_tests::{soon, until};
 
@@ -170,4 +171,37 @@ async fn an_answer_that_overtakes_its_event_waits_for_it() {
     peer.state.append(false);
     endorsed_by(&endorser, &peer, 2).await;
     assert_eq!(*peer.state.endorse_calls.borrow(), 2, "one for each generation");
+}
+
+#[tokio::test]
+async fn tokens_are_signed_while_the_endorsement_holds() {
+    let peer = Peer::start(LogBuilder::of_length("tokens", 2));
+    let log = follow(&peer, LogOptions::default());
+    let endorser = Endorser::start(&client(&peer), log, "jwt", key(), HOUR);
+    let sign = |text: &str| SoftwareKey::from_seed("service").sign(text.as_bytes());
+    let expiration = soon(endorser.ready()).await.expiration();
+    let token = endorser.sign_token(&serde_json::json!({"sub": "ann"}), 2 * HOUR, sign);
+    let token = token.expect("a token");
+    let decode = |number: usize| -> serde_json::Value {
+        let part = token.split('.').nth(number).expect("a part");
+        let bytes = Base64UrlUnpadded::decode_vec(part).expect("base64url");
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    assert_eq!(decode(0), serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": key().as_str()}));
+    let claims = decode(1);
+    assert_eq!(claims["sub"], "ann");
+    assert_eq!(claims["exp"], expiration.unix_millis() / 1000, "never longer than the endorsement");
+    let listed = endorser.sign_token(&[1], HOUR, sign);
+    assert!(matches!(listed, Err(TokenError::Claims(_))), "{listed:?}");
+
+    // After a taint there is none until the key is endorsed anew.
+    let refusals = (0..1000).map(|_| error(Code::Unavailable, "TAINT_IN_PROGRESS"));
+    peer.state.endorse_errors.lock().extend(refusals);
+    peer.state.append(true);
+    let refused =
+        until("no token", async || endorser.sign_token(&serde_json::json!({}), HOUR, sign).err())
+            .await;
+    assert!(matches!(refused, TokenError::NotEndorsed | TokenError::Check(_)), "{refused:?}");
+    peer.state.endorse_errors.lock().clear();
+    until("a token", async || endorser.sign_token(&serde_json::json!({}), HOUR, sign).ok()).await;
 }
