@@ -8,6 +8,7 @@ mod certificates;
 mod clients;
 mod device;
 mod faults;
+mod jwks;
 mod load;
 mod measurements;
 mod metrics;
