@@ -13,6 +13,7 @@
 )]
 
 mod architecture;
+mod compat;
 mod failing_token;
 mod faults;
 mod fleet;

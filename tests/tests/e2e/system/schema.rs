@@ -8,50 +8,6 @@ use sqlx::{Connection, Executor};
 
 use crate::system::endorse;
 
-/// Makes the schema as the first hsmd did, with these events.
-async fn first_schema(hsmd: &Hsmd, log: &LogBuilder) {
-    let migration = include_str!("../../../../hsmd/migrations/0001_key_log.sql");
-    let database = &hsmd.database;
-    database.execute(true, "CREATE SCHEMA hsmd").await.unwrap();
-    database.execute(true, migration).await.unwrap();
-    database
-        .execute(
-            true,
-            &format!(
-                "CREATE TABLE _sqlx_migrations (version bigint PRIMARY KEY, description text NOT NULL, \
-                   installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL, \
-                   checksum bytea NOT NULL, execution_time bigint NOT NULL); \
-                 INSERT INTO _sqlx_migrations VALUES \
-                   (1, 'key log', now(), true, sha384(convert_to($m${migration}$m$, 'UTF8')), 0)"
-            ),
-        )
-        .await
-        .unwrap();
-    for event in log.events() {
-        let (text, signature) = (event.text(), event.signature());
-        let insert =
-            format!("INSERT INTO event (event_text, signature) VALUES ('{text}', '{signature}')");
-        database.execute(true, &insert).await.unwrap();
-    }
-    let record = "INSERT INTO admin_action \
-                  (at, action, caller, reason, request_id, sequence_number) VALUES \
-                  ('2026-11-22T11:22:33.044Z', 'init', 'somebody', 'to begin', '', 0)";
-    database.execute(true, record).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_log_of_the_first_schema_is_migrated_as_it_is() {
-    let hsmd = Hsmd::fresh().await;
-    let log = LogBuilder::of_length("schema", 9).taint();
-    first_schema(&hsmd, &log).await;
-    hsmd.run(&["serve"]).await.ended(65, "run `hsmd migrate`");
-    hsmd.migrate().await;
-    assert_eq!(hsmd.export().await, log.to_json());
-    assert_eq!(hsmd.database.admin_rows().await.len(), 1);
-    hsmd.migrate().await;
-    assert_eq!(hsmd.export().await, log.to_json());
-}
-
 #[tokio::test]
 async fn another_schema_is_refused_by_name() {
     let hsmd = Hsmd::initialised().await;
