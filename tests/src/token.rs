@@ -1,6 +1,7 @@
 //! A SoftHSM token of one test, arranged through the `hsmd-softhsm` command.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hsmd_softhsm::{Class, ObjectInfo, Selection, TokenInfo, Tool};
 use tempfile::TempDir;
@@ -23,13 +24,18 @@ pub struct TestToken {
 impl TestToken {
     /// A new, empty token.
     pub fn provision() -> Self {
+        Self::labelled(LABEL)
+    }
+
+    /// A new, empty token with a label of its own.
+    pub fn labelled(label: &str) -> Self {
         let folder = memory_folder();
         let pin_file = folder.path().join("pin");
         crate::hsmd::write_private(&pin_file, &format!("{PIN}\n"));
         let tool = Tool {
             program: program("hsmd-softhsm"),
             dir: folder.path().join("softhsm"),
-            label: LABEL.into(),
+            label: label.into(),
             pin_file,
         };
         tool.provision().expect("a provisioned token");
@@ -39,6 +45,15 @@ impl TestToken {
     /// The value for `SOFTHSM2_CONF`.
     pub fn conf(&self) -> PathBuf {
         self.tool.dir.join("softhsm2.conf")
+    }
+
+    /// OpenSC's pkcs11-tool, logged in to this token: for what a program other than hsmd does with it.
+    pub fn pkcs11_tool(&self) -> Command {
+        let mut tool = Command::new("pkcs11-tool");
+        tool.env("SOFTHSM2_CONF", self.conf()).env("HSMD_TEST_PIN", PIN);
+        tool.args(["--module", hsmd_softhsm::MODULE, "--token-label", &self.tool.label]);
+        tool.args(["--login", "--pin", "env:HSMD_TEST_PIN"]);
+        tool
     }
 
     /// What the token says of itself, asked without a login.

@@ -2,6 +2,7 @@
 //! its schema (docs/compatibility.md).
 
 mod messages;
+mod take_over;
 
 use std::path::Path;
 
