@@ -8,8 +8,8 @@ mod users;
 use serde_json::json;
 
 use crate::{
-    client::{Answer, Browser, PASSWORD},
-    stack::{PAGE, Settings, Stack},
+    client::Answer,
+    stack::{PAGE, Stack},
 };
 
 const JSON: (&str, &str) = ("content-type", "application/json");
