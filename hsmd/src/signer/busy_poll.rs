@@ -5,8 +5,9 @@
 //! caller that is alone polls for the answer, on an async worker that does its other work in between.
 //!
 //! Measured by `scripts/bench` at one caller (docs/performance.md): 76 to 84 µs at the median with it,
-//! 190 µs without, on an idle machine of two cores. With other programs on both cores it gains nothing
-//! (160 µs with it, 121 µs without). It costs processor time at low rates, and nothing at high ones.
+//! 190 µs without, on an idle machine of two cores. On a busy machine it gains little (307 to 310 µs with
+//! it, 365 to 383 µs without), so while it polls the thread yields to others. It costs processor time at low
+//! rates, and nothing at high ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
