@@ -26,10 +26,9 @@ const SOCKET: &str = ".s.PGSQL.5432";
 /// How often each request is made.
 const REQUESTS: usize = 200;
 
-/// What is asked beside the requests, and begins so: heartbeats and the list of keys, probes of connections
-/// and of the database, what expired, and each of these once to prepare it.
-const BACKGROUND: [&str; 8] = [
-    "",
+/// What is asked beside the requests, and begins so: heartbeats and the list of keys, probes of the database,
+/// what expired, and each of these once to prepare it.
+const BACKGROUND: [&str; 7] = [
     "prepare",
     "DELETE FROM ",
     "INSERT INTO keys ",
@@ -153,10 +152,11 @@ fn a_session_is_one_round_trip_and_a_token_no_more() {
         let is_session = |sql: &str| sql.starts_with("SELECT s.id, ");
         let sessions: usize = rounds.iter().filter(|it| is_session(it.0)).map(|it| it.1).sum();
         assert_eq!(sessions, REQUESTS, "{path}: {rounds:?}");
-        for (sql, count) in rounds.iter().filter(|it| !is_session(it.0)) {
-            let known = BACKGROUND
-                .iter()
-                .any(|it| if it.is_empty() { sql.is_empty() } else { sql.starts_with(it) });
+        // sqlx tries a connection when it is given back, which is after the answer.
+        let tried = rounds.get("").copied().unwrap_or(0);
+        assert!(tried <= rounds.values().sum::<usize>() - tried, "{path}: {rounds:?}");
+        for (sql, count) in rounds.iter().filter(|it| !is_session(it.0) && !it.0.is_empty()) {
+            let known = BACKGROUND.iter().any(|it| sql.starts_with(it));
             assert!(known && *count < REQUESTS, "{path}: {rounds:?}");
         }
     }
