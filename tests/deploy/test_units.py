@@ -93,6 +93,11 @@ class Units(unittest.TestCase):
         self.assertIn("WatchdogSec", unit["Service"])
         self.assertIn("postgresql.service", unit["Unit"]["After"].split())
 
+    def test_hsmd_sees_what_it_reads_in_proc(self):
+        read = {path for file in (ROOT / "hsmd/src").rglob("*.rs") for path in re.findall(r'"/proc/([a-z][^"]*)"', file.read_text())}
+        self.assertIn("sys/kernel/random/boot_id", read)
+        self.assertEqual(UnitFile(SYSTEMD / "hsmd.service")["Service"]["ProcSubset"], "all")
+
     def test_sockets_are_those_of_the_configuration(self):
         for name, file in [("service", "hsmd.socket"), ("admin", "hsmd-admin.socket")]:
             socket = UnitFile(SYSTEMD / file)["Socket"]
