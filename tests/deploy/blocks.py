@@ -1,5 +1,5 @@
 """blocks.py FILE [SECTION…]: the shell blocks of a document as one script: those that begin with `# as root`,
-or all of the sections with these numbers.
+or those of the sections with these numbers; 1.2 is the second block of section 1.
 """
 
 import pathlib
@@ -18,8 +18,11 @@ def blocks(path):
 
 def sections(path, wanted):
     parts = re.split(r"^## ", pathlib.Path(path).read_text(), flags=re.M)
-    found = [next(part for part in parts if part.startswith(f"{number}. ")) for number in wanted]
-    return [block for part in found for block in re.findall(r"^```sh\n(.*?)^```$", part, re.M | re.S)]
+    for name in wanted:
+        number, _, block = name.partition(".")
+        part = next(part for part in parts if part.startswith(f"{number}. "))
+        found = re.findall(r"^```sh\n(.*?)^```$", part, re.M | re.S)
+        yield from found[int(block) - 1:int(block)] if block else found
 
 
 if __name__ == "__main__":

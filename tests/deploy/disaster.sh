@@ -17,10 +17,16 @@ head_number() { hsmctl --output json identity | grep -o '"sequenceNumber":[0-9]*
 cd /var/backups
 umask 022
 backup() { runuser -u postgres -- pg_dump hsmd >"$1"; }
+stop() { systemctl stop hsmd.socket hsmd-admin.socket hsmd.service; }
+# restore [FILE]: the database as it was then, or an empty one.
 restore() {
     runuser -u postgres -- dropdb --force hsmd
     runuser -u postgres -- createdb --owner=hsmd_owner hsmd
     [ -z "${1-}" ] || runuser -u postgres -- psql --quiet hsmd <"$1" >/dev/null
+}
+# What the daemon keeps itself; the software token lies beside it.
+lose_state() {
+    find /var/lib/hsmd -mindepth 1 -maxdepth 1 ! -name softhsm -exec rm -r {} +
 }
 
 before=$(head_number)
@@ -31,9 +37,17 @@ hsmctl log --json >copy.json
 after=$(head_number)
 [ "$before" != "$after" ]
 
-# An older backup comes back while the daemon is down: it refuses to start, and ends without a loop.
-systemctl stop hsmd.socket hsmd-admin.socket hsmd.service
+# An older backup comes back: the daemon appends what it knows itself.
+stop
 restore old.sql
+systemctl start hsmd.service
+serving
+[ "$(head_number)" = "$after" ]
+
+# The same without what it keeps: it refuses to start, and ends without a loop.
+stop
+restore old.sql
+lose_state
 systemctl start hsmd.service || true
 timeout 60 sh -c 'until systemctl --quiet is-failed hsmd.service; do sleep 0.5; done'
 [ "$(systemctl show --property=ExecMainStatus --value hsmd.service)" = 65 ]
@@ -42,16 +56,24 @@ ended=$(systemctl show --property=ExecMainExitTimestampMonotonic --value hsmd.se
 timeout 30 sh -c 'while systemctl --quiet is-active hsmd.socket; do sleep 0.2; done'
 sleep 5
 [ "$(systemctl show --property=ExecMainExitTimestampMonotonic --value hsmd.service)" = "$ended" ]
-systemctl stop hsmd.socket hsmd-admin.socket hsmd.service
+stop
 refused hsmd-as-service check
-bash /work/older.sh
+bash /work/section-2.sh
 serving
 [ "$(head_number)" = "$after" ]
 
 # The database is lost.
-systemctl stop hsmd.socket hsmd-admin.socket hsmd.service
+stop
 restore
-bash /work/lost.sh
+bash /work/section-1.1.sh
+serving
+[ "$(head_number)" = "$after" ]
+
+# And with it what the daemon keeps.
+stop
+restore
+lose_state
+bash /work/section-1.2.sh
 serving
 [ "$(head_number)" = "$after" ]
 
