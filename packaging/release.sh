@@ -1,10 +1,10 @@
 # The parts of a release: the archive, what is built from it, the SBOMs. Sourced by scripts/release.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # version, name, profile come from there
+# shellcheck disable=SC2154 # version, name, commit, profile come from there
 
-# The sources, as the commit has them.
+# The sources, as the commit has them, whatever is checked out meanwhile.
 archive() {
-    git archive --format=tar --prefix="$name/" HEAD | gzip --no-name --best >"$1"
+    git archive --format=tar --prefix="$name/" "$commit" | gzip --no-name --best >"$1"
 }
 
 # make_from ARCHIVE FOLDER TARGET: unpacks and builds; where that was does not stand in the programs.
@@ -14,7 +14,8 @@ make_from() {
     tar --extract --file "$archive" --directory "$source"
     (
         export CARGO_TARGET_DIR=$target CARGO_INCREMENTAL=0
-        export RUSTFLAGS="--remap-path-prefix=$source/$name=/hsmd --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+        export RUSTFLAGS="--remap-path-prefix=$source/$name=/hsmd --remap-path-prefix=$target=/target \
+            --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
         unset RUSTC_WORKSPACE_WRAPPER
         cd "$source/$name" || exit
         if [ "$profile" = --debug ]; then set -- --debug; else set --; fi

@@ -53,7 +53,7 @@ class Outages(unittest.TestCase):
         self.assertIn("done: rotated", said)
         self.assertIn("NOT done: every service holds keys endorsed by the new one", said)
         self.assertIn(f"--expected {before[-1]['id']}", said)
-        for name in ["keys", "app"]:
+        for name in ["auth-1", "auth-2", "app"]:
             self.assertIn(f"{name} (", said)
 
     def test_nothing_is_rotated_without_postgres(self):
