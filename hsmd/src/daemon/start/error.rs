@@ -64,7 +64,10 @@ impl StartError {
                     | CoreError::OlderThanJournal { .. }
                     | CoreError::JournalEvent { .. }
             ),
-            Self::Ownership(error) => matches!(error, OwnershipError::NeedsLockFile { .. }),
+            // An owner that has ended owns the token still, unless it belonged to a standby pair.
+            Self::Ownership(error) => {
+                matches!(error, OwnershipError::NeedsLockFile { .. } | OwnershipError::Owned { .. })
+            }
             Self::AnotherWriter => false,
         }
     }
