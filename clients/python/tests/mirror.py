@@ -100,11 +100,11 @@ class Mirror:
         self._thread.join()
         self._server.server_close()
 
-    def asked(self, times=3):
-        """Waits until a reader has asked so many more times for the statement: it has taken those before."""
+    def asked(self):
+        """Waits until a reader has asked once more for the statement."""
         with self._asked:
-            wanted = self.count + times
-            return self._asked.wait_for(lambda: self.count >= wanted, 60)
+            before = self.count
+            return self._asked.wait_for(lambda: self.count > before, 60)
 
     def _get(self, request):
         if request.path == "/hsm/keys":

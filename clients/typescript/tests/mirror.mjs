@@ -78,9 +78,9 @@ export class Mirror {
     return mirror;
   }
 
-  /** Waits until a reader has asked so many more times for the statement: it has taken those before. */
-  async asked(times = 3) {
-    for (let n = 0; n < times; n += 1) await new Promise((resolve) => this.#waiting.push(resolve));
+  /** Waits until a reader has asked once more for the statement. */
+  asked() {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   async #answer(request, response) {

@@ -21,9 +21,17 @@ function followSource(t, source, options = {}) {
   return log;
 }
 
+/** It is, and in the end for this reason: another reader may have asked before it. */
 async function assertStale(mirror, log, reason) {
-  await mirror.asked();
-  assert.throws(() => log.fresh(), (error) => error instanceof hsmd.Stale && error.message.includes(reason));
+  let said = "";
+  for (let asked = 0; asked < 300 && !said.includes(reason); asked += 1) {
+    await mirror.asked();
+    assert.throws(() => log.fresh(), (error) => {
+      said = error.message;
+      return error instanceof hsmd.Stale;
+    });
+  }
+  assert.ok(said.includes(reason), said);
 }
 
 test("a statement makes the log fresh, and nothing else does", async (t) => {
@@ -33,7 +41,9 @@ test("a statement makes the log fresh, and nothing else does", async (t) => {
   const problems = [];
   const log = follow(t, mirror, { onProblem: (problem) => problems.push(problem) });
   await assertStale(mirror, log, "/hsm/head answered 503");
-  assert.equal(problems.length, 1);
+  for (let more = 0; more < 3; more += 1) await mirror.asked();
+  // Said once, not at each look.
+  assert.ok(problems.length > 0 && problems.every(({ message }, at) => message !== problems[at - 1]?.message));
   mirror.head = statements;
   assert.ok(await log.wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
 });
@@ -57,7 +67,7 @@ test("a frozen mirror is stale, whatever it repeats", async (t) => {
   const frozen = await statement(GOLDEN[3]);
   mirror.head = () => frozen;
   for (let [stale, asked] = [false, 0]; !stale && asked < 3000; asked += 1) {
-    await mirror.asked(1);
+    await mirror.asked();
     try {
       log.fresh();
     } catch (error) {
