@@ -167,7 +167,7 @@ class Alerts(unittest.TestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}, file)
             file.flush()
-            return run("promtool", "test", "rules", file.name)
+            return run("promtool", "test", "rules", file.name, timeout=900)
 
 
 if __name__ == "__main__":
