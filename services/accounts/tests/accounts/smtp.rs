@@ -111,7 +111,7 @@ fn mail_goes_over_tls_to_a_server_that_wants_a_login() {
     let token = opened.header("location").rsplit_once("token=").expect("a token").1;
     let reset = json!({"newPassword": "battery staple", "token": token});
     assert_eq!(http.post("/reset-password", &reset).status, 200);
-    assert_eq!(accounts.metric("mails_sent_total"), 1);
+    wait_for("the mail to be counted", || accounts.metric("mails_sent_total") == 1);
     let checked = ended_well(stack.command(&accounts, &["check"]));
     let said = format!("mail: the server at localhost:{} answers\n", server.port);
     assert!(checked.ends_with(&said), "{checked}");
