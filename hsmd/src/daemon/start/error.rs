@@ -64,10 +64,7 @@ impl StartError {
                     | CoreError::OlderThanJournal { .. }
                     | CoreError::JournalEvent { .. }
             ),
-            // An owner that has ended owns the token still, unless it belonged to a standby pair.
-            Self::Ownership(error) => {
-                matches!(error, OwnershipError::NeedsLockFile { .. } | OwnershipError::Owned { .. })
-            }
+            Self::Ownership(error) => matches!(error, OwnershipError::NeedsLockFile { .. }),
             Self::AnotherWriter => false,
         }
     }

@@ -54,7 +54,7 @@ async fn a_second_database_is_refused_until_a_person_takes_the_token_over() {
     let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
     let other = other_site(&hsmd, false).await;
     let first = hsmd.serve().await;
-    other.launch(&[]).refused_until_a_person_acts(OWNED).await;
+    other.launch(&[]).refused(OWNED).await;
     first.rotate_head().await;
     endorse(&first).await;
     let ours = first.log().await;
