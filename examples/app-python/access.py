@@ -37,9 +37,9 @@ class Refusal(Exception):
 
 MALFORMED = Refusal(400, "BA101", "the message is malformed")
 SIGNATURE = Refusal(401, "BA101", "the signature does not verify")
-SERVER_KEY = Refusal(401, "BA000", "the token's server key is not endorsed")
-EXPIRED = Refusal(422, "BA401", "the token has expired")
-TOKEN_FROM_FUTURE = Refusal(422, "BA403", "the token is from the future")
+SERVER_KEY = Refusal(401, "BA000", "the access token's server key is not endorsed")
+EXPIRED = Refusal(422, "BA401", "the access token has expired")
+TOKEN_FROM_FUTURE = Refusal(422, "BA403", "the access token is from the future")
 STALE = Refusal(422, "BA501", "the request is stale")
 FROM_FUTURE = Refusal(422, "BA502", "the request is from the future")
 REVOKED = Refusal(403, "", "device revoked")

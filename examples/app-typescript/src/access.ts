@@ -26,9 +26,9 @@ export class Refusal extends Error {
 
 const MALFORMED = new Refusal(400, "BA101", "the message is malformed");
 const SIGNATURE = new Refusal(401, "BA101", "the signature does not verify");
-const SERVER_KEY = new Refusal(401, "BA000", "the token's server key is not endorsed");
-const EXPIRED = new Refusal(422, "BA401", "the token has expired");
-const TOKEN_FROM_FUTURE = new Refusal(422, "BA403", "the token is from the future");
+const SERVER_KEY = new Refusal(401, "BA000", "the access token's server key is not endorsed");
+const EXPIRED = new Refusal(422, "BA401", "the access token has expired");
+const TOKEN_FROM_FUTURE = new Refusal(422, "BA403", "the access token is from the future");
 const STALE = new Refusal(422, "BA501", "the request is stale");
 const FROM_FUTURE = new Refusal(422, "BA502", "the request is from the future");
 const REVOKED = new Refusal(403, "", "device revoked");
