@@ -49,8 +49,9 @@ pub async fn run(
     shared: &Arc<Shared>,
     confirmed: Confirmed,
 ) -> Result<(), StartError> {
+    let mut claimed = Vec::new();
     let core = loop {
-        match start(config, shared, confirmed).await {
+        match start(config, shared, confirmed, &mut claimed).await {
             Ok(core) => break core,
             // What went away in the middle of the start comes back: begin again.
             Err(error) if error.is_transient() => {

@@ -45,7 +45,8 @@ pub struct Confirmed {
     pub take_over_token: bool,
 }
 
-/// Starts up. Cancel it by dropping: nothing it does is split by that.
+/// Starts up. Cancel it by dropping: nothing it does is split by that. `claimed` has the places of the tokens
+/// that this start or an earlier attempt has claimed.
 ///
 /// # Errors
 /// [`StartError`]: what only a person can change; everything else is waited for.
@@ -53,6 +54,7 @@ pub async fn start(
     config: &Config,
     shared: &Shared,
     confirmed: Confirmed,
+    claimed: &mut Vec<usize>,
 ) -> Result<Core, StartError> {
     let mut writer = locked_writer(config, shared).await?;
     let rows = writer.read(0).await?;
@@ -75,7 +77,11 @@ pub async fn start(
 
     let mut folder = open_folder(config, shared).await?;
     let table = Table { config, shared, known: &log, was_empty, confirmed };
-    let claimed = table.own_tokens(&mut writer, &mut folder).await?;
+    for token in table.own_tokens(&mut writer, &mut folder).await? {
+        if !claimed.contains(&token) {
+            claimed.push(token);
+        }
+    }
     let prepared = async {
         let examined = table.decided().await?;
         crate::crash_point!("start::opened");
@@ -87,7 +93,7 @@ pub async fn start(
         Err(error) => {
             // The owner of before goes on; after what passes the next attempt goes on from here.
             if !error.is_transient() {
-                withdraw(&shared.signer, &claimed).await;
+                withdraw(&shared.signer, claimed).await;
             }
             return Err(error);
         }

@@ -104,6 +104,13 @@ impl ReleaseCheck {
         !shut && (self.lease.is_none() || self.lease_is_valid())
     }
 
+    /// The same while this daemon starts, before it owns the tokens: in a standby pair it needs the lock, or the
+    /// tokens, with which it may have made a taint alone.
+    pub fn may_publish_at_start(&self) -> bool {
+        let owns_all = || self.tokens.iter().all(|token| token.is_needed() && token.is_valid());
+        !self.is_superseded() && (self.lease.is_none() || self.holds_lock() || owns_all())
+    }
+
     /// Lets nothing signed by a generation below this number leave any more.
     pub fn close_below(&self, sequence_number: u32) {
         let _no_hand_over = self.passage.write();

@@ -109,12 +109,12 @@ impl KeyLogService {
 }
 
 /// While it serves, a daemon shows its log only when it can tell that no other is ahead of it; while it starts,
-/// not beside another daemon's claim of the token.
+/// not beside another daemon's claim of the token, nor in a standby pair while another may have the lock.
 fn may_publish(shared: &Shared) -> Result<(), Status> {
     let release_check = shared.signer.release_check();
     let hides = match shared.phase() {
         Phase::Serving => !release_check.may_publish(),
-        Phase::Starting(_) => release_check.is_superseded(),
+        Phase::Starting(_) => !release_check.may_publish_at_start(),
         Phase::Standby | Phase::Stopping => false,
     };
     if hides {
