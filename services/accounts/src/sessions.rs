@@ -321,10 +321,19 @@ pub(crate) async fn revoke_everybodys(
     now: Timestamp,
     database: &PgPool,
 ) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(
-        "UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL AND expires_at > $1",
-    );
-    Ok(query.bind(Time(now)).execute(database).await?.rows_affected())
+    let mut revoked = 0;
+    loop {
+        // In pieces: each ends within the timeout of a statement, and stays done.
+        let query = sqlx::query(
+            "UPDATE sessions SET revoked_at = $1 WHERE id IN \
+             (SELECT id FROM sessions WHERE revoked_at IS NULL AND expires_at > $1 LIMIT 5000)",
+        );
+        let piece = query.bind(Time(now)).execute(database).await?.rows_affected();
+        if piece == 0 {
+            return Ok(revoked);
+        }
+        revoked += piece;
+    }
 }
 
 #[cfg(test)]
