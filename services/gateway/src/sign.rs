@@ -7,6 +7,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use bytes::Bytes;
 use hsmd_chain::{EndorsementPayload, PublicKey, Timestamp};
 use hsmd_client::Signed;
+use hsmd_support::chain;
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -20,6 +21,13 @@ const MARGIN: Duration = Duration::from_millis(100);
 
 /// How often an earlier expiration is asked for: hsmd counts the ttl from its own clock.
 const ATTEMPTS: usize = 4;
+
+/// How long ago a generation may have been rotated away that signed an answer.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// How often the log is looked at for the generation of an answer, and how far apart.
+const LOOKS: u32 = 40;
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +63,27 @@ pub(crate) async fn sign(State(gateway): State<Gateway>, body: Bytes) -> Result<
         }
         _ => endorse(&gateway, object(payload)?).await?,
     };
+    believed(&gateway, &signed).await?;
     Ok(published(signed.to_json()))
+}
+
+/// Whether an answer holds by the followed log, which may learn of a rotation a moment after it: who asks with
+/// curl verifies nothing.
+async fn believed(gateway: &Gateway, signed: &Signed) -> Result<(), Refusal> {
+    let mut looks = 0;
+    loop {
+        let log = gateway.log.fresh()?;
+        match signed.signed.verify(&log, gateway.clock.now(), RECENT) {
+            Ok(_) => return Ok(()),
+            Err(_) if looks < LOOKS => {}
+            Err(error) => {
+                let sentence = format!("hsmd's answer does not hold by its log: {}", chain(&error));
+                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, sentence));
+            }
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// Reads a payload. serde reads structures from arrays as well, which are no payloads.
