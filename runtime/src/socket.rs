@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -66,7 +66,7 @@ impl Socket {
         }
         remove_stale(path).await?;
         let listener = UnixListener::bind(path).map_err(error)?;
-        let file = SocketFile(path.into());
+        let file = SocketFile { path: path.into(), inode: inode(path).map_err(error)? };
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(error)?;
         Ok(Self { listener, file: Some(file) })
     }
@@ -88,21 +88,36 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
         }
         Ok(_) => match UnixStream::connect(path).await {
             Ok(_) => Err(BindError::InUse(path.into())),
-            Err(_) => std::fs::remove_file(path).map_err(error),
+            Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(error)
+            }
+            // It may be alive and have no room.
+            Err(cause) => Err(error(cause)),
         },
     }
 }
 
 /// Removes the socket file at the end.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// Another process may have put its own socket there since.
+    inode: (u64, u64),
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.0.display(), %error, "cannot remove the socket file");
+        if !inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket file");
         }
     }
+}
+
+/// What tells a file from one that takes its place: device and inode.
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
