@@ -9,9 +9,6 @@ use std::{
 use hsmd_chain::{PublicKey, SignedPayload, VerifiedEndorsement, signed_payload::SignedFormError};
 use hsmd_client::{CheckError, VerifiedLog};
 
-/// How many verified endorsements are remembered: more than a fleet has servers.
-const REMEMBERED: usize = 256;
-
 /// A judge of endorsements. Each question goes to the key log, so a tainted key is dead at once; only the
 /// signature over a text that was verified before is not verified again.
 pub struct EndorsementJudge {
@@ -19,6 +16,8 @@ pub struct EndorsementJudge {
     purpose: &'static str,
     /// How far back a generation may have ended.
     window: Duration,
+    /// How many verified endorsements are remembered.
+    capacity: usize,
     /// Verified endorsements and their texts. A plain mutex, never held across an await.
     verified: Mutex<HashMap<PublicKey, (Vec<u8>, VerifiedEndorsement)>>,
 }
@@ -48,10 +47,11 @@ impl Refused {
 }
 
 impl EndorsementJudge {
-    /// Judges by a log, with a look-back window.
+    /// Judges by a log, with a look-back window, and remembers at most `capacity` verified endorsements: as many
+    /// as are asked about again and again.
     #[must_use]
-    pub fn new(log: VerifiedLog, purpose: &'static str, window: Duration) -> Self {
-        Self { log, purpose, window, verified: Mutex::default() }
+    pub fn new(log: VerifiedLog, purpose: &'static str, window: Duration, capacity: usize) -> Self {
+        Self { log, purpose, window, capacity, verified: Mutex::default() }
     }
 
     /// Checks that a stored text is the key's endorsement and holds now.
@@ -77,7 +77,7 @@ impl EndorsementJudge {
 
     fn remember(&self, key: PublicKey, text: Vec<u8>, endorsement: VerifiedEndorsement) {
         let mut verified = self.verified();
-        if verified.len() >= REMEMBERED {
+        if verified.len() >= self.capacity {
             verified.clear();
         }
         verified.insert(key, (text, endorsement));

@@ -10,6 +10,9 @@ use hsmd_support::chain;
 
 use crate::EndorsementJudge;
 
+/// How many endorsements are remembered: more than a fleet has servers.
+const REMEMBERED: usize = 256;
+
 /// The endorsed access keys. Each question goes to Redis, so a purged key is unknown at once, and to
 /// the key log, so a tainted one is dead at once.
 pub struct EndorsedServers {
@@ -21,7 +24,7 @@ impl EndorsedServers {
     /// Reads endorsements from Redis and judges them by a log, with a look-back window: 12 h 15 min for
     /// applications, 24 h for auth.
     pub fn new(endorsements: Endorsements<Access>, log: VerifiedLog, window: Duration) -> Self {
-        Self { endorsements, judge: EndorsementJudge::new(log, Access::NAME, window) }
+        Self { endorsements, judge: EndorsementJudge::new(log, Access::NAME, window, REMEMBERED) }
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use hsmd_client::{Clock, VerifiedLog};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
 use hsmd_service::{Certificate, EndorsementJudge, follow_log};
-use hsmd_store::{Jwt, Purpose as _, Store};
+use hsmd_store::{Jwt, LIST_LIMIT, Purpose as _, Store};
 use hsmd_support::Report;
 use serde_json::json;
 
@@ -59,7 +59,8 @@ impl Keys {
     #[must_use]
     pub fn new(log: VerifiedLog, store: Store, clock: Clock) -> Self {
         let mirror = Mirror::spawn(log.clone(), store.mirrored_log.clone());
-        let jwt = Arc::new(EndorsementJudge::new(log.clone(), Jwt::NAME, jwks::LOOK_BACK));
+        let jwt =
+            Arc::new(EndorsementJudge::new(log.clone(), Jwt::NAME, jwks::LOOK_BACK, LIST_LIMIT));
         let (published, certificate) = (Published::default(), Certificate::default());
         Self { log, store, mirror, jwt, published, clock, certificate }
     }

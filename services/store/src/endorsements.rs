@@ -13,7 +13,7 @@ const PAGE: usize = 500;
 /// How many endorsements a list holds at the most. Each is about 400 bytes, in a
 /// batch up to 1,200; each server has one or
 /// two: more than this is not a fleet but somebody filling our Redis.
-const LIST_LIMIT: usize = 10_000;
+pub const LIST_LIMIT: usize = 10_000;
 
 /// A purpose of server keys, and the database that has their endorsements.
 pub trait Purpose: Copy + Send + Sync + 'static {

@@ -23,7 +23,7 @@ mod tls;
 use std::time::Duration;
 
 pub use copies::{DeviceStatus, Refill, RevokedDevices, UsedHashes};
-pub use endorsements::{Access, Endorsements, Jwt, Purpose, Response};
+pub use endorsements::{Access, Endorsements, Jwt, LIST_LIMIT, Purpose, Response};
 pub use error::{ServerKind, StoreError};
 pub use log::MirroredLog;
 pub use nonces::{NonceUse, Nonces};
