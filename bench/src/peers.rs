@@ -39,7 +39,7 @@ async fn unknown(plan: &Plan, report: &mut Report) {
         alone.push(measure(&channel, Ask::Sign, 16, plan.millis).await);
         let mut peers = JoinSet::new();
         for _ in 0..3 * CONNECTIONS {
-            peers.spawn(occupy(tls.stranger()));
+            peers.spawn(occupy(tls.unknown_peer()));
         }
         // Until they have what they may have.
         tokio::time::sleep(COMES_BACK).await;
@@ -57,9 +57,9 @@ async fn unknown(plan: &Plan, report: &mut Report) {
 }
 
 /// Keeps all streams of a connection in use, and comes back when it is closed.
-async fn occupy(stranger: Endpoint) {
+async fn occupy(unknown_peer: Endpoint) {
     loop {
-        if let Ok(channel) = stranger.connect().await {
+        if let Ok(channel) = unknown_peer.connect().await {
             let mut watches = JoinSet::new();
             for _ in 0..STREAMS {
                 watches.spawn(watch(channel.clone()));

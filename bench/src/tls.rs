@@ -13,7 +13,7 @@ pub(crate) struct Tls {
     issuer: Issuer<'static, KeyPair>,
     caller: (String, String),
     /// Of a peer that the policy does not name.
-    stranger: (String, String),
+    unknown_peer: (String, String),
     address: std::net::SocketAddr,
 }
 
@@ -44,8 +44,8 @@ impl Tls {
             .set("listen.tls.key", "@/tls.key")
             .set("listen.tls.client_ca", "@/ca.crt")
             .push("caller", caller);
-        let (caller, stranger) = (issue(&issuer, CALLER), issue(&issuer, "stranger.bench"));
-        (hsmd, Self { authority, issuer, caller, stranger, address })
+        let (caller, unknown_peer) = (issue(&issuer, CALLER), issue(&issuer, "unknown.bench"));
+        (hsmd, Self { authority, issuer, caller, unknown_peer, address })
     }
 
     /// Adds so many callers, each with a certificate of its own, and says how each connects.
@@ -72,8 +72,8 @@ impl Tls {
     }
 
     /// How an unknown peer connects, who may be turned away.
-    pub(crate) fn stranger(&self) -> Endpoint {
-        self.endpoint(&self.stranger)
+    pub(crate) fn unknown_peer(&self) -> Endpoint {
+        self.endpoint(&self.unknown_peer)
     }
 
     fn endpoint(&self, (certificate, key): &(String, String)) -> Endpoint {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// How long anything may take: a loaded machine is no fault.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Room for descriptors: this process has both ends of each connection.
 fn make_room() {
@@ -56,14 +56,14 @@ async fn get_from(from: Ipv4Addr, to: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_string(&mut text)).await.unwrap().unwrap();
     text
 }
 
 /// Whether the server has closed the connection, perhaps with a reset.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.is_ok()
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut rest)).await.is_ok()
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn one_address_has_so_many_connections_and_others_are_served() {
             }
         }
     };
-    assert!(timeout(PATIENCE, again).await.unwrap().ends_with("here"), "what it gave back");
+    assert!(timeout(TEST_TIMEOUT, again).await.unwrap().ends_with("here"), "what it gave back");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use nix::libc::SIGKILL;
 use tokio::process::Command;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// The path of a program that was built beside this test.
 pub fn program(name: &str) -> PathBuf {
@@ -41,7 +41,7 @@ impl Output {
     /// Runs a command to its end.
     pub async fn of(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = tokio::time::timeout(TEST_TIMEOUT, command.output()).await;
         let output = output.expect("a command that ends").expect("a command that can be run");
         Self {
             stdout: String::from_utf8(output.stdout).expect("UTF-8 on standard output"),

@@ -88,7 +88,7 @@ impl Daemon {
 
     /// Waits for its end: how, and its log.
     pub async fn ended(mut self) -> (ExitStatus, String) {
-        let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await;
+        let status = tokio::time::timeout(crate::TEST_TIMEOUT, self.child.wait()).await;
         let log = self.log_text();
         let status = status.unwrap_or_else(|_| panic!("the daemon does not end: {log}"));
         (status.expect("the daemon's end"), log)

@@ -64,4 +64,4 @@ pub use running::RunningHsm;
 pub use service::RunningService;
 pub use settings::Settings;
 pub use token::{KEY_LABEL, TestToken};
-pub use wait::{Look, PATIENCE, now, soon, until, wait_for, within};
+pub use wait::{Look, TEST_TIMEOUT, now, soon, until, wait_for, within};

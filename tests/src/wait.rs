@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hsmd_chain::Timestamp;
 
 /// How long anything may take before a test fails: long, since a loaded machine is no fault.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -34,9 +34,9 @@ impl Look for bool {
     }
 }
 
-/// Looks until a condition is true or there is something to be seen; fails the test after [`PATIENCE`].
+/// Looks until a condition is true or there is something to be seen; fails the test after [`TEST_TIMEOUT`].
 pub async fn until<L: Look>(what: &str, look: impl AsyncFnMut() -> L) -> L::Seen {
-    within(PATIENCE, what, look).await
+    within(TEST_TIMEOUT, what, look).await
 }
 
 /// As [`until`], with a time that is itself what is tested.
@@ -58,19 +58,19 @@ pub async fn within<L: Look>(
 /// As [`until`], in a thread that may wait.
 #[track_caller]
 pub fn wait_for<L: Look>(what: &str, mut look: impl FnMut() -> L) -> L::Seen {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TEST_TIMEOUT;
     loop {
         if let Some(seen) = look().seen() {
             return seen;
         }
-        assert!(Instant::now() < end, "not seen within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < end, "not seen within {TEST_TIMEOUT:?}: {what}");
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-/// Waits for something that comes by itself; fails the test after [`PATIENCE`].
+/// Waits for something that comes by itself; fails the test after [`TEST_TIMEOUT`].
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("comes in time")
+    tokio::time::timeout(TEST_TIMEOUT, what).await.expect("comes in time")
 }
 
 /// The time by the machine's clock, which is the daemon's.

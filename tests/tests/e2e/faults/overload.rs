@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hsmd_chain::SignedBody;
 use hsmd_fault::Control;
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, PATIENCE, Refusal, Rpc, until};
+use hsmd_tests::{Daemon, Hsmd, Refusal, Rpc, TEST_TIMEOUT, until};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -147,7 +147,7 @@ async fn expired_requests_are_not_signed(hsmd: &Hsmd, token: &Control) {
     let mut rpc = hsmd.rpc();
     // Most are refused, for the queue is full: so many get a place in it.
     while expired < EXPIRED {
-        assert!(began.elapsed() < PATIENCE, "{expired} requests got a place in the queue");
+        assert!(began.elapsed() < TEST_TIMEOUT, "{expired} requests got a place in the queue");
         // Whoever gives up many requests on one connection loses it.
         if expired % 10 == 0 {
             rpc = hsmd.rpc();

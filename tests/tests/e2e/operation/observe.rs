@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, PATIENCE, until, within};
+use hsmd_tests::{Daemon, Hsmd, TEST_TIMEOUT, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -234,7 +234,7 @@ async fn idle_connections_keep_no_probe_out() {
     // The first gave way to others, the last has had its time.
     for stream in [idle.swap_remove(0), idle.pop().unwrap()] {
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, { stream }.read_to_end(&mut rest)).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, { stream }.read_to_end(&mut rest)).await;
         drop(ended.expect("the daemon closes the connection"));
     }
     assert_eq!(get(address, "/live").await.0, 200);

@@ -3,7 +3,7 @@
 use hsmd_chain::{Anchor, SignedEvent};
 use hsmd_client::{Client, ConnectOptions, LogOptions, LogSource, VerifiedLog};
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, PATIENCE, until};
+use hsmd_tests::{Daemon, Hsmd, TEST_TIMEOUT, until};
 use tonic::Code;
 
 use crate::operation::errors;
@@ -162,7 +162,7 @@ async fn a_connection_lives_as_long_as_configured() {
             }
         }
     };
-    let status = tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
+    let status = tokio::time::timeout(TEST_TIMEOUT, ended).await.expect("the watch ends");
     errors::assert_documented::<()>("CONNECTION_AGE", Err(status.into()));
     hsmd.set("limits.connection_age", "2h").run(&["check"]).await.ended(64, "1s to 1h");
 }

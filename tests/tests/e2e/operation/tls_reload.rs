@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, PATIENCE, Refusal, until};
+use hsmd_tests::{Daemon, Hsmd, Refusal, TEST_TIMEOUT, until};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tonic::Code;
@@ -154,7 +154,7 @@ async fn a_new_client_authority_closes_what_the_old_one_let_in() {
         while let Ok(Some(_)) = watch.message().await {}
         idle.closed().await;
     };
-    tokio::time::timeout(PATIENCE, closed).await.expect("open connections are closed");
+    tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("open connections are closed");
     head(&remote.rpc).await.expect("the old certificate is still good");
     assert_eq!(remote.connections(), 2);
     let new = tls.dial_with(&next.issue(&[NAME])).remote(&hsmd);
@@ -162,7 +162,7 @@ async fn a_new_client_authority_closes_what_the_old_one_let_in() {
 
     let idle = old.greeted().await.unwrap();
     Files(&hsmd).write_client_ca(&next.pem);
-    tokio::time::timeout(PATIENCE, idle.closed()).await.expect("closed");
+    tokio::time::timeout(TEST_TIMEOUT, idle.closed()).await.expect("closed");
     let refused = old.refused().await;
     assert!(refused.contains("UnknownCA"), "{refused}");
     assert_eq!(head(&remote.rpc).await.unwrap_err().reason, "", "there is no connection");

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use hsmd_fault::{Quirk, Times};
 use hsmd_proto::v1::ServingState;
-use hsmd_tests::{Daemon, Hsmd, PATIENCE, until, within};
+use hsmd_tests::{Daemon, Hsmd, TEST_TIMEOUT, until, within};
 
 use crate::system::DOCUMENT;
 
@@ -157,7 +157,7 @@ async fn a_token_without_a_pin_heals_when_it_gets_one() {
     let mut daemon = hsmd.launch(&[]);
     daemon.problem("the token has no user PIN yet").await;
     assert_eq!(faults.calls("C_Login").unwrap(), 1);
-    within(3 * PATIENCE, "it serves", async || daemon.is_serving("").await).await;
+    within(3 * TEST_TIMEOUT, "it serves", async || daemon.is_serving("").await).await;
     assert!(daemon.is_alive());
 }
 

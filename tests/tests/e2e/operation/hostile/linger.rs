@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsmd_tests::{PATIENCE, within};
+use hsmd_tests::{TEST_TIMEOUT, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ async fn trickle(wire: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: 
             Ok(Ok(_)) => {}
             Err(_) => {
                 // The daemon's patience is ten seconds; a loaded machine's scheduler takes its time.
-                assert!(began.elapsed() < PATIENCE, "a slow loris is still connected");
+                assert!(began.elapsed() < TEST_TIMEOUT, "a slow loris is still connected");
                 let Some(byte) = rest.next() else { continue };
                 if wire.write_all(&[*byte]).await.is_err() {
                     break;
@@ -99,7 +99,7 @@ async fn half_open_watches_are_closed() {
     arena.is_served().await;
     // A proper watcher still gets every event at once; all this while nobody answers a ping.
     arena.daemon.rotate_head().await;
-    within(3 * PATIENCE, "half-open watches are closed", async || {
+    within(3 * TEST_TIMEOUT, "half-open watches are closed", async || {
         let mut seen = [0; 4096];
         let read = tokio::time::timeout(Duration::from_millis(100), half_open.read(&mut seen));
         matches!(read.await, Ok(Ok(0) | Err(_))).then_some(())
