@@ -1,6 +1,10 @@
 //! HTTP on a Unix socket, for some of this machine's users.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::{
@@ -11,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    ServeOptions, Shutdown, Socket,
+    LogLimit, ServeOptions, Shutdown, Socket,
     http::{Accepted, Source, after_failed_accept, serve_from},
 };
 
@@ -30,7 +34,8 @@ pub async fn serve_users(
 ) {
     let (listener, file) = socket.split();
     let refusals = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
-    serve_from(Users { listener, uids, refusals }, router, options, shutdown).await;
+    let users = Users { listener, uids, refusals, logged: LogLimit::default() };
+    serve_from(users, router, options, shutdown).await;
     drop(file);
 }
 
@@ -40,6 +45,7 @@ struct Users {
     uids: Vec<u32>,
     /// For those who are answered that they are not served.
     refusals: Arc<Semaphore>,
+    logged: LogLimit,
 }
 
 impl Source for Users {
@@ -63,7 +69,13 @@ impl Source for Users {
 impl Users {
     fn refuse(&self, uid: u32, stream: UnixStream) {
         let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        tracing::warn!(uid, "refused: this user is not one of those served here");
+        let now = Instant::now();
+        if let Some(count) = self.logged.due(now) {
+            tracing::warn!(count, "more connections of users who are not served here were refused");
+        }
+        if self.logged.count(now) {
+            tracing::warn!(uid, "refused: this user is not one of those served here");
+        }
         tokio::spawn(async move {
             // A peer that does not take the answer has left.
             let _answered = timeout(REFUSAL_TIMEOUT, answer(uid, stream)).await;

@@ -2,7 +2,6 @@
 
 pub mod accept;
 mod connection;
-mod handshakes;
 mod limit;
 mod origin;
 mod pool;

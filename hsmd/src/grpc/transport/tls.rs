@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsmd_chain::Timestamp;
+use hsmd_runtime::LogLimit;
 use hsmd_support::tls::{PemError, authorities, certificates, private_key};
 use hsmd_support::{Watched, chain};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
-use super::handshakes::FailedHandshakes;
 use super::origin::Origin;
 use crate::authz::{Validity, validity};
 use crate::config::{TlsListenConfig, TlsVersion};
@@ -46,7 +46,7 @@ pub struct Tls {
     files: Watched<Loaded, TlsError>,
     /// Those of the current configuration, for the connections that they let in.
     authorities: watch::Sender<Arc<RootCertStore>>,
-    failed: FailedHandshakes,
+    failed: LogLimit,
 }
 
 /// What the files make.
@@ -64,7 +64,7 @@ impl Tls {
         let (watched, files) = ([certificate, key, client_ca].map(Clone::clone), files.clone());
         let files = Watched::load(watched, move || load(&files))?;
         let authorities = watch::Sender::new(Arc::clone(&files.current().authorities));
-        Ok(Self { files, authorities, failed: FailedHandshakes::default() })
+        Ok(Self { files, authorities, failed: LogLimit::default() })
     }
 
     /// The configuration for a new connection.
