@@ -49,6 +49,8 @@ const part = (token, at) => JSON.parse(Buffer.from(token.split(".")[at], "base64
 const show = (url, token) => fetch(url, { headers: { authorization: `Bearer ${token}` } });
 
 test("a React page: sign up, sessions, token, sign out, sign in", async (t) => {
+  // A replica that was just restarted waits until verifiers know its key.
+  await until("a token", await user(), 120);
   const served = await running(t, /http:.*:(\d+)/, "node", [`${EXAMPLES}/web/serve.mjs`, local(), "0"]);
   const { host } = new URL(HSMD_ACCOUNTS_ORIGIN);
   const browser = await Browser.start(t, `--host-resolver-rules=MAP ${host} 127.0.0.1:${served}`);
