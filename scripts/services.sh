@@ -17,16 +17,14 @@ ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET $1 HTTP/1.0\r\n\r\n" >&3 && ta
 
 # What every service that should run says of itself: its name, a blank, its answer or nothing.
 healths() {
-    local name names urls
+    local name names
     case $WHERE in
     dev) for name in "${FLEET[@]}" "${ACCOUNTS[@]}"; do
-        mapfile -t urls < <(urls "$name" "$(url "$name")")
-        line "$name" ask 5 curl -sS --fail-early "${urls[@]}"
+        line "$name" ask 5 curl -sS "$(url "$name")$(asked "$name")"
     done ;;
     systemd) for name in keys auth app accounts; do
         installed "hsmd-$name" || continue
-        mapfile -t urls < <(urls "$name" "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")")
-        line "$name" ask 5 curl -sS --fail-early "${urls[@]}"
+        line "$name" ask 5 curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")$(asked "$name")"
     done ;;
     k8s)
         names=$(pods) || die "the pods can't be listed"
@@ -39,13 +37,6 @@ healths() {
 
 # asked NAME: the path under which this one says of its keys what is to be known.
 asked() { echo "${PATHS[${1%%-*}]:-/health}"; }
-
-# urls NAME ADDRESS: what is asked of it, for curl. Each replica of accounts lists the keys of all, so it says first
-# whether its own is endorsed.
-urls() {
-    [[ $1 != accounts* ]] || printf '%s\n' --fail "$2/ready"
-    echo "$2$(asked "$1")"
-}
 
 # A unit that failed is enabled still, and one that was started by hand is active.
 installed() {
