@@ -87,7 +87,8 @@ pub async fn run(shared: Arc<Shared>, service: HealthReporter, admin: HealthRepo
     loop {
         let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
         let obstacle = obstacle(&shared).or_else(|| overload(&shared));
-        let now = (status(obstacle.is_none()), status(shared.log.borrow().is_some()));
+        let shows_log = shared.log.borrow().is_some() && shared.withholds_log().is_none();
+        let now = (status(obstacle.is_none()), status(shows_log));
         if reported.as_ref().map(|reported| (reported.0 as u8, reported.1 as u8))
             != Some((now.0 as u8, now.1 as u8))
         {

@@ -117,6 +117,20 @@ impl Shared {
         self.log.borrow().clone()
     }
 
+    /// Why readers are not shown the log. While it serves, a daemon shows it only when it can tell that no other
+    /// is ahead of it; while it starts, not beside another daemon's claim of the token, nor in a standby pair
+    /// while another may have the lock.
+    pub fn withholds_log(&self) -> Option<String> {
+        let release_check = self.signer.release_check();
+        let shows = match self.phase() {
+            Phase::Serving => release_check.may_publish(),
+            Phase::Starting(_) => release_check.may_publish_at_start(),
+            Phase::Standby | Phase::Stopping => true,
+        };
+        let reason = || release_check.ownership_problem();
+        (!shows).then(|| reason().unwrap_or_else(|| "the writer lock can't be proved".into()))
+    }
+
     /// What is known of the database.
     pub fn database(&self) -> DatabaseReport {
         self.database.lock().clone()

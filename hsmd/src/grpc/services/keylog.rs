@@ -108,21 +108,8 @@ impl KeyLogService {
     }
 }
 
-/// While it serves, a daemon shows its log only when it can tell that no other is ahead of it; while it starts,
-/// not beside another daemon's claim of the token, nor in a standby pair while another may have the lock.
 fn may_publish(shared: &Shared) -> Result<(), Status> {
-    let release_check = shared.signer.release_check();
-    let hides = match shared.phase() {
-        Phase::Serving => !release_check.may_publish(),
-        Phase::Starting(_) => !release_check.may_publish_at_start(),
-        Phase::Standby | Phase::Stopping => false,
-    };
-    if hides {
-        let reason = release_check.ownership_problem();
-        let reason = reason.unwrap_or_else(|| "the writer lock can't be proved".into());
-        return Err(not_newest(&reason));
-    }
-    Ok(())
+    shared.withholds_log().map_or(Ok(()), |reason| Err(not_newest(&reason)))
 }
 
 /// A caller who follows the log.

@@ -80,3 +80,23 @@ async fn a_standby_shows_no_log_while_a_taint_is_pending() {
     shows(&second, 1).await;
     assert_eq!(hsmd.history().await.events().len(), 2);
 }
+
+#[tokio::test]
+async fn a_starting_daemon_of_a_standby_pair_shows_no_log_while_the_database_is_away() {
+    let hsmd = Hsmd::initialised().await.set("standby", true);
+    let proxy = Proxy::before(hsmd.database.socket_folder());
+    let file = proxy.folder().join("writer.url");
+    hsmd_tests::write_private(&file, &hsmd.database.writer_url_by(proxy.folder()));
+    let hsmd = hsmd.set("database.writer_url_file", file.display().to_string());
+    hsmd.serve().await.kill().await;
+    let unplugged = hsmd.token.unplug();
+    let daemon = hsmd.launch(&[]);
+    daemon.problem("waiting for the token").await;
+    shows(&daemon, 0).await;
+    // From now on another daemon may have the lock.
+    proxy.take(Toll::Everything);
+    shows_nothing(&daemon).await;
+    proxy.take(Toll::Nothing);
+    shows(&daemon, 0).await;
+    unplugged.plug_in();
+}
