@@ -100,6 +100,8 @@ pub async fn start(
     };
     if !claimed.is_empty() {
         keep_merged(&mut journal, &shared.signer).await?;
+        // The record of the owner of before is gone: nothing is left to take back.
+        claimed.clear();
     }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
