@@ -121,3 +121,40 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_file_is_replaced_when_its_process_is_dead_and_removed_when_it_is_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        // A listener that is dropped leaves its file, as a process does that is killed.
+        drop(UnixListener::bind(&path).unwrap());
+        let first = Socket::bind(&path, 0o600, None).await.unwrap();
+        let refused = Socket::bind(&path, 0o600, None).await.unwrap_err();
+        assert!(matches!(refused, BindError::InUse(_)), "{refused}");
+
+        let (listener, file) = first.split();
+        std::fs::rename(&path, folder.path().join("moved")).unwrap();
+        let successor = Socket::bind(&path, 0o600, None).await.unwrap();
+        drop(file);
+        assert!(path.exists(), "its successor's socket was removed");
+        drop((listener, successor));
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_no_room_is_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let _listener = socket.listen(1).unwrap();
+        // One more than it was told waits, too.
+        let _waiting = [(); 2].map(|()| std::os::unix::net::UnixStream::connect(&path).unwrap());
+        Socket::bind(&path, 0o600, None).await.unwrap_err();
+        assert!(path.exists());
+    }
+}

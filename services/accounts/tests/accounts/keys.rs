@@ -257,8 +257,13 @@ fn a_withdrawn_key_is_dead_for_ever_and_replaced() {
     assert!(stack.try_sql(back).is_err());
     assert_eq!(stack.command(&replicas[0], &["withdraw"]).status.code(), Some(64));
 
+    // More than are ended in one piece.
+    stack.sql(
+        "INSERT INTO sessions SELECT (jsonb_populate_record(s, jsonb_build_object(\
+         'id', s.id || n, 'token', s.token || n))).* FROM sessions s, generate_series(1, 5000) n",
+    );
     let ended = stack.command(&replicas[0], &["end-sessions"]);
-    assert_eq!(String::from_utf8_lossy(&ended.stdout), "1 sessions ended\n");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "5001 sessions ended\n");
     assert!(!ann.is_signed_in());
 
     let output = stack.command(&replicas[0], &["withdraw", "--all"]);

@@ -32,6 +32,13 @@ async fn only_the_configured_users_are_served() {
         curl.get("/live").await.is_refused(403, "is not served here");
     }
     assert!(gateway.log().contains(&format!("uid={OTHER}")), "{}", gateway.log());
+    // Another user writes few of its lines: ten a minute.
+    let refusals = 30;
+    for _ in 0..refusals {
+        Curl::by(&other.socket()).get("/live").await.is_refused(403, "is not served here");
+    }
+    let lines = gateway.log().matches("not one of those served here").count();
+    assert!(lines < refusals, "{lines}: {}", gateway.log());
 
     // The socket goes with it; what a dead process left is replaced, what lives is not.
     gateway.terminate();

@@ -139,3 +139,16 @@ async fn a_log_that_is_stale_is_not_served() {
         format!(r#"{{"endorsement":{endorsement},"purpose":"access","publicKey":"{}"}}"#, key());
     curl.post("/verify", &asked).await.is_refused(503, "stale");
 }
+
+#[tokio::test]
+async fn what_another_identity_signs_is_not_handed_out() {
+    let (behind, other) = tokio::join!(Behind::start(), Behind::start());
+    let (own, another) =
+        (behind.daemon.log().await.identity(), other.daemon.log().await.identity());
+    let config = behind.loopback().replace(own.as_str(), another.as_str());
+    let gateway = RunningService::start("gateway", behind.folder.path(), &config).await;
+    let curl = Curl::to(&gateway.url);
+    curl.endorse(&after(600).to_string()).await.is_refused(503, "stale");
+    let document = format!(r#"{{"payload":{DOCUMENT}}}"#);
+    curl.post("/sign", &document).await.is_refused(503, "stale");
+}
