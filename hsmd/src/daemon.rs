@@ -182,7 +182,7 @@ async fn maintain(
         }
     }
     if config.standby {
-        core.tell_standbys().await;
+        core.notify_standbys().await;
     }
     Ok(())
 }

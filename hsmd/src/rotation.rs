@@ -168,7 +168,7 @@ impl Core {
             Err(error) if request.taint => {
                 tracing::warn!(number, error = chain(&error), "taint goes on without the database");
                 self.publish_lasting();
-                self.tell_standbys().await;
+                self.notify_standbys().await;
             }
             Err(source) => return Err(RotationError::NotAppended { number, source }),
         }

@@ -152,9 +152,9 @@ impl Core {
         proved
     }
 
-    /// Tells the standbys whether the database has all that our readers have. A session of which that is
+    /// Notifies the standbys whether the database has all that our readers have. A session of which that is
     /// not known is given up: its locks go with it.
-    pub async fn tell_standbys(&mut self) {
+    pub async fn notify_standbys(&mut self) {
         let complete = self.stored == self.log.events().len();
         let Some(writer) = &mut self.writer else { return };
         let told = self.taints.unless_late(writer.set_complete(complete)).await;

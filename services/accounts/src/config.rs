@@ -112,7 +112,7 @@ pub struct PasswordsConfig {
     pub memory_kib: u32,
     /// Argon2id's passes over it.
     pub iterations: u32,
-    /// Argon2id's lanes.
+    /// Argon2id's degree of parallelism.
     pub parallelism: u32,
     /// How many threads hash; one less than there are cores if it is left out.
     pub threads: Option<NonZero<usize>>,
