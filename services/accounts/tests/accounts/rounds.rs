@@ -152,9 +152,10 @@ fn a_session_is_one_round_trip_and_a_token_no_more() {
         let is_session = |sql: &str| sql.starts_with("SELECT s.id, ");
         let sessions: usize = rounds.iter().filter(|it| is_session(it.0)).map(|it| it.1).sum();
         assert_eq!(sessions, REQUESTS, "{path}: {rounds:?}");
-        // sqlx tries a connection when it is given back, which is after the answer.
+        // sqlx tries a connection when it is given back, which is after the answer. One may be late: the one
+        // of the request before these.
         let tried = rounds.get("").copied().unwrap_or(0);
-        assert!(tried <= rounds.values().sum::<usize>() - tried, "{path}: {rounds:?}");
+        assert!(tried <= rounds.values().sum::<usize>() - tried + 1, "{path}: {rounds:?}");
         for (sql, count) in rounds.iter().filter(|it| !is_session(it.0) && !it.0.is_empty()) {
             let known = BACKGROUND.iter().any(|it| sql.starts_with(it));
             assert!(known && *count < REQUESTS, "{path}: {rounds:?}");
