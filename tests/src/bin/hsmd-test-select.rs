@@ -8,17 +8,18 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
+use hsmd_service::postgres::Server;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() {
     let file = std::env::args().nth(1).expect("FILE");
-    let url = std::fs::read_to_string(file).expect("the database's URL");
+    let server = Server::read(file.as_ref(), "hsmd-test-select").expect("the database's URL");
     let pool = PgPoolOptions::new()
         .max_connections(10)
         .test_before_acquire(false)
-        .connect(url.trim())
+        .connect_with(server.options)
         .await
         .expect("a connection");
     let router = Router::new().route("/{token}", get(select)).with_state(pool);
