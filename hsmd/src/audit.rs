@@ -29,6 +29,10 @@ const QUEUE: usize = 8192;
 /// How often the thread looks for summaries that are due and for a file that was moved.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Where records follow each other closely, the thread collects for so long before it writes again: to wake it
+/// for each would cost a call more than its record does.
+const COLLECTION: Duration = Duration::from_millis(2);
+
 /// How long the end waits for what is still in the queue.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -158,10 +162,17 @@ struct Writer {
 impl Writer {
     fn run(mut self, messages: &Receiver<Message>) {
         let (mut ticked, mut said) = (Instant::now(), 0);
+        let mut woken = Instant::now();
         loop {
             match messages.recv_timeout(TICK) {
-                Ok(Message::Record(record)) => self.write(&record),
-                Ok(Message::Reopen) => self.reopen(),
+                Ok(first) => {
+                    self.take(first);
+                    messages.try_iter().take(QUEUE).for_each(|message| self.take(message));
+                    if woken.elapsed() < 2 * COLLECTION {
+                        std::thread::sleep(COLLECTION);
+                    }
+                    woken = Instant::now();
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -173,6 +184,13 @@ impl Writer {
         }
         self.tick(true);
         self.say_lost(said);
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Record(record) => self.write(&record),
+            Message::Reopen => self.reopen(),
+        }
     }
 
     fn write(&mut self, record: &Record) {
