@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 pub struct TokenMetrics {
     pub queue_seconds: Histogram,
     pub hsm_seconds: Histogram,
+    pub tree_leaves: Histogram,
     errors: Family<ErrorLabels, Counter>,
     /// The newest error of each kind.
     last_errors: Arc<Mutex<Vec<(ErrorLabels, Instant)>>>,
@@ -103,6 +104,8 @@ impl Default for TokenMetrics {
         Self {
             queue_seconds: histogram(),
             hsm_seconds: histogram(),
+            // From 2 to 16,384, the most.
+            tree_leaves: Histogram::new(exponential_buckets(2.0, 2.0, 14)),
             errors: Family::default(),
             last_errors: Arc::default(),
             recoveries: Counter::default(),
@@ -196,6 +199,11 @@ impl Default for Metrics {
             "hsm_seconds",
             "How long signatures took in the token",
             token.hsm_seconds.clone(),
+        );
+        registry.register(
+            "tree_leaves",
+            "How many documents were signed together",
+            token.tree_leaves.clone(),
         );
         registry.register("token_errors", "Token errors, by CKR", token.errors.clone());
         registry.register(

@@ -2,11 +2,15 @@
 //! section 4). When the token becomes free, all that waits and may share a tree is signed at once; a
 //! request that waits alone gets a body of its own, so that none waits for others.
 //!
-//! The token's thread hashes the tree and signs its root. The paths are made where the replies are.
+//! The token's thread hashes the tree and signs its root. The paths are made where the replies are, and the
+//! replies are handed out by an async task: the token's thread wakes one worker for the whole tree.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use hsmd_chain::{Digest, MerkleTree};
+use tokio::runtime::Handle;
 
 use super::queue::{Job, Queued};
 use super::{Document, SignError, Signed, SignedDocument, TokenState};
@@ -84,8 +88,13 @@ impl Space {
     }
 }
 
-/// Signs the documents of several requests as one tree and answers each of them.
-pub fn sign_tree(token_state: &mut TokenState, jobs: Vec<Queued>) {
+/// Signs the documents of several requests as one tree and has `runtime` answer each of them. The receiver's
+/// channel is closed when all are answered.
+pub fn sign_tree(
+    token_state: &mut TokenState,
+    jobs: Vec<Queued>,
+    runtime: &Handle,
+) -> Receiver<Infallible> {
     let mut texts = Vec::new();
     let mut waiting = Vec::with_capacity(jobs.len());
     for queued in jobs {
@@ -108,6 +117,19 @@ pub fn sign_tree(token_state: &mut TokenState, jobs: Vec<Queued>) {
             let signed = token_state.sign_tree(&tree)?;
             Ok(Arc::new(SignedTree { signed, tree }))
         });
+    let (answering, answered) = sync_channel(0);
+    runtime.spawn(async move {
+        answer_all(&tree, texts, waiting);
+        drop(answering);
+    });
+    answered
+}
+
+fn answer_all(
+    tree: &Result<Arc<SignedTree>, SignError>,
+    texts: Vec<String>,
+    waiting: Vec<(Reply, usize)>,
+) {
     let mut leaves = (0..).zip(texts);
     for (reply, count) in waiting {
         let leaves = leaves.by_ref().take(count);

@@ -87,6 +87,11 @@ impl Liveness {
         self.metrics.queue_seconds.observe(time.as_secs_f64());
     }
 
+    /// Notes how many leaves a tree has.
+    pub fn tree(&self, leaves: usize) {
+        self.metrics.tree_leaves.observe(leaves as f64);
+    }
+
     /// Counts an error, by its return code where it has one.
     pub fn error(&self, error: &TokenError) {
         self.metrics.error(&error.label());

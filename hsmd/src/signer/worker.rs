@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::batch::{Space, sign_tree};
@@ -45,7 +46,7 @@ pub struct WorkerGone;
 
 impl TokenWorker {
     /// Starts the thread of the token at this place in the configuration. Nothing is opened yet. `batch` is
-    /// the most documents of one tree.
+    /// the most documents of one tree. Must be called within a tokio runtime, which answers callers.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -79,7 +80,8 @@ impl TokenWorker {
         let thread =
             std::thread::Builder::new().name(format!("token-{}", config.name())).spawn({
                 let (queue, liveness) = (Arc::clone(&queue), Arc::clone(&liveness));
-                move || run(&queue, token_state, &liveness, batch)
+                let trees = Trees { batch, runtime: Handle::current() };
+                move || run(&queue, token_state, &liveness, &trees)
             })?;
         Ok(Self { config, queue, liveness, report, thread: Mutex::new(Some(thread)) })
     }
@@ -179,7 +181,15 @@ impl fmt::Debug for TokenWorker {
     }
 }
 
-fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness, batch: usize) {
+/// What the thread needs for trees.
+struct Trees {
+    /// The most documents of one.
+    batch: usize,
+    /// What answers their callers.
+    runtime: Handle,
+}
+
+fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness, trees: &Trees) {
     let mut polling = Policy::default();
     loop {
         token_state.look_if_due();
@@ -196,7 +206,7 @@ fn run(queue: &TokenQueue, mut token_state: TokenState, liveness: &Liveness, bat
                 work(&mut token_state);
                 liveness.end_work();
             }
-            Next::Sign(first) => sign_all(queue, &mut token_state, liveness, batch, first),
+            Next::Sign(first) => sign_all(queue, &mut token_state, liveness, trees, first),
             Next::Refuse(job, error) => job.refuse(error),
             Next::Idle => {
                 liveness.begin_work();
@@ -217,7 +227,7 @@ fn sign_all(
     queue: &TokenQueue,
     token_state: &mut TokenState,
     liveness: &Liveness,
-    batch: usize,
+    trees: &Trees,
     first: Queued,
 ) {
     let mut answers = Vec::with_capacity(REPLIES_TOGETHER);
@@ -225,13 +235,18 @@ fn sign_all(
     while let Some(first) = next {
         liveness.step();
         let begun = Instant::now();
-        let mut jobs = queue.companions(&first, Space::new(batch));
+        let mut jobs = queue.companions(&first, Space::new(trees.batch));
         jobs.insert(0, first);
         jobs = jobs.into_iter().filter_map(|job| still_wanted(job, liveness, begun)).collect();
-        if jobs.iter().map(Queued::documents).sum::<usize>() > 1 && jobs[0].company.is_some() {
-            sign_tree(token_state, jobs);
-            // Where cores are scarce, what has arrived meanwhile is read now, and the next tree is larger.
-            std::thread::yield_now();
+        let documents = jobs.iter().map(Queued::documents).sum();
+        if documents > 1 && jobs[0].company.is_some() {
+            liveness.tree(documents);
+            let answered = sign_tree(token_state, jobs, &trees.runtime);
+            // A quick token waits for its callers anyway. While they are answered what has arrived is read, and
+            // the next tree is larger.
+            if liveness.last_took() < QUICK_SIGNATURE {
+                let _are_answered = answered.recv_timeout(QUICK_SIGNATURE);
+            }
         } else {
             for job in jobs {
                 sign(queue, token_state, job, &mut answers);

@@ -108,6 +108,7 @@ async fn calls_are_counted_by_method_caller_and_code() {
         );
         assert_eq!(value(address, &series).await, Some(count), "{series}");
     }
+    assert_eq!(value(address, "hsmd_tree_leaves_sum").await, Some(0.0));
     for histogram in ["hsmd_queue_seconds_count", "hsmd_hsm_seconds_count"] {
         assert!(value(address, histogram).await.unwrap() >= 3.0, "{histogram}");
     }
