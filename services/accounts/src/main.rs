@@ -11,6 +11,10 @@ use hsmd_accounts::{Config, commands, run};
 use hsmd_runtime::{ConfigError, Shutdown, StartError, end, harden, load, log_to_stderr};
 use hsmd_support::cli;
 
+/// A request makes and frees some hundred small pieces of memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// E-mail and password accounts, sessions and JWTs for web applications
 #[derive(Parser)]
 #[command(
