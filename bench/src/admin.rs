@@ -21,7 +21,9 @@ pub(crate) async fn measure(plan: &Plan, report: &mut Report) {
     let hsmd = installation().await;
     let daemon = hsmd.serve().await;
     let channel = connect(&hsmd.path("service.sock")).await;
-    let mut raw = Raw::start(&hsmd);
+    // On a token of its own: its pairs stay, and SoftHSM reads every object again after each change.
+    let crowded = installation().await;
+    let mut raw = Raw::start(&crowded);
     let mut samples: [Vec<Sample>; 6] = Default::default();
     let first = rotations(&daemon, EACH).await;
     eprintln!("{ROTATIONS} rotations");
