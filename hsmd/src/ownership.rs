@@ -56,8 +56,60 @@ impl Record {
         Duration::from_millis(self.wait_ms)
     }
 
+    /// All but the journal, as the CKA_ID of a key pair: for a token that holds no data objects. Decimal
+    /// numbers and the folder's id, in the order of the fields.
+    pub fn to_id(&self) -> String {
+        let Self { epoch, folder, lease_ms, wait_ms, released, change, journal: _ } = self;
+        format!("{epoch}:{folder}:{lease_ms}:{wait_ms}:{}:{change}", u8::from(*released))
+    }
+
+    /// What [`to_id`](Self::to_id) wrote; none for anything else.
+    pub fn from_id(id: &[u8]) -> Option<Self> {
+        let parts: Vec<_> = std::str::from_utf8(id).ok()?.split(':').collect();
+        let [epoch, folder, lease_ms, wait_ms, released, change] = parts.as_slice() else {
+            return None;
+        };
+        let record = Self {
+            epoch: epoch.parse().ok()?,
+            folder: (*folder).to_owned(),
+            lease_ms: lease_ms.parse().ok()?,
+            wait_ms: wait_ms.parse().ok()?,
+            released: *released == "1",
+            change: change.parse().ok()?,
+            journal: None,
+        };
+        (record.to_id().as_bytes() == id).then_some(record)
+    }
+
     /// Whether its daemon may be using the token.
     pub fn stands(&self) -> bool {
         self.epoch > 0 && !self.released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_holds_all_but_the_journal_and_nothing_else_is_one() {
+        let record = Record {
+            epoch: 12,
+            folder: "fa0791dbf98ef9853be7c28914fc2ef6".into(),
+            lease_ms: 3000,
+            wait_ms: 1000,
+            released: true,
+            change: 7,
+            journal: Some(serde_json::json!({})),
+        };
+        let id = record.to_id();
+        assert_eq!(id, "12:fa0791dbf98ef9853be7c28914fc2ef6:3000:1000:1:7");
+        assert_eq!(Record::from_id(id.as_bytes()), Some(Record { journal: None, ..record }));
+        for other in
+            ["", "1:f:2:3:0", "1:f:2:3:0:5:6", "01:f:2:3:0:5", "1:f:2:3:2:5", "+1:f:2:3:0:5"]
+        {
+            assert_eq!(Record::from_id(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Record::from_id(&[0xff; 8]), None);
     }
 }

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod module;
 mod object;
 pub mod pin;
+mod record_pairs;
 pub mod session;
 mod slots;
 mod trial;

@@ -53,7 +53,7 @@ enum Claimed {
     Ours(Record, Instant),
     /// Another claim was not older: both are taken back.
     Withdrawn,
-    /// The token takes no data objects, for this reason.
+    /// The token takes no record, for this reason.
     Unrecorded(TokenError),
 }
 
@@ -164,8 +164,8 @@ impl Claimant<'_, '_> {
             journal: before_us.and_then(|own| own.journal.clone()),
         };
 
-        match run(self.worker, |token_state| token_state.takes_objects()).await {
-            Err(OwnershipError::Core(CoreError::Token(error @ TokenError::NoCopy(_)))) => {
+        match run(self.worker, |token_state| token_state.takes_records()).await {
+            Err(OwnershipError::Core(CoreError::Token(error @ TokenError::NoRecord(_)))) => {
                 return Ok(Claimed::Unrecorded(error));
             }
             known => known?,
@@ -177,7 +177,7 @@ impl Claimant<'_, '_> {
             }
             Ok(_) => {}
             Err(OwnershipError::Core(CoreError::Token(error)))
-                if matches!(error, TokenError::NoCopy(_)) || error.refuses_object() =>
+                if matches!(error, TokenError::NoRecord(_)) || error.refuses_object() =>
             {
                 return Ok(Claimed::Unrecorded(error));
             }

@@ -4,6 +4,7 @@
 //! bound again by a verified signature, with backoff and without a restart.
 
 mod binding;
+mod first_tries;
 mod journal_copy;
 mod owner;
 mod pairs;

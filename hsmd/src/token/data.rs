@@ -8,17 +8,20 @@ use super::error::TokenError;
 use super::object::Object;
 
 /// How often the objects are read again when another process has replaced one meanwhile.
-const READS: usize = 4;
+pub(super) const READS: usize = 4;
 
-/// The handles of the data objects with one label: as long as they are the same in one session, the
+/// The handles of the data objects and private keys with one label: as long as they are the same in one session, the
 /// objects are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handles(Vec<u64>);
 
-/// The handles of the data objects with this label.
+/// The handles of the data objects and private keys with this label.
 pub(super) fn handles(session: &Session, label: &str) -> Result<Handles, TokenError> {
-    let mut handles: Vec<u64> =
-        find(session, label)?.into_iter().map(|handle| handle.handle()).collect();
+    let keys =
+        [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.as_bytes().to_vec())];
+    let mut found = find(session, label)?;
+    found.extend(session.find_objects(&keys).map_err(TokenError::call("finding a key"))?);
+    let mut handles: Vec<u64> = found.into_iter().map(|handle| handle.handle()).collect();
     handles.sort_unstable();
     Ok(Handles(handles))
 }

@@ -166,8 +166,11 @@ pub enum TokenError {
     /// The token gets no copy of the journal.
     #[error("the token gets no copy of the journal: {0}")]
     NoCopy(String),
-    /// What is known of the token's data objects can't be kept.
-    #[error("cannot use the note {path} on the token's copy of the journal")]
+    /// The token gets no record of its owner.
+    #[error("the token gets no record of its owner: {0}")]
+    NoRecord(String),
+    /// What is known of the token's objects can't be kept.
+    #[error("cannot use the note {path} on what the token holds")]
     CopyNote {
         path: PathBuf,
         #[source]
@@ -227,6 +230,7 @@ impl TokenError {
             | Self::UnknownRecord
             | Self::SecondProcess
             | Self::NoCopy(_)
+            | Self::NoRecord(_)
             | Self::CopyNote { .. }
             | Self::IdTaken { .. }
             | Self::KeyInTheWay(_)
@@ -262,6 +266,7 @@ impl TokenError {
             Self::AnotherObject { .. } => "another_object".into(),
             Self::SecondProcess => "second_process".into(),
             Self::NoCopy(_) | Self::CopyNote { .. } => "no_journal_copy".into(),
+            Self::NoRecord(_) => "no_owner_record".into(),
             Self::KeyInTheWay(_) | Self::IdTaken { .. } | Self::IdChanged { .. } => "key_id".into(),
             Self::Unguarded(_) => "key_unguarded".into(),
             Self::Unproven { .. } => "key_unproven".into(),
@@ -289,6 +294,18 @@ impl TokenError {
                 classify(rv) == Class::Caller
             }
             _ => false,
+        }
+    }
+
+    /// Whether the token itself refuses to make a pair with a CKA_ID like a record, or to destroy it.
+    pub fn refuses_pair(&self) -> bool {
+        match self {
+            Self::IdChanged { .. } | Self::Unguarded(_) => true,
+            Self::Call { error: Error::Pkcs11(rv, Function::GenerateKeyPair), .. } => {
+                classify(rv) == Class::Caller
+                    || matches!(rv, RvError::GeneralError | RvError::FunctionFailed)
+            }
+            _ => self.is_refused_destruction(),
         }
     }
 

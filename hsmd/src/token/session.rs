@@ -250,11 +250,11 @@ impl OpenToken {
         self.call(|session| data::destroy(session, label, which, destroyed))
     }
 
-    /// The handles of the data objects with this label: one find, whatever they hold.
+    /// The handles of the data objects and private keys with this label, whatever they hold.
     ///
     /// # Errors
     /// [`TokenError::Call`].
-    pub fn data_handles(&self, label: &str) -> Result<Handles, TokenError> {
+    pub fn handles(&self, label: &str) -> Result<Handles, TokenError> {
         self.call(|session| data::handles(session, label))
     }
 

@@ -97,6 +97,9 @@ pub(super) fn scratch(token: &TokenConfig) -> TokenConfig {
     TokenConfig { key_label: format!("{}:try", token.key_label), ..token.clone() }
 }
 
+/// As long as a record.
+const TRIED_RECORD: &[u8] = b"1:00000000000000000000000000000000:3000:1000:0:1";
+
 const DATA: &str = "writing a data object";
 const AFTER_DATA: &str = "the call after a data object";
 
@@ -138,7 +141,8 @@ impl Trial {
         match (&done, left) {
             (Ok(()), Ok(_)) => {
                 let gone = token.inventory()?.pairs.is_empty()
-                    && token.read_data(&self.data_label())?.is_empty();
+                    && token.read_data(&self.data_label())?.is_empty()
+                    && token.read_record_pairs(&self.data_label())?.is_empty();
                 if gone {
                     self.good("try: destroy", "nothing of the trial is left on the token");
                 } else {
@@ -245,10 +249,11 @@ impl Trial {
         Ok(())
     }
 
-    /// The journal's copy is a data object; the call after it shows whether the module kept a lock.
+    /// The journal's copy is a data object; the call after it shows whether the module kept a lock. Without one,
+    /// the record of the token's owner is a key pair.
     fn data(&self, token: OpenToken) -> Result<OpenToken, TokenError> {
         if self.config.journal_copy == JournalCopy::Never {
-            return Ok(token);
+            return self.record_pair(token);
         }
         self.begins(DATA);
         let label = self.data_label();
@@ -258,16 +263,38 @@ impl Trial {
         match written {
             Ok(()) => {
                 self.good("try: data", "a data object is written and replaced");
-                if self.config.lock_file.is_none() {
-                    self.claim_wait(&token, &label)?;
-                }
+                self.claim_wait(&token, || token.write_data(&label, b"3"))?;
+                Ok(token)
+            }
+            Err(error) => {
+                self.note(
+                    "try: data",
+                    &format!(
+                        "{}: the journal's file alone counts; set journal_copy = false",
+                        chain(&error)
+                    ),
+                );
+                self.record_pair(token)
+            }
+        }
+    }
+
+    fn record_pair(&self, token: OpenToken) -> Result<OpenToken, TokenError> {
+        if self.config.lock_file.is_some() {
+            return Ok(token);
+        }
+        let token = if token.handles_are_stale() { self.fresh(Some(token))? } else { token };
+        self.begins("making a key pair that is a record");
+        let label = self.data_label();
+        let write = |value: &[u8]| token.replace_record_pair(&label, value, |_| true);
+        match write(TRIED_RECORD).and_then(|()| write(b"2")) {
+            Ok(()) => {
+                self.good("try: record", "a key pair that is a record is made and replaced");
+                self.claim_wait(&token, || write(b"3"))?;
             }
             Err(error) => self.note(
-                "try: data",
-                &format!(
-                    "{}: the journal's file alone counts; set journal_copy = false",
-                    chain(&error)
-                ),
+                "try: record",
+                &format!("{}: the token holds no record of its owner", chain(&error)),
             ),
         }
         Ok(token)
@@ -275,12 +302,20 @@ impl Trial {
 
     /// Whether a job that another daemon has begun ends before a claim's wait is half over: a look at what
     /// is there, and a change.
-    fn claim_wait(&self, token: &OpenToken, label: &str) -> Result<(), TokenError> {
+    fn claim_wait(
+        &self,
+        token: &OpenToken,
+        change: impl FnOnce() -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        if self.config.lock_file.is_some() {
+            return Ok(());
+        }
         self.begins("a look and a change");
-        let began = Instant::now();
-        token.read_data(label)?;
+        let (began, label) = (Instant::now(), self.data_label());
+        token.read_data(&label)?;
+        token.read_record_pairs(&label)?;
         token.inventory()?;
-        token.write_data(label, b"3")?;
+        change()?;
         let took = began.elapsed();
         let (took, wait) = (took.as_millis(), self.claim_wait.as_millis());
         if took * 2 <= wait {
@@ -320,7 +355,8 @@ impl Trial {
         for pair in token.inventory()?.pairs {
             token.destroy(&pair.id)?;
         }
-        token.destroy_data(&self.data_label(), |_| true)
+        token.destroy_data(&self.data_label(), |_| true)?;
+        token.destroy_record_pairs(&self.data_label(), |_| true)
     }
 
     fn open(&self) -> Result<OpenToken, TokenError> {

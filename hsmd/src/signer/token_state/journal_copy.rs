@@ -2,31 +2,13 @@
 //!
 //! It is part of the folder's record (`records`), or, where there is none, an object of its own, as older
 //! versions made it. Many tokens hold no data objects, and one module (yubihsm_pkcs11 2.4 to 2.8) refuses
-//! some and keeps its lock, so that the next call never returns. What became of the first try is kept in
-//! `state_dir` before and after it: a token that refused, or in whose first try the process ended, is not
-//! asked again.
-
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
+//! some and keeps its lock, so that the next call never returns: see `first_tries`.
 
 use super::TokenState;
+use super::first_tries::Kind;
 use crate::config::JournalCopy;
 use crate::ownership::Record;
-use crate::token::{Class, TokenError};
-use hsmd_support::durable;
-
-/// What is known of a token's data objects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Known {
-    /// The first one is being written, or the process ended while it was.
-    Trying,
-    /// The token holds them.
-    Works,
-    /// The token refused one, with this error.
-    Refused(String),
-}
+use crate::token::TokenError;
 
 impl TokenState {
     /// The journal's copies on the token: those in the records of all folders, and older ones.
@@ -54,6 +36,8 @@ impl TokenState {
     /// [`TokenError::NoCopy`] with a reason that Status and `check` say, or as the token answered.
     pub fn write_journal(&mut self, value: &[u8]) -> Result<(), TokenError> {
         if let Some(claim) = &self.claim {
+            // A record that is a key pair holds no journal.
+            self.takes_objects()?;
             let journal = journal_value(value)?;
             if claim.record.journal.as_ref() == Some(&journal) {
                 return Ok(());
@@ -67,8 +51,7 @@ impl TokenState {
         })
     }
 
-    /// Makes a data object, unless the token is known to take none, and notes what became of the first
-    /// one.
+    /// Makes a data object, unless the token is known to take none.
     pub(super) fn put_object(
         &mut self,
         put: impl FnOnce(&mut Self) -> Result<(), TokenError>,
@@ -76,22 +59,7 @@ impl TokenState {
         self.with_session(|_| Ok(()))?;
         self.takes_objects()?;
         self.renumber()?;
-        let first = self.known()?.is_none();
-        if first {
-            self.note(&Known::Trying)?;
-        }
-        let written = put(self);
-        match &written {
-            Ok(()) if first => self.note(&Known::Works)?,
-            // A token that has taken them is not taken for another because it fails once.
-            Err(error) if error.refuses_object() && (first || error.class() == Class::Caller) => {
-                tracing::warn!(%error, "the token refuses the journal's copy: not tried again");
-                self.note(&Known::Refused(error.to_string()))?;
-            }
-            // The token was not there: that says nothing of what it holds.
-            Err(_) if first => self.forget()?,
-            _ => {}
-        }
+        let written = self.try_making(Kind::Data, put);
         self.report_copy();
         written
     }
@@ -126,18 +94,7 @@ impl TokenState {
         if self.config.journal_copy == JournalCopy::Never {
             return Ok(Some("journal_copy = false".into()));
         }
-        let Some(path) = self.copy_path() else { return Err(self.closed()) };
-        Ok(match self.known()? {
-            None | Some(Known::Works) => None,
-            Some(Known::Trying) => Some(format!(
-                "the process ended while it wrote the first one; to have it tried again, remove {}",
-                path.display()
-            )),
-            Some(Known::Refused(error)) => Some(format!(
-                "the token refused one ({error}); to have it tried again, remove {}",
-                path.display()
-            )),
-        })
+        self.refusal(Kind::Data)
     }
 
     /// Tells Status and `check`.
@@ -148,37 +105,6 @@ impl TokenState {
 
     pub(super) fn old_journal_label(&self) -> String {
         format!("hsmd-journal:{}", self.config.key_label)
-    }
-
-    /// Known once the token has been open.
-    fn copy_path(&self) -> Option<PathBuf> {
-        let key = self.token_key.as_ref()?;
-        Some(self.state_dir.join(format!("journal-copy-{key}.json")))
-    }
-
-    fn known(&self) -> Result<Option<Known>, TokenError> {
-        let Some(path) = self.copy_path() else { return Err(self.closed()) };
-        match std::fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(known) => Ok(Some(known)),
-                Err(error) => Ok(Some(Known::Refused(format!("a damaged note: {error}")))),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(TokenError::CopyNote { path, source }),
-        }
-    }
-
-    fn note(&self, known: &Known) -> Result<(), TokenError> {
-        let Some(path) = self.copy_path() else { return Err(self.closed()) };
-        let written = serde_json::to_vec(known)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| durable::write(&path, &bytes));
-        written.map_err(|source| TokenError::CopyNote { path, source })
-    }
-
-    fn forget(&self) -> Result<(), TokenError> {
-        let Some(path) = self.copy_path() else { return Ok(()) };
-        durable::remove(&path).map_err(|source| TokenError::CopyNote { path, source })
     }
 }
 

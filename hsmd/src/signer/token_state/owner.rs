@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::TokenState;
-use super::records::{decode_all, owner_label};
+use super::records::{owner_label, read_all};
 use crate::ownership::rules::superseded;
 use crate::ownership::{Record, refusal};
 use crate::signer::ReleaseCheck;
@@ -53,7 +53,7 @@ impl Guard {
         release_check: &ReleaseCheck,
     ) -> Result<(), TokenError> {
         let asked = Instant::now();
-        let records = decode_all(&session.read_data(&self.label)?)?;
+        let records = read_all(session, &self.label)?;
         let lease = release_check.token(self.index);
         if let Some(owner) = superseded(&records, &self.folder, self.epoch) {
             lease.set_against(Some(Against::Superseded(refusal(&self.token, owner))));
@@ -135,7 +135,7 @@ impl TokenState {
         let seen = claim.seen.take();
         let release_check = Arc::clone(&self.release_check);
         let found = self.in_session(|session| {
-            let found = session.data_handles(&guard.label)?;
+            let found = session.handles(&guard.label)?;
             let lease = release_check.token(guard.index);
             if seen.as_ref() == Some(&found) && !lease.is_shut() {
                 lease.looked(asked);

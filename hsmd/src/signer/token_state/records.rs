@@ -1,10 +1,11 @@
 //! The records of the token's owners, as this token's thread reads and writes them.
 
 use super::TokenState;
+use super::first_tries::Kind;
 use crate::config::TokenConfig;
 use crate::ownership::Record;
 use crate::ownership::rules::Snapshot;
-use crate::token::{OpenToken, TokenError};
+use crate::token::{self, OpenToken, TokenError};
 
 impl TokenState {
     /// The token's key among all tokens, once it has been open.
@@ -23,7 +24,7 @@ impl TokenState {
     /// [`TokenError::UnknownRecord`], or what keeps the token from being read.
     pub fn records(&mut self) -> Result<Vec<Record>, TokenError> {
         let label = owner_label(&self.config);
-        self.with_session(|session| decode_all(&session.read_data(&label)?))
+        self.with_session(|session| read_all(session, &label))
     }
 
     /// All of ours that is on the token.
@@ -37,16 +38,27 @@ impl TokenState {
         Ok(Snapshot::new(records, journals, pairs))
     }
 
-    /// Makes this the one record of its folder; the new one is there before the old one goes.
+    /// Refuses where the token is known to take no record.
     ///
     /// # Errors
-    /// [`TokenError::NoCopy`] if it gets no data object, for a reason that Status and `check` say; else
-    /// what keeps it from being written.
+    /// [`TokenError::NoRecord`] with the reason, [`TokenError::CopyNote`].
+    pub fn takes_records(&self) -> Result<(), TokenError> {
+        let Err(TokenError::NoCopy(data)) = self.takes_objects() else { return Ok(()) };
+        match self.refusal(Kind::RecordPair)? {
+            Some(pair) => {
+                Err(TokenError::NoRecord(format!("no data object: {data}; no key pair: {pair}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes this the one record of its folder; the new one is there before the old one goes. It is a data
+    /// object, or, on a token that takes none, a key pair without the journal.
+    ///
+    /// # Errors
+    /// [`TokenError::NoRecord`] if the token takes neither; else what keeps it from being written.
     pub fn write_record(&mut self, record: &Record) -> Result<(), TokenError> {
-        let (label, value) = (owner_label(&self.config), encode(record)?);
-        self.put_object(|token_state| {
-            token_state.with_session(|session| replace(session, &label, &value, &record.folder))
-        })
+        self.put_record(record, false)
     }
 
     /// Replaces the record of the claim that this daemon holds, after a look in the same job.
@@ -55,23 +67,69 @@ impl TokenState {
     /// As [`write_record`](Self::write_record), or the token is not ours.
     pub(super) fn replace_own_record(&mut self, record: Record) -> Result<(), TokenError> {
         let record = Record { change: record.change + 1, ..record };
-        let (label, value) = (owner_label(&self.config), encode(&record)?);
-        self.put_object(|token_state| {
-            token_state
-                .with_session_if_ours(|session| replace(session, &label, &value, &record.folder))
-        })?;
+        self.put_record(&record, true)?;
         if let Some(claim) = &mut self.claim {
             claim.record = record;
         }
         Ok(())
     }
 
+    fn put_record(&mut self, record: &Record, if_ours: bool) -> Result<(), TokenError> {
+        let (label, value) = (owner_label(&self.config), encode(record)?);
+        let folder = record.folder.as_str();
+        let put = |session: &OpenToken| {
+            session.replace_data(&label, &value, |old| is_of(decode(old).ok(), folder))?;
+            session.destroy_record_pairs(&label, |old| is_of(Record::from_id(old), folder))
+        };
+        let written = self.put_object(|token_state| token_state.session_for(if_ours, put));
+        match (written, self.takes_objects()) {
+            (Err(error), Err(TokenError::NoCopy(_))) if !error.is_refused_destruction() => {
+                self.put_record_pair(record, if_ours)
+            }
+            (written, _) => written,
+        }
+    }
+
+    fn put_record_pair(&mut self, record: &Record, if_ours: bool) -> Result<(), TokenError> {
+        self.takes_records()?;
+        self.renumber()?;
+        let (label, value) = (owner_label(&self.config), record.to_id());
+        let folder = record.folder.as_str();
+        let first = self.is_first(Kind::RecordPair)?;
+        let probe = token::random_id()?;
+        let put = |session: &OpenToken| {
+            if first {
+                // On a token that destroys no keys, such a record could never be replaced by another folder's.
+                session.replace_record_pair(&label, &probe, |old| old == probe)?;
+                session.destroy_record_pairs(&label, |old| old == probe)?;
+            }
+            session.replace_record_pair(&label, value.as_bytes(), |old| {
+                is_of(Record::from_id(old), folder)
+            })?;
+            session.destroy_data(&label, |old| is_of(decode(old).ok(), folder))
+        };
+        let written =
+            self.try_making(Kind::RecordPair, |token_state| token_state.session_for(if_ours, put));
+        match written {
+            Err(error) if error.refuses_pair() => self.takes_records().and(Err(error)),
+            written => written,
+        }
+    }
+
+    fn session_for(
+        &mut self,
+        if_ours: bool,
+        put: impl Fn(&OpenToken) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        if if_ours { self.with_session_if_ours(put) } else { self.with_session(put) }
+    }
+
     /// Takes a claim back. What the record held of the journal stays, for the next owner of the token.
     pub fn withdraw(&mut self, record: &Record) -> Result<(), TokenError> {
         if record.journal.is_none() {
             let (label, folder) = (owner_label(&self.config), &record.folder);
-            let own = |value: &[u8]| decode(value).is_ok_and(|own| own.folder == *folder);
-            return self.in_session(|session| session.destroy_data(&label, own));
+            return self
+                .in_session(|session| destroy(session, &label, |old| old.folder == *folder));
         }
         let change = record.change + 1;
         self.write_record(&Record { epoch: 0, released: true, change, ..record.clone() })
@@ -85,7 +143,11 @@ impl TokenState {
     pub fn keep_own_record_only(&mut self, journal: &[u8]) -> Result<(), TokenError> {
         let Some(claim) = &self.claim else { return Ok(()) };
         let folder = claim.record.folder.clone();
-        self.write_journal(journal)?;
+        match self.write_journal(journal) {
+            // Where the record is a key pair, the file alone counts.
+            Ok(()) | Err(TokenError::NoCopy(_)) => {}
+            Err(error) => return Err(error),
+        }
         let old = self.old_journal_label();
         if !self.read_old_journal_copies()?.is_empty() {
             self.in_session_if_ours(|session| session.destroy_data(&old, |_| true))?;
@@ -98,8 +160,7 @@ impl TokenState {
 
     fn destroy_records(&mut self, which: impl Fn(&Record) -> bool) -> Result<(), TokenError> {
         let label = owner_label(&self.config);
-        let which = |value: &[u8]| decode(value).is_ok_and(|record| which(&record));
-        self.in_session_if_ours(|session| session.destroy_data(&label, which))
+        self.in_session_if_ours(|session| destroy(session, &label, &which))
     }
 }
 
@@ -107,17 +168,31 @@ pub(super) fn owner_label(config: &TokenConfig) -> String {
     format!("{}:owner", config.key_label)
 }
 
-fn replace(session: &OpenToken, label: &str, value: &[u8], folder: &str) -> Result<(), TokenError> {
-    let replaces = |old: &[u8]| decode(old).is_ok_and(|old| old.folder == folder);
-    session.replace_data(label, value, replaces)
+/// The records with this label, of either kind.
+pub(super) fn read_all(session: &OpenToken, label: &str) -> Result<Vec<Record>, TokenError> {
+    let values = session.read_data(label)?;
+    let records: Result<Vec<_>, _> = values.iter().map(|value| decode(value)).collect();
+    let mut records = records?;
+    let pairs = session.read_record_pairs(label)?;
+    records.extend(pairs.iter().filter_map(|id| Record::from_id(id)));
+    Ok(records)
+}
+
+fn destroy(
+    session: &OpenToken,
+    label: &str,
+    which: impl Fn(&Record) -> bool,
+) -> Result<(), TokenError> {
+    session.destroy_data(label, |old| decode(old).is_ok_and(|old| which(&old)))?;
+    session.destroy_record_pairs(label, |old| Record::from_id(old).is_some_and(|old| which(&old)))
+}
+
+fn is_of(record: Option<Record>, folder: &str) -> bool {
+    record.is_some_and(|record| record.folder == folder)
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>, TokenError> {
     serde_json::to_vec(record).map_err(|_| TokenError::Nonsense("a record that can't be written"))
-}
-
-pub(super) fn decode_all(values: &[Vec<u8>]) -> Result<Vec<Record>, TokenError> {
-    values.iter().map(|value| decode(value)).collect()
 }
 
 fn decode(value: &[u8]) -> Result<Record, TokenError> {

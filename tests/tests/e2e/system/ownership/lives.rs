@@ -6,7 +6,7 @@ use std::time::Duration;
 use hsmd_softhsm::{ObjectInfo, Tool};
 use hsmd_tests::{Database, Hsmd, KEY_LABEL, Toll, program, until};
 
-use super::{KILL_POINTS, LEASE, OWNED, claims, other_site};
+use super::{KILL_POINTS, LEASE, OWNED, claims, other_site, without_data_objects};
 use crate::DOCUMENT;
 use crate::faults::database::behind_a_proxy;
 use crate::system::endorse;
@@ -46,7 +46,12 @@ async fn an_emptied_folder_is_another_one() {
 
 #[tokio::test]
 async fn a_claim_that_dies_is_made_again() {
-    let hsmd = Hsmd::initialised().await.set("lock_grace", LEASE);
+    for hsmd in [Hsmd::initialised().await, without_data_objects().await] {
+        dying_claims(hsmd.set("lock_grace", LEASE)).await;
+    }
+}
+
+async fn dying_claims(hsmd: Hsmd) {
     for (before, point) in KILL_POINTS.iter().enumerate() {
         // An empty folder is another folder.
         std::fs::remove_file(hsmd.state_dir().join("owner.json")).ok();

@@ -52,6 +52,24 @@ async fn a_token_is_not_tried_beside_its_owner() {
     assert!(said.contains("nothing of the trial is left on the token"), "{said}");
 }
 
+/// A key pair that stays would be a record that nobody can replace.
+#[tokio::test]
+async fn a_token_that_keeps_its_keys_gets_no_record_that_is_a_key_pair() {
+    let (hsmd, faults) = Hsmd::fresh().await.with_faults();
+    faults.quirk(Quirk::UndestroyableKeys, true).unwrap();
+    let hsmd = hsmd.set("token.0.journal_copy", false);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let tried = hsmd.token.records();
+    assert_eq!(tried, 2, "the pair that was to be destroyed");
+    let daemon = hsmd.serve().await;
+    daemon.sign(DOCUMENT).await.unwrap();
+    assert!(daemon.log_text().contains("the token holds no record of its owner"));
+    daemon.stop().await;
+    hsmd.serve().await.sign(DOCUMENT).await.unwrap();
+    assert_eq!(hsmd.token.records(), tried, "none is tried again");
+}
+
 /// Where keys stay, the head's key may be a tainted one: its event is in no log, journal or record any more.
 #[tokio::test]
 async fn on_a_token_that_keeps_its_keys_nobody_can_vouch_for_a_crash() {
