@@ -24,7 +24,8 @@ const CALLS: u32 = 200;
 /// and payload as their body.
 type Calls<'a> = (&'a [u8], &'a str, u8, &'a [u8]);
 
-/// Many calls on one connection; what of them the daemon refuses stays unread.
+/// Many calls on one connection; what of them the daemon refuses stays unread. It may close a connection whose
+/// calls it refuses.
 async fn make(arena: &Arena, (settings, path, flags, body): Calls<'_>) -> Wire {
     let mut wire = begin(&arena.hostile(), settings).await;
     next(&mut wire, SETTINGS).await.unwrap();
@@ -32,7 +33,9 @@ async fn make(arena: &Arena, (settings, path, flags, body): Calls<'_>) -> Wire {
     for number in 0..CALLS {
         let stream = 2 * number + 1;
         let begun = frame(HEADERS, END_HEADERS, stream, &headers(path));
-        wire.write_all(&[begun, frame(DATA, flags, stream, body)].concat()).await.unwrap();
+        if wire.write_all(&[begun, frame(DATA, flags, stream, body)].concat()).await.is_err() {
+            break;
+        }
     }
     wire
 }
