@@ -251,8 +251,9 @@ impl Core {
         let number = head.sequence_number() + 1;
 
         // Step 2: note it, then make key n+2. What an earlier attempt left of it is made anew.
-        self.refuse_foreign_key(number + 1).await.map_err(not_done)?;
+        // Another owner's key may be there, and then it is the owner that is to be named.
         self.look_at_tokens().await.map_err(not_done)?;
+        self.refuse_foreign_key(number + 1).await.map_err(not_done)?;
         self.check_lease().map_err(not_done)?;
         self.note_begun(number, request.taint).await.map_err(not_done)?;
         let made_on = self.signer.workers().len() - 1;

@@ -178,7 +178,12 @@ impl Core {
     /// To be called before anything is changed that another daemon could change: when a lease has expired, the
     /// other daemon may be at it.
     pub fn check_lease(&self) -> Result<(), CoreError> {
-        if self.signer.release_check().holds_all() { Ok(()) } else { Err(CoreError::LeaseExpired) }
+        if self.signer.release_check().holds_all() { Ok(()) } else { Err(self.not_ours()) }
+    }
+
+    fn not_ours(&self) -> CoreError {
+        let problem = self.signer.release_check().any_ownership_problem();
+        problem.map_or(CoreError::LeaseExpired, CoreError::NotOwner)
     }
 
     /// Changes something on a token, under the same condition, which the token state checks before each
@@ -189,7 +194,7 @@ impl Core {
         work: impl FnOnce(&mut TokenState) -> Result<T, TokenError> + Send + 'static,
     ) -> Result<T, CoreError> {
         match self.signer.workers()[token].run(work).await? {
-            Err(TokenError::LeaseExpired) => Err(CoreError::LeaseExpired),
+            Err(TokenError::LeaseExpired) => Err(self.not_ours()),
             done => Ok(done?),
         }
     }

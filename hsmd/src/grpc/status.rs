@@ -140,7 +140,7 @@ fn live_until(replaced_at: hsmd_chain::Timestamp, hours: u64) -> String {
 
 fn core_reason(error: &CoreError) -> (Code, &'static str) {
     match error {
-        CoreError::LeaseExpired => (Code::Unavailable, "LOCK_LOST"),
+        CoreError::LeaseExpired | CoreError::NotOwner(_) => (Code::Unavailable, "LOCK_LOST"),
         CoreError::Disconnected | CoreError::Keylog(_) | CoreError::Append(_) => {
             (Code::Unavailable, "DATABASE_UNAVAILABLE")
         }

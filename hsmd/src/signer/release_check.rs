@@ -80,6 +80,11 @@ impl ReleaseCheck {
         self.active_token().and_then(TokenLease::problem)
     }
 
+    /// The same of any token.
+    pub fn any_ownership_problem(&self) -> Option<String> {
+        self.tokens.iter().find_map(TokenLease::problem)
+    }
+
     /// The same of the tokens that do not sign: then nothing is rotated.
     pub fn ownership_problems_elsewhere(&self) -> Vec<String> {
         let active = self.active.load(Ordering::Acquire);

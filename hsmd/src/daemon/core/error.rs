@@ -70,9 +70,12 @@ pub enum CoreError {
     /// The append.
     #[error("cannot append to the key log")]
     Append(#[from] AppendError),
-    /// Another daemon may be the one that writes.
-    #[error("the lease on the writer lock or on the token has expired")]
+    /// Another daemon may be the one that writes to the database.
+    #[error("the lease on the writer lock has expired")]
     LeaseExpired,
+    /// A token is another daemon's, or can't be shown to be ours: this says whose, and what to do.
+    #[error("{0}")]
+    NotOwner(String),
     /// The clock.
     #[error(transparent)]
     Clock(#[from] crate::clock::ClockSuspect),

@@ -34,8 +34,12 @@ async fn is_silent(daemon: &Daemon, log: &KeyLog) {
     daemon.problem(OWNED).await;
     daemon.sign(DOCUMENT).await.expect_err("the token is another daemon's");
     let head = log.head().event().id();
-    daemon.rotate(head.as_str()).await.expect_err("the token is another daemon's");
-    daemon.taint(head.as_str()).await.expect_err("the token is another daemon's");
+    // Also where the owner has made the key of a further event.
+    for answer in [daemon.rotate(head.as_str()).await, daemon.taint(head.as_str()).await] {
+        let refusal = answer.expect_err("the token is another daemon's");
+        assert_eq!(refusal.reason, "LOCK_LOST", "{refusal:?}");
+        assert!(refusal.message.contains(OWNED), "{refusal:?}");
+    }
     until("it is not serving", async || (!daemon.is_serving("").await).then_some(())).await;
 }
 
