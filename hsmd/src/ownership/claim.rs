@@ -164,7 +164,7 @@ impl Claimant<'_, '_> {
             journal: before_us.and_then(|own| own.journal.clone()),
         };
 
-        match run(self.worker, |token_state| token_state.takes_records()).await {
+        match run(self.worker, TokenState::try_record_pair).await {
             Err(OwnershipError::Core(CoreError::Token(error @ TokenError::NoRecord(_)))) => {
                 return Ok(Claimed::Unrecorded(error));
             }
@@ -184,14 +184,34 @@ impl Claimant<'_, '_> {
             Err(error) => return Err(error),
         }
         crate::crash_point!("owner::claimed");
+        let confirmed = self.confirm(&mut record, wait, clone).await;
+        if confirmed.is_err() {
+            // Where a claim of ours stands already, a newer one would look like another process's.
+            let claim = record.clone();
+            if let Err(error) = run(self.worker, move |state| state.withdraw(&claim)).await {
+                tracing::warn!(error = chain(&error), "a claim was not taken back");
+            }
+        }
+        confirmed
+    }
+
+    /// Rule 5: until nothing foreign has changed. `clone` is a record of our own folder that another process may
+    /// have made.
+    async fn confirm(
+        &mut self,
+        record: &mut Record,
+        wait: Duration,
+        clone: Option<&Record>,
+    ) -> Result<Claimed, OwnershipError> {
+        let (id, epoch) = (record.folder.clone(), record.epoch);
         self.pause(wait).await?;
         let seen = run(self.worker, TokenState::records).await?;
         if superseded(&seen, &id, epoch).is_some() {
-            return self.withdraw(record).await;
+            return self.withdraw(record.clone()).await;
         }
         loop {
             record.change += 1;
-            let before = self.change(&record).await?;
+            let before = self.change(record).await?;
             crate::crash_point!("owner::changed");
             let others = foreign(&before.records, &id).chain(clone);
             self.pause(until_shut(others, wait)).await?;
@@ -202,10 +222,10 @@ impl Claimant<'_, '_> {
             })
             .await?;
             if superseded(&after.records, &id, epoch).is_some() {
-                return self.withdraw(record).await;
+                return self.withdraw(record.clone()).await;
             }
             if after.without(&id) == before.without(&id) {
-                return Ok(Claimed::Ours(record, asked));
+                return Ok(Claimed::Ours(record.clone(), asked));
             }
             tracing::warn!("another daemon has changed something on the token: looking again");
         }

@@ -305,7 +305,11 @@ impl TokenError {
                 classify(rv) == Class::Caller
                     || matches!(rv, RvError::GeneralError | RvError::FunctionFailed)
             }
-            _ => self.is_refused_destruction(),
+            Self::NotDestroyed { error: None, .. } => true,
+            Self::NotDestroyed { error: Some(Error::Pkcs11(rv, _)), .. } => {
+                classify(rv) == Class::Caller
+            }
+            _ => false,
         }
     }
 

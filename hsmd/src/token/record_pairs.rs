@@ -1,5 +1,5 @@
-//! Key pairs in the place of data objects, for tokens that hold none: the CKA_ID is the value, and nothing is ever
-//! signed with such a key. The private key counts: a public one without it is what an interrupted destruction
+//! Key pairs in the place of data objects, for tokens that hold none: the CKA_ID is the value, and no signature of
+//! such a key leaves the token's thread. The private key counts: a public one without it is what an interrupted destruction
 //! has left.
 
 use cryptoki::error::RvError;
@@ -30,7 +30,11 @@ impl OpenToken {
         value: &[u8],
         replaces: impl Fn(&[u8]) -> bool,
     ) -> Result<(), TokenError> {
-        self.call(|session| generate::generate(session, label, value, self.making).map(drop))?;
+        // A repetition, after the answer was lost, finds it.
+        if !self.read_record_pairs(label)?.iter().any(|old| old == value) {
+            self.destroy_record_pairs(label, |old| old == value)?;
+            self.call(|session| generate::generate(session, label, value, self.making).map(drop))?;
+        }
         self.destroy_record_pairs(label, |old| old != value && replaces(old))?;
         let left = self.read_record_pairs(label)?;
         match left.iter().filter(|left| replaces(left)).collect::<Vec<_>>().as_slice() {

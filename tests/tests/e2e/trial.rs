@@ -5,7 +5,9 @@ use hsmd_fault::{Control, Quirk, Refusal, Times};
 use hsmd_tests::{Device, Hsmd, Output, until};
 
 async fn with_faults() -> (Hsmd, Control) {
-    let (hsmd, faults) = Hsmd::fresh().await.with_faults();
+    // On a busy machine a look and a change take long.
+    let hsmd = Hsmd::fresh().await.set("claim_wait", "1m");
+    let (hsmd, faults) = hsmd.with_faults();
     hsmd.migrate().await;
     (hsmd, faults)
 }

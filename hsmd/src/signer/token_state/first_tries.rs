@@ -57,7 +57,8 @@ impl TokenState {
         make: impl FnOnce(&mut Self) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
         let first = self.known(kind)?.is_none();
-        if first {
+        // No module is known to hang at a key pair, and hsmd makes them anyway.
+        if first && kind == Kind::Data {
             self.note(kind, &Known::Trying)?;
         }
         let made = make(self);

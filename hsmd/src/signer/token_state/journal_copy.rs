@@ -97,9 +97,15 @@ impl TokenState {
         self.refusal(Kind::Data)
     }
 
-    /// Tells Status and `check`.
-    fn report_copy(&self) {
-        let reason = self.without_copy().unwrap_or_else(|error| Some(error.to_string()));
+    /// Tells Status and `check`; of a token that holds no record of its owner, that, too.
+    pub(super) fn report_copy(&self) {
+        let reason = match self.takes_records() {
+            Err(TokenError::NoRecord(reason)) => {
+                Ok(Some(format!("{reason}; no record of its owner")))
+            }
+            _ => self.without_copy(),
+        };
+        let reason = reason.unwrap_or_else(|error| Some(error.to_string()));
         self.report.lock().no_journal_copy = reason;
     }
 

@@ -7,6 +7,9 @@ use crate::ownership::Record;
 use crate::ownership::rules::Snapshot;
 use crate::token::{self, OpenToken, TokenError};
 
+/// The length of a CKA_ID that is no record: see [`TokenState::try_record_pair`].
+const TRIED: usize = 8;
+
 impl TokenState {
     /// The token's key among all tokens, once it has been open.
     pub fn token_key(&self) -> Option<&str> {
@@ -43,13 +46,40 @@ impl TokenState {
     /// # Errors
     /// [`TokenError::NoRecord`] with the reason, [`TokenError::CopyNote`].
     pub fn takes_records(&self) -> Result<(), TokenError> {
-        let Err(TokenError::NoCopy(data)) = self.takes_objects() else { return Ok(()) };
+        let data = match self.takes_objects() {
+            Err(TokenError::NoCopy(data)) => data,
+            takes => return takes,
+        };
         match self.refusal(Kind::RecordPair)? {
             Some(pair) => {
                 Err(TokenError::NoRecord(format!("no data object: {data}; no key pair: {pair}")))
             }
             None => Ok(()),
         }
+    }
+
+    /// Where a record would be a key pair: shows once that the token makes and destroys one. Otherwise such a
+    /// record could never be replaced by another folder's.
+    ///
+    /// # Errors
+    /// [`TokenError::NoRecord`] if it does not; else what keeps the token from being used.
+    pub fn try_record_pair(&mut self) -> Result<(), TokenError> {
+        self.takes_records()?;
+        if self.takes_objects().is_ok() || !self.is_first(Kind::RecordPair)? {
+            return Ok(());
+        }
+        self.renumber()?;
+        let (label, id) = (owner_label(&self.config), token::random_id()?);
+        let tried = self.try_making(Kind::RecordPair, |token_state| {
+            token_state.with_session(|session| {
+                // Also what an earlier try has left.
+                let is_tried = |old: &[u8]| old.len() == TRIED;
+                session.replace_record_pair(&label, &id, is_tried)?;
+                session.destroy_record_pairs(&label, is_tried)
+            })
+        });
+        self.report_copy();
+        tried.or_else(|error| self.takes_records().and(Err(error)))
     }
 
     /// Makes this the one record of its folder; the new one is there before the old one goes. It is a data
@@ -74,7 +104,13 @@ impl TokenState {
         Ok(())
     }
 
+    /// What a claim needs becomes a key pair where the token refuses a data object; a record that stands is not
+    /// replaced by one without the journal.
     fn put_record(&mut self, record: &Record, if_ours: bool) -> Result<(), TokenError> {
+        match self.takes_objects() {
+            Err(TokenError::NoCopy(_)) => return self.put_record_pair(record, if_ours),
+            takes => takes?,
+        }
         let (label, value) = (owner_label(&self.config), encode(record)?);
         let folder = record.folder.as_str();
         let put = |session: &OpenToken| {
@@ -83,7 +119,9 @@ impl TokenState {
         };
         let written = self.put_object(|token_state| token_state.session_for(if_ours, put));
         match (written, self.takes_objects()) {
-            (Err(error), Err(TokenError::NoCopy(_))) if !error.is_refused_destruction() => {
+            (Err(error), Err(TokenError::NoCopy(_)))
+                if !if_ours && !error.is_refused_destruction() =>
+            {
                 self.put_record_pair(record, if_ours)
             }
             (written, _) => written,
@@ -91,22 +129,18 @@ impl TokenState {
     }
 
     fn put_record_pair(&mut self, record: &Record, if_ours: bool) -> Result<(), TokenError> {
-        self.takes_records()?;
+        self.try_record_pair()?;
         self.renumber()?;
         let (label, value) = (owner_label(&self.config), record.to_id());
         let folder = record.folder.as_str();
-        let first = self.is_first(Kind::RecordPair)?;
-        let probe = token::random_id()?;
         let put = |session: &OpenToken| {
-            if first {
-                // On a token that destroys no keys, such a record could never be replaced by another folder's.
-                session.replace_record_pair(&label, &probe, |old| old == probe)?;
-                session.destroy_record_pairs(&label, |old| old == probe)?;
-            }
             session.replace_record_pair(&label, value.as_bytes(), |old| {
                 is_of(Record::from_id(old), folder)
             })?;
-            session.destroy_data(&label, |old| is_of(decode(old).ok(), folder))
+            // What holds a journal goes once that is kept: `keep_own_record_only`.
+            session.destroy_data(&label, |old| {
+                is_of(decode(old).ok().filter(|old| old.journal.is_none()), folder)
+            })
         };
         let written =
             self.try_making(Kind::RecordPair, |token_state| token_state.session_for(if_ours, put));
@@ -152,10 +186,25 @@ impl TokenState {
         if !self.read_old_journal_copies()?.is_empty() {
             self.in_session_if_ours(|session| session.destroy_data(&old, |_| true))?;
         }
-        if self.records()?.iter().any(|record| record.folder != folder) {
-            self.destroy_records(|record| record.folder != folder)?;
+        // Beside a key pair, what its folder has left in a data object.
+        let is_pair = self.takes_objects().is_err();
+        let goes = |record: &Record| record.folder != folder || is_pair && record.journal.is_some();
+        if self.records()?.iter().any(goes) {
+            self.destroy_records(goes)?;
         }
         Ok(())
+    }
+
+    /// Whether there is something on the token to be merged, although it is ours: records of other folders, and
+    /// copies that older versions made.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownRecord`], or what keeps the token from being read.
+    pub fn holds_others(&mut self) -> Result<bool, TokenError> {
+        let Some(claim) = &self.claim else { return Ok(false) };
+        let folder = claim.record.folder.clone();
+        let others = self.records()?.iter().any(|record| record.folder != folder);
+        Ok(others || !self.read_old_journal_copies()?.is_empty())
     }
 
     fn destroy_records(&mut self, which: impl Fn(&Record) -> bool) -> Result<(), TokenError> {
@@ -173,8 +222,9 @@ pub(super) fn read_all(session: &OpenToken, label: &str) -> Result<Vec<Record>, 
     let values = session.read_data(label)?;
     let records: Result<Vec<_>, _> = values.iter().map(|value| decode(value)).collect();
     let mut records = records?;
-    let pairs = session.read_record_pairs(label)?;
-    records.extend(pairs.iter().filter_map(|id| Record::from_id(id)));
+    for id in session.read_record_pairs(label)?.iter().filter(|id| id.len() > TRIED) {
+        records.push(Record::from_id(id).ok_or(TokenError::UnknownRecord)?);
+    }
     Ok(records)
 }
 

@@ -1,10 +1,10 @@
 //! Who is refused has changed nothing: a start that the startup table refuses, a trial beside an owner, a
 //! person's word on a token that can't show whether it is true.
 
-use hsmd_fault::Quirk;
+use hsmd_fault::{Quirk, Times};
 use hsmd_tests::{Hsmd, until};
 
-use super::{LEASE, OWNED, continues, other_site};
+use super::{LEASE, OWNED, continues, other_site, without_data_objects};
 use crate::DOCUMENT;
 use crate::system::endorse;
 
@@ -68,6 +68,20 @@ async fn a_token_that_keeps_its_keys_gets_no_record_that_is_a_key_pair() {
     daemon.stop().await;
     hsmd.serve().await.sign(DOCUMENT).await.unwrap();
     assert_eq!(hsmd.token.records(), tried, "none is tried again");
+}
+
+/// An answer that is lost: the pair is there, and it is the record.
+#[tokio::test]
+async fn a_key_pair_whose_answer_is_lost_is_the_record_all_the_same() {
+    let (hsmd, faults) = without_data_objects().await.with_faults();
+    std::fs::remove_dir_all(hsmd.state_dir()).unwrap();
+    let lost = "CKR_DEVICE_ERROR".parse().unwrap();
+    // The first pair is only tried, the second one is the claim's record.
+    let second = Times::next(1).after(1);
+    faults.fail("C_GenerateKeyPair".parse().unwrap(), lost, second, true).unwrap();
+    let daemon = hsmd.serve().await;
+    daemon.sign(DOCUMENT).await.unwrap();
+    assert_eq!(hsmd.token.records(), 2, "a private key and its public one");
 }
 
 /// Where keys stay, the head's key may be a tainted one: its event is in no log, journal or record any more.
