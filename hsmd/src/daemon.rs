@@ -28,6 +28,7 @@ use crate::daemon::start::{
 };
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::keylog::{KeylogError, Writer};
+use crate::ownership::take::withdraw;
 
 /// How often the lock is proved and unfinished work looked for.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -60,7 +61,11 @@ pub async fn run(
                 shared.set_database(DatabaseReport { problem, ..Default::default() });
                 tokio::time::sleep(PERIOD).await;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // The owner of before goes on.
+                withdraw(&shared.signer, &claimed).await;
+                return Err(error);
+            }
         }
     };
     *shared.core.lock().await = Some(core);

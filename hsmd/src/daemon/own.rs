@@ -14,7 +14,7 @@ use crate::ownership::OwnershipError;
 use crate::ownership::claim_log::{ClaimLog, Left};
 use crate::ownership::folder::{Folder, FolderError};
 use crate::ownership::take::{Means, take};
-use crate::signer::Signer;
+use crate::signer::{Signer, TokenState};
 
 /// How soon to look again whether another process has left the state folder.
 const FOLDER_RETRY_DELAY: Duration = Duration::from_millis(20);
@@ -36,8 +36,8 @@ pub async fn open_folder(config: &Config, shared: &Shared) -> Result<Folder, Own
     }
 }
 
-/// Owns the tokens, by claims where these are needed: the places of those that were claimed. Where a token
-/// holds no record, a standby waits until the daemon that had the lock before must have stopped; a claim
+/// Owns the tokens, by claims where these are needed: the places of those that were claimed are added to
+/// `claimed`. Where a token holds no record, a standby waits until the daemon that had the lock before must have stopped; a claim
 /// waits for that itself.
 ///
 /// # Errors
@@ -48,11 +48,14 @@ pub async fn own_tokens(
     writer: &mut Writer,
     folder: &mut Folder,
     take_over: bool,
-) -> Result<Vec<usize>, StartError> {
+    claimed: &mut Vec<usize>,
+) -> Result<(), StartError> {
     let phase = |what| shared.set_phase(Phase::Starting(what));
     let database = ClaimLog::at_start(writer);
     let mut means = Means { config, database, folder, take_over };
     let taken = take(&mut means, &shared.signer, &phase).await?;
+    claimed.retain(|token| !taken.claimed.contains(token));
+    claimed.extend(taken.claimed);
     if config.standby && taken.unrecorded {
         phase("waiting until the daemon before us has stopped".into());
         let proved = wait_out_grace(writer, config.lock_grace).await?;
@@ -61,7 +64,7 @@ pub async fn own_tokens(
     if config.standby {
         crate::crash_point!("start::waited");
     }
-    Ok(taken.claimed)
+    Ok(())
 }
 
 /// Keeps what was merged in our own journal and records, before what it was merged from goes.
@@ -69,12 +72,32 @@ pub async fn own_tokens(
 /// # Errors
 /// [`CoreError::Journal`], [`CoreError::Token`], [`CoreError::Stopping`].
 pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), CoreError> {
-    journal.replace(journal.entries().clone())?;
+    let kept = journal.replace(journal.entries().clone());
     for worker in signer.workers() {
         let entries = encode(journal.entries());
-        worker.run_once(move |token_state| token_state.keep_own_record_only(&entries)).await??;
+        let is_kept = kept.is_ok();
+        // A full disk does not keep the journal from the token, where the token takes it.
+        worker
+            .run_once(move |token_state| match is_kept {
+                true => token_state.keep_own_record_only(&entries),
+                false => token_state.write_journal(&entries),
+            })
+            .await??;
     }
-    Ok(())
+    Ok(kept?)
+}
+
+/// Whether a token of ours holds what is still to be merged: a start that died behind its claim has left it.
+///
+/// # Errors
+/// [`CoreError::Token`], [`CoreError::Stopping`].
+pub async fn holds_others(signer: &Signer) -> Result<bool, CoreError> {
+    for worker in signer.workers() {
+        if worker.run_once(TokenState::holds_others).await?? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Claims the tokens again if our record was removed and no other claim stands there, with the database or
@@ -91,12 +114,13 @@ pub async fn claim_anew_if_lost(core: &mut Core, config: &Config) {
         take(&mut means, signer, &|what| tracing::warn!(what, "the token's owner record is gone"))
             .await;
     let Left { was_given_up, unnoted } = means.database.left();
-    let done = match taken {
-        Ok(_) => keep_merged(journal, signer).await.map_err(|error| chain(&error)),
-        Err(error) => Err(chain(&error)),
-    };
-    if let Err(error) = done {
-        tracing::warn!(error, "the token was not claimed anew");
+    match taken {
+        Ok(_) => {
+            if let Err(error) = keep_merged(journal, signer).await {
+                tracing::warn!(error = chain(&error), "the journal is not kept everywhere");
+            }
+        }
+        Err(error) => tracing::warn!(error = chain(&error), "the token was not claimed anew"),
     }
     core.unnoted.extend(unnoted);
     if was_given_up {

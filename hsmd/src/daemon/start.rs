@@ -16,11 +16,10 @@ use crate::config::Config;
 use crate::daemon::core::append_pending::{keep, next_append};
 use crate::daemon::core::{Core, CoreError, parse_rows, verify_rows};
 use crate::daemon::known::Known;
-use crate::daemon::own::{keep_merged, open_folder};
+use crate::daemon::own::{holds_others, keep_merged, open_folder};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, LogFile, decode};
 use crate::keylog::{KeylogError, Writer};
-use crate::ownership::take::withdraw;
 use crate::signer::Signer;
 use crate::token::TokenError;
 use table::{Examined, Table};
@@ -46,7 +45,7 @@ pub struct Confirmed {
 }
 
 /// Starts up. Cancel it by dropping: nothing it does is split by that. `claimed` has the places of the tokens
-/// that this start or an earlier attempt has claimed.
+/// that this start or an earlier attempt has claimed, as long as the claims can be taken back.
 ///
 /// # Errors
 /// [`StartError`]: what only a person can change; everything else is waited for.
@@ -77,31 +76,15 @@ pub async fn start(
 
     let mut folder = open_folder(config, shared).await?;
     let table = Table { config, shared, known: &log, was_empty, confirmed };
-    for token in table.own_tokens(&mut writer, &mut folder).await? {
-        if !claimed.contains(&token) {
-            claimed.push(token);
-        }
-    }
-    let prepared = async {
-        let examined = table.decided().await?;
-        crate::crash_point!("start::opened");
-        append_lacking(&mut writer, &examined, stored, shared).await?;
-        Ok::<_, StartError>(examined)
-    };
-    let Examined { mut journal, log, plan } = match prepared.await {
-        Ok(examined) => examined,
-        Err(error) => {
-            // The owner of before goes on; after what passes the next attempt goes on from here.
-            if !error.is_transient() {
-                withdraw(&shared.signer, claimed).await;
-            }
-            return Err(error);
-        }
-    };
-    if !claimed.is_empty() {
-        keep_merged(&mut journal, &shared.signer).await?;
-        // The record of the owner of before is gone: nothing is left to take back.
+    table.own_tokens(&mut writer, &mut folder, claimed).await?;
+    let examined = table.decided().await?;
+    crate::crash_point!("start::opened");
+    append_lacking(&mut writer, &examined, stored, shared).await?;
+    let Examined { mut journal, log, plan } = examined;
+    if !claimed.is_empty() || holds_others(&shared.signer).await? {
+        // The record of the owner of before goes: nothing can be taken back any more.
         claimed.clear();
+        keep_merged(&mut journal, &shared.signer).await?;
     }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));

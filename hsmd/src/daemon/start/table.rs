@@ -46,8 +46,8 @@ struct Found {
 }
 
 impl Table<'_> {
-    /// Owns the tokens, by claims where these are needed and the table does not refuse: the places of the
-    /// tokens that were claimed.
+    /// Owns the tokens, by claims where these are needed and the table does not refuse. The places of the tokens
+    /// that were claimed are added to `claimed`.
     ///
     /// # Errors
     /// The table, or the tokens are another daemon's, or the folder, the database or a token.
@@ -55,7 +55,8 @@ impl Table<'_> {
         &self,
         writer: &mut Writer,
         folder: &mut Folder,
-    ) -> Result<Vec<usize>, StartError> {
+        claimed: &mut Vec<usize>,
+    ) -> Result<(), StartError> {
         let Self { config, shared, .. } = *self;
         let take_over = self.confirmed.take_over_token;
         let database = ClaimLog::at_start(&mut *writer);
@@ -63,7 +64,7 @@ impl Table<'_> {
         if is_needed(&mut means, &shared.signer).await? {
             self.refuse_before_a_claim(&mut means.database).await?;
         }
-        own_tokens(config, shared, writer, folder, take_over).await
+        own_tokens(config, shared, writer, folder, take_over, claimed).await
     }
 
     /// Refuses what the table refuses. The owner may be in the middle of a rotation: only what is the same

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hsmd_fault::Times;
 use hsmd_softhsm::{ObjectInfo, Tool};
 use hsmd_tests::{Database, Hsmd, KEY_LABEL, Toll, program, until};
 
@@ -47,11 +48,13 @@ async fn an_emptied_folder_is_another_one() {
 #[tokio::test]
 async fn a_claim_that_dies_is_made_again() {
     for hsmd in [Hsmd::initialised().await, without_data_objects().await] {
-        dying_claims(hsmd.set("lock_grace", LEASE)).await;
+        let records = hsmd.token.records();
+        let hsmd = dying_claims(hsmd.set("lock_grace", LEASE)).await;
+        assert_eq!(hsmd.token.records(), records, "those of the other folders are merged and gone");
     }
 }
 
-async fn dying_claims(hsmd: Hsmd) {
+async fn dying_claims(hsmd: Hsmd) -> Hsmd {
     for (before, point) in KILL_POINTS.iter().enumerate() {
         // An empty folder is another folder.
         std::fs::remove_file(hsmd.state_dir().join("owner.json")).ok();
@@ -64,6 +67,7 @@ async fn dying_claims(hsmd: Hsmd) {
         daemon.stop().await;
     }
     hsmd.history().await;
+    hsmd
 }
 
 /// With a lease of a minute: nobody waits for one that was given up.
@@ -158,6 +162,44 @@ async fn a_record_that_is_removed_while_the_database_is_away_is_made_again() {
     }
     daemon.rotate_head().await;
     assert_eq!(hsmd.history().await.events().len(), 4);
+}
+
+/// A claim that is given up midway must not look like another daemon's.
+#[tokio::test]
+async fn a_claim_that_fails_midway_is_made_again() {
+    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    let daemon = hsmd.serve().await;
+    // Behind the claim's first change, and at its repetition in a new session.
+    let broken = "CKR_DEVICE_ERROR".parse().unwrap();
+    let change = "C_CreateObject".parse().unwrap();
+    faults.fail(change, broken, Times::next(2).after(1), false).unwrap();
+    hsmd.token.forget_journal();
+    for what in ["the token was not claimed anew", "token claimed"] {
+        until(what, async || daemon.log_text().contains(what).then_some(())).await;
+    }
+    until("it signs", async || daemon.sign(DOCUMENT).await.ok()).await;
+    assert_eq!(hsmd.token.records(), 1);
+    daemon.rotate_head().await;
+}
+
+/// A token that has taken data objects may refuse a longer one: then the old one stands.
+#[tokio::test]
+async fn a_record_with_the_journal_is_not_replaced_by_a_key_pair_without_it() {
+    let (hsmd, proxy) = behind_a_proxy().await;
+    let (hsmd, faults) = hsmd.with_faults();
+    let daemon = hsmd.serve().await;
+    proxy.take(Toll::Everything);
+    daemon.taint_head().await;
+    let refused = "CKR_ATTRIBUTE_VALUE_INVALID".parse().unwrap();
+    faults.fail("C_CreateObject".parse().unwrap(), refused, Times::always(), false).unwrap();
+    daemon.taint_head().await;
+    assert_eq!(hsmd.token.records(), 1, "with the first taint");
+    let status = daemon.status().await.unwrap();
+    assert!(status.tokens[0].no_journal_copy.contains("the token refused one"), "{status:?}");
+    daemon.sign(DOCUMENT).await.expect("it owns the token");
+    proxy.take(Toll::Nothing);
+    until("both rows follow", async || (hsmd.database.events().await.len() == 3).then_some(()))
+        .await;
 }
 
 /// A second token behind the same module.
