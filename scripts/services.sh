@@ -5,8 +5,8 @@
 # Where the services listen unless told otherwise, which in pods they are not.
 declare -A PORTS=([keys]=8010 [auth]=8011 [app]=8020 [accounts]=8031)
 
-# What shows their keys: accounts lists all replicas', each with its endorsement.
-declare -A PATHS=([accounts]=/api/auth/jwks)
+# What shows their keys.
+declare -A PATHS=([accounts]=/health/key)
 
 # How long every service together has for its new endorsed keys, in seconds.
 ENDORSED_WITHIN=${HSMD_ENDORSED_WITHIN:-60}
@@ -62,7 +62,7 @@ lacking() {
     local database key
     [ -n "$2" ] || { echo "$1 (no answer)" && return; }
     if [[ $1 == accounts* ]]; then
-        [[ $2 == *"\"generationId\":\"$HEAD\""* ]] || echo "$1 (lists no key that the new one endorsed)"
+        [[ $2 == *"\"generationId\":\"$HEAD\""* ]] || echo "$1 (its key is not published as endorsed by the new one)"
         return
     fi
     [[ $2 == *'"status":"healthy"'* ]] || { echo "$1 (not healthy)" && return; }

@@ -3,9 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use hsmd_chain::PublicKey;
-use hsmd_client::Clock;
+use hsmd_client::{CallError, Clock};
 use hsmd_runtime::StartError;
-use hsmd_service::Hsm;
+use hsmd_service::{Hsm, config::HsmConfig, random};
 use tokio::time::timeout;
 
 use crate::{Config, Database, DatabaseError, import, internal::Internal, keys, mail, sessions};
@@ -26,6 +26,12 @@ enum CommandError {
     Hsm(String),
     #[error("the key log can't be trusted: {0}")]
     Terminal(String),
+    #[error("hsmd endorses no {} key: {advice}", keys::PURPOSE)]
+    Endorsement {
+        advice: &'static str,
+        #[source]
+        source: CallError,
+    },
     #[error("{0:?} is no key")]
     Kid(String, #[source] hsmd_chain::cesr::CesrError),
     #[error("there is no key {0}, or it was withdrawn before")]
@@ -47,7 +53,8 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
     let address = database.address().to_owned();
     database.ping().await.map_err(|error| failed(&database, error))?;
     text.push_str(&format!("database: {address} answers\n"));
-    let hsm = Hsm::connect(&config.hsm)?;
+    // A running service keeps its own log file.
+    let hsm = Hsm::connect(&HsmConfig { log_file: None, ..config.hsm.clone() })?;
     let endpoint = config.hsm.endpoint.as_deref().unwrap_or_default();
     let log = timeout(CHECK, hsm.log.ready())
         .await
@@ -55,6 +62,13 @@ pub async fn check(config: &Config) -> Result<String, StartError> {
         .map_err(|error| StartError::failed(CommandError::Terminal(error.to_string())))?;
     let head = log.position().sequence_number;
     text.push_str(&format!("hsmd: {endpoint} shows the key log up to {head}\n"));
+    let tried = random::key();
+    let ttl = config.tokens.endorsement;
+    let endorsed = hsm.client.endorse(keys::PURPOSE, tried.public_key(), ttl).await;
+    endorsed.map_err(|error| {
+        StartError::failed(CommandError::Endorsement { advice: error.advice(), source: error })
+    })?;
+    text.push_str(&format!("hsmd: {endpoint} endorses {} keys\n", keys::PURPOSE));
     if let Some(config) = &config.mail {
         text.push_str(&format!("mail: {}\n", mail::check(config).await?));
     }

@@ -19,6 +19,7 @@ pub(crate) fn routes(accounts: &Accounts) -> Router {
         .route("/live", get(async || uncached(StatusCode::OK, json!({"status": "live"}))))
         .route("/ready", get(ready))
         .route("/health", get(health))
+        .route("/health/key", get(key))
         .route("/api/health", get(health))
         .with_state(accounts.clone())
         .merge(
@@ -53,6 +54,13 @@ async fn health(State(accounts): State<Accounts>) -> Response {
     let timestamp = accounts.now();
     let body = json!({"status": status, "service": "accounts", "timestamp": timestamp});
     uncached(StatusCode::OK, body)
+}
+
+/// Which generation has endorsed this replica's key, as the list of keys says; `null` while none has. For the
+/// operator's scripts.
+async fn key(State(accounts): State<Accounts>) -> Response {
+    let generation = accounts.keys().generation().map(|id| id.to_string());
+    uncached(StatusCode::OK, json!({"generationId": generation}))
 }
 
 fn uncached(status: StatusCode, body: Value) -> Response {

@@ -155,6 +155,14 @@ impl Keys {
         })
     }
 
+    /// Which generation has endorsed this replica's key, as the database has it.
+    pub(crate) fn generation(&self) -> Option<Digest> {
+        self.shared.read(|state| {
+            let live = state.published.as_ref().filter(|it| self.shared.is_live(it));
+            live.map(VerifiedEndorsement::generation_id)
+        })
+    }
+
     /// Whether a key is live: listed, and endorsed now.
     pub(crate) fn is_live(&self, kid: &PublicKey) -> Result<bool, NotReady> {
         self.shared.read(|state| {

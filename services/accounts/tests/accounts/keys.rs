@@ -196,6 +196,11 @@ fn a_taint_empties_the_list_and_the_same_keys_come_back() {
     ));
     wait_for("the thief's key to be listed", || (kids(&replicas[1].http).len() == 3).then_some(()));
 
+    let endorsed_by =
+        |replica: &Replica| replica.http.get("/health/key").json()["generationId"].clone();
+    let tainted = endorsed_by(&replicas[0]);
+    assert!(tainted.is_string() && tainted == endorsed_by(&replicas[1]), "{tainted}");
+
     stack.taint();
     wait_for("the list without the thief's key", || {
         replicas
@@ -215,6 +220,8 @@ fn a_taint_empties_the_list_and_the_same_keys_come_back() {
             .then_some(())
     });
     for replica in &replicas {
+        let now = endorsed_by(replica);
+        assert!(now.is_string() && now != tainted, "each has its own endorsement: {now}");
         assert!(tokens.iter().all(|token| is_valid(&replica.http, token)), "the same keys");
         let token = wait_for("a token", || {
             let answer = ann.at(&replica.http).get("/token");

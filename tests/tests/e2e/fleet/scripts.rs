@@ -61,7 +61,7 @@ fn a_dry_run_shows_what_would_be_done_to_the_units() {
     let accounts = "hsmd-as-service --service accounts";
     assert_eq!(ending[8], format!("{accounts} withdraw --all"));
     assert_eq!(ending[9], format!("{accounts} end-sessions"));
-    assert!(ending[10..].iter().any(|line| line.ends_with("/api/auth/jwks")), "{ending:?}");
+    assert!(ending[10..].iter().any(|line| line.ends_with("/health/key")), "{ending:?}");
     assert_eq!(
         shown("purge-keys-and-roll-services --target systemd"),
         [
