@@ -7,7 +7,8 @@ has_accounts() {
     local name
     case $WHERE in
     dev) [ -e "$DEV/accounts-1.toml" ] ;;
-    systemd) installed hsmd-accounts ;;
+    # A unit that was stopped and disabled in an incident still has sessions and keys.
+    systemd) [ -e /etc/hsmd/accounts.toml ] || installed hsmd-accounts ;;
     k8s)
         name=$(kube get deployment/accounts --ignore-not-found --output name) || return 0
         [ -n "$DRY$name" ]
