@@ -51,8 +51,8 @@ impl Mirror {
     }
 }
 
-async fn run(log: VerifiedLog, redis: MirroredLog, problem: watch::Sender<Option<String>>) {
-    let mut changes = log.changes();
+async fn run(verified: VerifiedLog, redis: MirroredLog, problem: watch::Sender<Option<String>>) {
+    let mut changes = verified.changes();
     let mut ticks = time::interval(CHECK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut mirrored = 0;
@@ -67,7 +67,8 @@ async fn run(log: VerifiedLog, redis: MirroredLog, problem: watch::Sender<Option
             (mirrored, age) = (0, 0);
         }
         let written = async {
-            if mirrored == 0 {
+            // A log that may be old lacks events that another replica has written, a taint perhaps.
+            if mirrored == 0 && verified.fresh().is_ok() {
                 remove_others(&log, &redis).await?;
             }
             write(&log, mirrored, &redis).await

@@ -1,9 +1,9 @@
 //! The keys service on a real hsmd, over gRPC: follows rotations and taints, and what happens to it
 //! while the daemon is away.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use hsmd_chain::{Anchor, KeyLog};
+use hsmd_chain::{Anchor, Digest, KeyLog};
 use hsmd_client::Clock;
 use hsmd_keys::Keys;
 use hsmd_service::{Hsm, config::HsmConfig, random};
@@ -52,6 +52,35 @@ async fn it_follows_the_daemon() {
     daemon.serve().await;
     until("the log again", async || get("/ready").await.status == 200).await;
     assert_eq!(verified(&get("/hsm/keys").await, &anchor).events().len(), 3);
+}
+
+/// Its log may be old: what it does not know may be an event that another replica has written.
+#[tokio::test]
+async fn a_replica_without_hsmd_removes_nothing_from_the_mirror() {
+    let mut daemon = RunningHsm::start().await;
+    let redis = RedisServer::start().await.unwrap();
+    let store = redis.store().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log.json");
+    let config: HsmConfig = toml::from_str(&format!(
+        "identity = \"{}\"\nendpoint = \"{}\"\nlog_file = \"{}\"",
+        daemon.identity,
+        daemon.endpoint(),
+        file.display()
+    ))
+    .unwrap();
+    drop(Hsm::connect(&config).unwrap().log.ready().await.unwrap());
+    until("its log is kept", async || file.exists()).await;
+    daemon.kill().await;
+    let unknown = "redis.call('SELECT', 4) redis.call('SET', 'unknown', 'x')";
+    redis.command(&["EVAL", unknown, "0"]).await.unwrap();
+
+    let hsm = Hsm::connect(&config).unwrap();
+    let (_, _running) = start(Keys::new(hsm.log, store.clone(), Clock::system()).router()).await;
+    let first: Digest = daemon.identity.parse().unwrap();
+    until("the mirror", async || store.mirrored_log.find(&first).await.unwrap().is_some()).await;
+    let others = store.mirrored_log.others(&HashSet::from([first]), 10).await.unwrap();
+    assert_eq!(others, [b"unknown"]);
 }
 
 /// The served log, verified as any reader does.
