@@ -25,7 +25,10 @@ if run ~= run_id or since > now then
   since = now
   redis.call('SET', KEYS[1], run_id .. ':' .. string.format('%d', now))
 end
-if not stamp then return now > since + skew and 'fresh' or 'unknown' end
+if not stamp then
+  redis.call('SET', KEYS[1], run_id .. ':' .. string.format('%d', since))
+  return now > since + skew and 'fresh' or 'unknown'
+end
 if stamp <= since + skew or stamp > now + skew then return 'unknown' end
 local user = redis.call('GET', KEYS[2])
 if user then return user == attempt and 'fresh' or 'used' end
