@@ -137,7 +137,7 @@ mod tests {
     fn the_example_is_valid() {
         let config: Config = toml::from_str(EXAMPLE).unwrap();
         let path = PathBuf::from("/run/hsmd-gateway/gateway.sock");
-        assert_eq!(config.listen.place, Listen::Users { path, uids: vec![991] });
+        assert_eq!(config.listen.place, Listen::Users { path, uids: vec![65000] });
         assert!(config.listen.probes.is_none() && !config.hsm.batch);
         let typing_error = EXAMPLE.replace("uids = [", "uid = [");
         assert!(toml::from_str::<Config>(&typing_error).is_err());
