@@ -6,7 +6,7 @@
 {{- /* A service's configuration as it is given, and with `[hsm] batch` where it does not say. */}}
 {{- define "hsmd.config" -}}
 {{- if and .batch (not (regexMatch "(?m)^batch *=" .config)) -}}
-{{ regexReplaceAll "(?m)^\\[hsm\\] *$" .config "[hsm]\nbatch = true" }}
+{{ regexReplaceAll "(?m)^\\[hsm\\] *(#.*)?$" .config "[hsm]\nbatch = true" }}
 {{- else -}}
 {{ .config }}
 {{- end -}}
