@@ -181,18 +181,25 @@ impl Claimant<'_, '_> {
             {
                 return Ok(Claimed::Unrecorded(error));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.take_back(record).await;
+                return Err(error);
+            }
         }
         crate::crash_point!("owner::claimed");
         let confirmed = self.confirm(&mut record, wait, clone).await;
         if confirmed.is_err() {
-            // Where a claim of ours stands already, a newer one would look like another process's.
-            let claim = record.clone();
-            if let Err(error) = run(self.worker, move |state| state.withdraw(&claim)).await {
-                tracing::warn!(error = chain(&error), "a claim was not taken back");
-            }
+            self.take_back(record).await;
         }
         confirmed
+    }
+
+    /// After a claim that failed midway: where an older one of ours stands, the newer would look like another
+    /// process's.
+    async fn take_back(&self, record: Record) {
+        if let Err(error) = run(self.worker, move |state| state.withdraw(&record)).await {
+            tracing::warn!(error = chain(&error), "a claim was not taken back");
+        }
     }
 
     /// Rule 5: until nothing foreign has changed. `clone` is a record of our own folder that another process may
