@@ -15,6 +15,7 @@ const FAILOVER: Bounds = Bounds {
     claims: 2,
     take_overs: 0,
     destroys: true,
+    journaled: true,
     signatures: false,
     alone: false,
 };
@@ -35,6 +36,12 @@ const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, .
 
 /// Two databases, a crash, and a start that waits for its database makes a taint, or two.
 const ALONE: Bounds = Bounds { crashes: 1, taints_only: true, alone: true, ..FAILOVER };
+
+/// The first two where records are key pairs: a promoted replica that lacks the newest event shows it by nothing
+/// but the keys. Keys stay, as with `retire = "keep"`, or go.
+const PAIRS: Bounds = Bounds { journaled: false, ..FAILOVER };
+const PAIRS_KEPT: Bounds = Bounds { journaled: false, destroys: false, ..FAILOVER };
+const PAIRS_CRASH: Bounds = Bounds { journaled: false, ..ALONE };
 
 /// Both claim at once, again and again.
 const RACE: Bounds = Bounds { admin_requests: 0, claims: 4, take_overs: 2, ..FAILOVER };
@@ -71,6 +78,13 @@ fn claims_at_once() {
 }
 
 #[test]
+fn records_that_are_key_pairs() {
+    holds("pairs", PAIRS);
+    holds("pairs, keys stay", PAIRS_KEPT);
+    holds("pairs, with a crash", PAIRS_CRASH);
+}
+
+#[test]
 fn crash_with_pending_taints() {
     holds("crash", CRASH);
 }
@@ -91,6 +105,7 @@ fn every_mistake_is_found() {
             Flaw::EqualEpochsStay => RACE,
             Flaw::UnfencedReplies => TAKE_OVER,
             Flaw::KeptBeforeTaken | Flaw::ResumeWithoutLook => CRASHED_CLAIM,
+            Flaw::NoTable => PAIRS,
             _ => FAILOVER,
         };
         let report =

@@ -4,6 +4,7 @@ use stateright::{Model, Property};
 
 use super::flaw::Flaw;
 use super::invariants::{self, READERS, SIGNATURES};
+use super::start::take_back;
 use super::state::{At, Daemon, Database, Event, Folder, Record, State, Token};
 
 /// How far the checker looks.
@@ -26,6 +27,9 @@ pub struct Bounds {
     /// Whether private keys can be destroyed. Where they can't, or where another process keeps a destroyed
     /// key loaded, each key goes on signing for every daemon that asks.
     pub destroys: bool,
+    /// Whether records hold events. Where they are key pairs, the journal's file alone does, and what a
+    /// daemon does not know shows in the keys only, by the startup table.
+    pub journaled: bool,
     /// Whether callers ask for signatures.
     pub signatures: bool,
     /// Whether a start that waits for its database makes taints.
@@ -52,6 +56,8 @@ pub enum Action {
     Away(usize),
     /// A process is killed after the step that it took last.
     Kill(usize),
+    /// A claim fails midway, at its database or its token: it is taken back.
+    Fail(usize),
     /// A process is stopped and releases the token.
     Stop(usize),
     /// The second database is promoted, with the newest event or without.
@@ -153,12 +159,16 @@ impl Model for Ownership {
     fn init_states(&self) -> Vec<State> {
         let first = Event { number: 0, text: 0, taint: false };
         let database = Database { log: vec![first], claims: vec![(1, 0)], lock: None };
-        let record = Record { epoch: 1, released: true, events: vec![first] };
+        let events = if self.bounds.journaled { vec![first] } else { vec![] };
+        let record = Record { epoch: 1, released: true, events };
         vec![State {
             token: Token { records: [Some(record), None], private: 0b11 },
             databases: [database, Database::default()],
             uses: [0, 0],
-            folders: [Folder { epoch: 1, events: vec![first], log: vec![] }, Folder::default()],
+            folders: [
+                Folder { epoch: 1, events: vec![first], ..Folder::default() },
+                Folder::default(),
+            ],
             daemons: [Daemon::down(), Daemon::down()],
             reader: Vec::new(),
             answered: 0,
@@ -198,6 +208,10 @@ impl Model for Ownership {
             }
             if state.crashes > 0 && daemon.at > At::Open {
                 actions.push(Action::Kill(me));
+            }
+            let claims = daemon.at > At::ClaimMake && daemon.at <= At::Merge;
+            if state.crashes > 0 && claims && (daemon.at < At::Merge || daemon.claimed) {
+                actions.push(Action::Fail(me));
             }
             if daemon.at == At::Idle {
                 actions.push(Action::Look(me));
@@ -242,6 +256,10 @@ impl Model for Ownership {
             Action::Kill(me) => {
                 state.crashes -= 1;
                 end(&mut state, me);
+            }
+            Action::Fail(me) => {
+                state.crashes -= 1;
+                take_back(&mut state, me);
             }
             Action::Stop(me) => self.release(&mut state, me),
             Action::Promote(lags) => {

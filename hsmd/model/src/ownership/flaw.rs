@@ -35,11 +35,13 @@ pub enum Flaw {
     KeptBeforeTaken,
     /// A start on its own folder goes on without looking at other records.
     ResumeWithoutLook,
+    /// Where records hold no events, a start does not compare its log with the keys on the token.
+    NoTable,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoWaitForJobs,
         Self::NoSecondChange,
         Self::NoReinitialise,
@@ -55,6 +57,7 @@ impl Flaw {
         Self::OnlyTheNewestPending,
         Self::KeptBeforeTaken,
         Self::ResumeWithoutLook,
+        Self::NoTable,
     ];
 
     /// The property that it breaks.
@@ -70,7 +73,8 @@ impl Flaw {
             | Self::NoReinitialise
             | Self::NoLookBeforeTheRecord
             | Self::CommitBeforeRecord
-            | Self::NoMerge => ONE_HISTORY,
+            | Self::NoMerge
+            | Self::NoTable => ONE_HISTORY,
             Self::UnfencedReplies => SIGNATURES,
             Self::DestroyBeforeMake | Self::PublishRowsAtStart => READERS,
             Self::OnlyTheNewestPending => KEPT,

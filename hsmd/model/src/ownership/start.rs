@@ -101,6 +101,9 @@ impl Ownership {
             return false;
         }
         let Some(log) = self.merged(state, me, state.folders[me].log.clone()) else { return false };
+        if self.is_refused(state, me, &log) {
+            return false;
+        }
         state.admin_requests -= 1;
         // Each event of the journal may be one that the database lacks.
         let first = state.folders[me].events.first();
@@ -132,6 +135,19 @@ impl Ownership {
         Some(log)
     }
 
+    /// The startup table, where records show nothing of what others have done: keys do. The head's is gone, or
+    /// one is there that no rotation of this folder has begun.
+    fn is_refused(&self, state: &State, me: usize, log: &[Event]) -> bool {
+        if self.bounds.journaled || self.has(Flaw::NoTable) {
+            return false;
+        }
+        let Some(head) = log.last().map(|event| event.number) else { return true };
+        let keys = state.daemons[me].view.private;
+        let beyond = |distance: u8| keys >> (head + distance) != 0;
+        let begun = state.folders[me].begun == Some(head + 1);
+        keys & (1 << head) == 0 || beyond(3) || (beyond(2) && !begun)
+    }
+
     /// Rule 4: the claim in the database, then on the token.
     fn claim(&self, state: &mut State, me: usize) -> bool {
         let Some(left) = state.claims.checked_sub(1) else {
@@ -143,7 +159,8 @@ impl Ownership {
         let rows = state.databases[state.uses[me]].claims.iter().map(|(epoch, _)| *epoch);
         let epoch = 1 + seen.chain(rows).max().unwrap_or(0).max(state.folders[me].epoch);
         state.database(me).claims.push((epoch, me));
-        let mut events = state.folders[me].events.clone();
+        let journal = if self.bounds.journaled { &state.folders[me].events[..] } else { &[] };
+        let mut events = journal.to_vec();
         if let Some(own) = &state.token.records[me] {
             events.extend(
                 own.events
@@ -205,7 +222,8 @@ impl Ownership {
     /// is anything published.
     fn merge(&self, state: &mut State, me: usize) -> bool {
         let rows = state.databases[state.uses[me]].log.clone();
-        let Some(log) = self.merged(state, me, rows) else {
+        let log = self.merged(state, me, rows).filter(|log| !self.is_refused(state, me, log));
+        let Some(log) = log else {
             // Two histories, or a database that is too old: refused, a person is needed.
             if state.daemons[me].claimed {
                 take_back(state, me);
@@ -221,7 +239,7 @@ impl Ownership {
         if lower {
             state.change(me, |token| {
                 token.records[1 - me] = None;
-                if let Some(own) = &mut token.records[me] {
+                if let Some(own) = token.records[me].as_mut().filter(|_| self.bounds.journaled) {
                     own.events.clone_from(&kept);
                 }
             });
@@ -243,12 +261,14 @@ impl Ownership {
     }
 }
 
-/// A claim under which nothing was done is taken back, and the start ends.
-fn take_back(state: &mut State, me: usize) {
+/// A claim under which nothing was done is taken back, and the start ends. What the record held of the journal
+/// stays in one that claims nothing.
+pub(super) fn take_back(state: &mut State, me: usize) {
     state.change(me, |token| {
-        if let Some(record) = &mut token.records[me] {
-            (record.epoch, record.released) = (0, true);
-        }
+        token.records[me] = token.records[me]
+            .take()
+            .filter(|record| !record.events.is_empty())
+            .map(|record| Record { epoch: 0, released: true, ..record });
     });
     end(state, me);
 }

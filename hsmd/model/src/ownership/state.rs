@@ -18,7 +18,7 @@ pub struct Record {
     pub epoch: u8,
     /// Its owner has given it up.
     pub released: bool,
-    /// The events that are not known to be in the database, or the newest one.
+    /// The events that are not known to be in the database, or the newest one; none where it is a key pair.
     pub events: Vec<Event>,
 }
 
@@ -49,6 +49,8 @@ pub struct Folder {
     pub epoch: u8,
     /// The journal.
     pub events: Vec<Event>,
+    /// The event whose rotation or taint was begun last, where the startup table asks for it.
+    pub begun: Option<u8>,
     /// The whole log, where a start may need it.
     pub log: Vec<Event>,
 }

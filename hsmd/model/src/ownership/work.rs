@@ -19,7 +19,12 @@ impl Ownership {
                 state.texts[number] += 1;
                 let daemon = &mut state.daemons[me];
                 let taint = daemon.request == Some(true);
-                daemon.event = Some(Event { number: number as u8, text, taint });
+                let number = number as u8;
+                daemon.event = Some(Event { number, text, taint });
+                if !self.bounds.journaled {
+                    state.folders[me].begun = Some(number);
+                    state.change(me, |token| token.private |= 1 << (number + 1));
+                }
                 let early = self.has(Flaw::CommitBeforeRecord) && !taint;
                 go(state, me, if early { At::CommitLook } else { At::RecordLook })
             }
@@ -31,6 +36,7 @@ impl Ownership {
                 state.change(me, |token| token.records[me] = None);
                 go(state, me, At::RecordRemake)
             }
+            At::RecordMake if !self.bounds.journaled => go(state, me, At::Journal),
             At::RecordMake | At::RecordRemake => self.record(state, me),
             At::Journal => self.journal(state, me),
             At::CommitLook if state.daemons[me].alone => go(state, me, At::DestroyLook),
