@@ -108,7 +108,12 @@ async fn calls_are_counted_by_method_caller_and_code() {
         );
         assert_eq!(value(address, &series).await, Some(count), "{series}");
     }
-    assert_eq!(value(address, "hsmd_tree_leaves_sum").await, Some(0.0));
+    assert_eq!(value(address, "hsmd_tree_leaves_count").await, Some(0.0));
+    daemon.sign_batch_accepting(&vec![DOCUMENT.to_owned(); 5]).await.unwrap();
+    for (part, count) in [("sum", 5.0), ("count", 1.0)] {
+        let series = format!("hsmd_tree_leaves_{part}");
+        assert_eq!(value(address, &series).await, Some(count), "{series}");
+    }
     for histogram in ["hsmd_queue_seconds_count", "hsmd_hsm_seconds_count"] {
         assert!(value(address, histogram).await.unwrap() >= 3.0, "{histogram}");
     }
