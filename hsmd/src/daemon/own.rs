@@ -15,6 +15,7 @@ use crate::ownership::claim_log::{ClaimLog, Left};
 use crate::ownership::folder::{Folder, FolderError};
 use crate::ownership::take::{Means, take};
 use crate::signer::{Signer, TokenState};
+use crate::token::TokenError;
 
 /// How soon to look again whether another process has left the state folder.
 const FOLDER_RETRY_DELAY: Duration = Duration::from_millis(20);
@@ -80,7 +81,10 @@ pub async fn keep_merged(journal: &mut Journal, signer: &Signer) -> Result<(), C
         worker
             .run_once(move |token_state| match is_kept {
                 true => token_state.keep_own_record_only(&entries),
-                false => token_state.write_journal(&entries),
+                false => match token_state.write_journal(&entries) {
+                    Err(TokenError::NoCopy(_)) => Ok(()),
+                    written => written,
+                },
             })
             .await??;
     }
