@@ -38,8 +38,8 @@ pub async fn open_folder(config: &Config, shared: &Shared) -> Result<Folder, Own
 }
 
 /// Owns the tokens, by claims where these are needed: the places of those that were claimed are added to
-/// `claimed`. Where a token holds no record, a standby waits until the daemon that had the lock before must have stopped; a claim
-/// waits for that itself.
+/// `claimed`. Where a token holds no record, a standby waits until the daemon that had the lock before must
+/// have stopped; a claim waits for that itself.
 ///
 /// # Errors
 /// [`StartError::Ownership`]; [`StartError::Keylog`] while a standby waits.

@@ -195,15 +195,16 @@ impl TokenState {
         Ok(())
     }
 
-    /// Whether there is something on the token to be merged, although it is ours: records of other folders, and
-    /// copies that older versions made.
+    /// Whether there is something on the token to be merged, although it is ours: records of other folders, one of
+    /// our own beside the key pair that has replaced it, and copies that older versions made.
     ///
     /// # Errors
     /// [`TokenError::UnknownRecord`], or what keeps the token from being read.
     pub fn holds_others(&mut self) -> Result<bool, TokenError> {
         let Some(claim) = &self.claim else { return Ok(false) };
         let folder = claim.record.folder.clone();
-        let others = self.records()?.iter().any(|record| record.folder != folder);
+        let records = self.records()?;
+        let others = records.len() > 1 || records.iter().any(|record| record.folder != folder);
         Ok(others || !self.read_old_journal_copies()?.is_empty())
     }
 
