@@ -1,6 +1,7 @@
 //! Rotations, restarts, taints and the loss of a replica, under verifiers that know nothing of us.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -118,8 +119,9 @@ fn unchanged_verifiers_refuse_nothing() {
 #[test]
 fn tokens_of_a_killed_replica_verify_until_they_expire() {
     let stack = Stack::start();
+    // Long enough for a verifier to start in, on a busy machine.
     let tokens =
-        "listing_delay = \"1s\"\nlifetime = \"15s\"\nskew = \"3s\"\nendorsement = \"60s\"\n";
+        "listing_delay = \"1s\"\nlifetime = \"36s\"\nskew = \"3s\"\nendorsement = \"120s\"\n";
     let settings = Settings { tokens: tokens.to_owned(), ..Settings::default() };
     let start = || stack.accounts_with(&settings);
     let [first, second] = [start(), start()].map(Replica::ready);
@@ -137,6 +139,7 @@ fn tokens_of_a_killed_replica_verify_until_they_expire() {
             good if good == "ok\n" => verified += 1,
             other => break other,
         }
+        std::thread::sleep(Duration::from_millis(500));
     };
     assert_eq!(end, "ERR_JWT_EXPIRED\n");
     assert!(verified > 0);
