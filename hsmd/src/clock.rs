@@ -1,19 +1,22 @@
 //! The one clock: wall time for what is signed, monotonic time for what is waited for.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hsmd_chain::Timestamp;
 use hsmd_support::unix_millis;
+use parking_lot::Mutex;
 
 /// How far two clocks may differ before nothing is stamped.
 pub const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// The machine's clock, with what wall and monotonic time were at the start.
+/// The machine's clock, with what wall and monotonic time were at the start, and what the database's said last.
 #[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
     started_wall: i64,
+    database: Arc<Mutex<Option<DatabaseClock>>>,
 }
 
 /// A reading of the database's clock. What passes between the reading and its use, at a slow token for
@@ -52,7 +55,7 @@ pub enum ClockSuspect {
 impl Clock {
     /// Starts the clock.
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_wall: unix_millis() }
+        Self { started: Instant::now(), started_wall: unix_millis(), database: Arc::default() }
     }
 
     /// The wall time, truncated to milliseconds.
@@ -68,14 +71,21 @@ impl Clock {
         self.started.elapsed()
     }
 
-    /// The time, if our own clock is not suspect: it was not set, and the head is not ahead of it.
+    /// Keeps a reading of the database's clock, with which [`check`](Self::check) compares from now on.
+    pub fn compare_with(&self, database: DatabaseClock) {
+        *self.database.lock() = Some(database);
+    }
+
+    /// The time, if our own clock is not suspect: it was not set, the head is not ahead of it, and the
+    /// database's, as it was read last, agrees.
     ///
     /// # Errors
-    /// [`ClockSuspect`], all but `DiffersFromDatabase`: the database is not asked.
+    /// [`ClockSuspect`].
     pub fn check(&self, head: Timestamp) -> Result<Timestamp, ClockSuspect> {
         let now = self.now()?;
         check(now, head, self.started_wall + millis_since(self.started))?;
-        Ok(now)
+        let database = *self.database.lock();
+        database.map_or(Ok(now), |database| agree(now, database.now()).map(|()| now))
     }
 
     /// The time to stamp an event with, after `head`, if all clocks agree.
@@ -124,16 +134,19 @@ fn stamp(
     database: RangeInclusive<i64>,
     expected: i64,
 ) -> Result<Timestamp, ClockSuspect> {
-    let tolerance = TOLERANCE.as_millis() as i64;
-    let now_millis = now.unix_millis();
-    let off = |other: i64| now_millis.abs_diff(other);
     check(now, head, expected)?;
-    let nearest = now_millis.clamp(*database.start(), *database.end());
-    if off(nearest) > tolerance.unsigned_abs() {
-        return Err(ClockSuspect::DiffersFromDatabase(off(nearest)));
-    }
+    agree(now, database)?;
     let after_head = head.unix_millis() + 1;
-    Timestamp::from_unix_millis(now_millis.max(after_head)).map_err(|_| ClockSuspect::OutOfRange)
+    let millis = now.unix_millis().max(after_head);
+    Timestamp::from_unix_millis(millis).map_err(|_| ClockSuspect::OutOfRange)
+}
+
+/// Whether the database's clock may say the same.
+fn agree(now: Timestamp, database: RangeInclusive<i64>) -> Result<(), ClockSuspect> {
+    let nearest = now.unix_millis().clamp(*database.start(), *database.end());
+    let off = now.unix_millis().abs_diff(nearest);
+    let agrees = u128::from(off) <= TOLERANCE.as_millis();
+    if agrees { Ok(()) } else { Err(ClockSuspect::DiffersFromDatabase(off)) }
 }
 
 /// Whether our own clock is right, as far as it can be told without another.

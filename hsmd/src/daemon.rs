@@ -133,6 +133,7 @@ async fn maintain(
         shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
     }
     if core.writer.is_none() {
+        finish_keys(core, shared).await;
         match reconnect(core, config).await {
             Ok(true) => {}
             // From here on nothing is signed. If it is another daemon, the log that we publish may not be
@@ -151,7 +152,12 @@ async fn maintain(
             Err(Reconnect::Rotated) => return Err(StartError::AnotherWriter),
             Err(Reconnect::Failed(error)) => {
                 // The lock could be taken, only the rows are not ours: that does not stop signing.
-                if matches!(error, CoreError::Diverged(_) | CoreError::Row { .. }) {
+                if matches!(
+                    error,
+                    CoreError::Diverged(_)
+                        | CoreError::Row { .. }
+                        | CoreError::Keylog(KeylogError::AwaitingReplication)
+                ) {
                     *locked_out = None;
                     core.signer.release_check().set_revoked(false);
                 }
@@ -174,22 +180,31 @@ async fn maintain(
         Err(error) => tracing::debug!(error = chain(&error), "the claims were not read"),
     }
     if core.has_unfinished_work() {
-        let finished = match core.append_pending().await {
-            Ok(()) => core.activate_head().await,
-            Err(error) => Err(error),
-        };
-        match finished {
-            Ok(()) => shared.set_problem(None),
-            Err(error) => shared.set_problem(Some(format!(
-                "an interrupted rotation is not finished yet: {}",
-                chain(&error)
-            ))),
-        }
+        let appended = core.append_pending().await;
+        let finished = core.activate_head().await.and(appended);
+        shared.set_problem(finished.err().map(|error| unfinished(&error)));
     }
     if config.standby {
         core.notify_standbys().await;
     }
     Ok(())
+}
+
+/// What the log has and the token lacks waits for no database. Where a taint made the head, it waits for no
+/// lock either, as the taint itself did not.
+async fn finish_keys(core: &mut Core, shared: &Shared) {
+    if !core.has_unfinished_keys() {
+        return;
+    }
+    let release_check = Arc::clone(core.signer.release_check());
+    release_check.set_tainting(core.log.head().event().taint_previous());
+    let finished = core.activate_head().await;
+    release_check.set_tainting(false);
+    shared.set_problem(finished.err().map(|error| unfinished(&error)));
+}
+
+fn unfinished(error: &CoreError) -> String {
+    format!("an interrupted rotation is not finished yet: {}", chain(error))
 }
 
 enum Reconnect {
@@ -203,7 +218,15 @@ async fn reconnect(core: &mut Core, config: &Config) -> Result<bool, Reconnect> 
     let failed = |error: CoreError| Reconnect::Failed(error);
     let mut writer = connect_writer(config).await.map_err(|e| failed(e.into()))?;
     if let Some(lost) = &core.lost {
-        writer.terminate(lost).await.map_err(|e| failed(e.into()))?;
+        let asked = Instant::now();
+        let ended = writer.terminate(lost).await;
+        // It holds the lock for us until the replicas are back.
+        if matches!(ended, Err(KeylogError::AwaitingReplication))
+            && writer.is_locked_by(lost).await.map_err(|e| failed(e.into()))?
+        {
+            core.signer.release_check().renew_lease(asked);
+        }
+        ended.map_err(|e| failed(e.into()))?;
     }
     let asked = Instant::now();
     if !retry_lock(&mut writer).await.map_err(|e| failed(e.into()))? {

@@ -130,7 +130,7 @@ async fn sign_first(
     }
     crate::crash_point!("init::key-1");
     let long_ago = Timestamp::from_unix_millis(0).map_err(|_| refused_clock())?;
-    let database_clock = writer.clock().await?;
+    let database_clock = writer.prove_lock().await?;
     let created_at = clock.stamp(long_ago, database_clock).map_err(CoreError::from)?;
     let event = Event::inception(first, second.digest(), created_at);
     let signed =

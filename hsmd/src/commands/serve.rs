@@ -167,7 +167,7 @@ async fn drain(
             && let Some(core) = &mut core
         {
             match core.prove_lock().await {
-                Ok(()) => release_tokens(shared).await,
+                Ok(_) => release_tokens(shared).await,
                 Err(error) => tracing::warn!(%error, "the token is not released"),
             }
         }

@@ -24,7 +24,7 @@ use hsmd_support::chain;
 pub use retire::Refused;
 pub use rows::{Found, parse_rows, verify_rows};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, DatabaseClock};
 use crate::config::{Config, Retire};
 use crate::daemon::taints::Taints;
 use crate::journal::{Entries, Journal, LogFile, encode};
@@ -127,8 +127,12 @@ impl Core {
     /// Whether an event is not known to be in the database, or keys are still to be activated or cleared
     /// away.
     pub fn has_unfinished_work(&self) -> bool {
-        self.first_pending().is_some()
-            || self.signing != Some(self.log.head().event().sequence_number())
+        self.first_pending().is_some() || self.has_unfinished_keys()
+    }
+
+    /// Whether keys are still to be activated, looked at or cleared away.
+    pub fn has_unfinished_keys(&self) -> bool {
+        self.signing != Some(self.log.head().event().sequence_number())
             || self.next_looked_at != self.signing
             || self.has_keys_to_destroy()
     }
@@ -139,17 +143,21 @@ impl Core {
         }
     }
 
-    /// Proves that the writer's connection still holds the lock; without one nothing is proved.
-    pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+    /// Proves that the writer's connection still holds the lock; without one nothing is proved, and the
+    /// database's clock is not known.
+    pub async fn prove_lock(&mut self) -> Result<Option<DatabaseClock>, KeylogError> {
+        let Some(writer) = &mut self.writer else { return Ok(None) };
         let asked = Instant::now();
         let proved = self.taints.unless_late(writer.prove_lock()).await;
         let proved = proved.unwrap_or(Err(KeylogError::GivenUp));
         match &proved {
-            Ok(()) => self.signer.release_check().renew_lease(asked),
+            Ok(database) => {
+                self.signer.release_check().renew_lease(asked);
+                self.clock.compare_with(*database);
+            }
             Err(_) => self.disconnect(),
         }
-        proved
+        proved.map(Some)
     }
 
     /// Notifies the standbys whether the database has all that our readers have. A session of which that is

@@ -120,8 +120,12 @@ pub async fn claim_anew_if_lost(core: &mut Core, config: &Config) {
     let Left { was_given_up, unnoted } = means.database.left();
     match taken {
         Ok(_) => {
-            if let Err(error) = keep_merged(journal, signer).await {
-                tracing::warn!(error = chain(&error), "the journal is not kept everywhere");
+            let merged = match keep_merged(journal, signer).await {
+                Ok(()) => means.folder.note_merged().map_err(|error| chain(&error)),
+                Err(error) => Err(chain(&error)),
+            };
+            if let Err(error) = merged {
+                tracing::warn!(error, "the journal is not kept everywhere");
             }
         }
         Err(error) => tracing::warn!(error = chain(&error), "the token was not claimed anew"),

@@ -20,6 +20,7 @@ use crate::daemon::own::{holds_others, keep_merged, open_folder};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, LogFile, decode};
 use crate::keylog::{KeylogError, Writer};
+use crate::ownership::OwnershipError;
 use crate::signer::Signer;
 use crate::token::TokenError;
 use table::{Examined, Table};
@@ -86,6 +87,7 @@ pub async fn start(
         claimed.clear();
         keep_merged(&mut journal, &shared.signer).await?;
     }
+    folder.note_merged().map_err(OwnershipError::from)?;
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
     let stored = log.events().len();
@@ -223,12 +225,11 @@ pub async fn connect_writer(config: &Config) -> Result<Writer, KeylogError> {
 async fn connect(config: &Config, shared: &Shared) -> Result<Writer, StartError> {
     loop {
         let mut connecting = std::pin::pin!(connect_writer(config));
-        let connected = match tokio::time::timeout(RETRY_DELAY, connecting.as_mut()).await {
-            Ok(connected) => connected,
-            // It may hang: neither readers nor a taint wait for the end of that.
-            Err(_) => {
-                go_on_without_database(config, shared).await;
-                connecting.await
+        let connected = loop {
+            match tokio::time::timeout(RETRY_DELAY, connecting.as_mut()).await {
+                Ok(connected) => break connected,
+                // It may hang: neither readers nor a taint wait for the end of that.
+                Err(_) => go_on_without_database(config, shared).await,
             }
         };
         match connected {

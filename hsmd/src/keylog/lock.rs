@@ -1,10 +1,13 @@
 //! The writer lock: an advisory lock of the schema, taken and proved on the writer's connection.
 
+use std::time::Instant;
+
 use sqlx::Row as _;
 
 use super::KeylogError;
 use super::connect::timed;
 use super::writer::{Backend, DECODING, Writer};
+use crate::clock::DatabaseClock;
 
 impl Writer {
     /// Takes the writer lock if it is free; false when another session of the writer's role has it.
@@ -36,7 +39,7 @@ impl Writer {
             };
         }
         match self.prove_lock().await {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(KeylogError::LockLost) => Err(KeylogError::TransactionPooler),
             Err(error) => Err(error),
         }
@@ -62,14 +65,16 @@ impl Writer {
         .await
     }
 
-    /// Proves that this connection still holds the lock, on a server that takes writes.
+    /// Proves that this connection still holds the lock, on a server that takes writes; what the server's clock
+    /// says.
     ///
     /// # Errors
     /// [`KeylogError::LockLost`], [`KeylogError::ReadOnlyServer`], [`KeylogError::TransactionPooler`],
     /// [`KeylogError::Statement`], [`KeylogError::Timeout`].
-    pub async fn prove_lock(&mut self) -> Result<(), KeylogError> {
+    pub async fn prove_lock(&mut self) -> Result<DatabaseClock, KeylogError> {
         let schema = self.schema.clone();
-        let (held, pid) = timed("proving the writer lock", async {
+        let asked = Instant::now();
+        let (held, pid, millis) = timed("proving the writer lock", async {
             // A lock on a bigint shows in pg_locks as its two halves, with objsubid 1.
             let row = sqlx::query(
                 "WITH k AS (SELECT hashtextextended('hsmd:' || $1, 0) AS v) \
@@ -78,7 +83,8 @@ impl Writer {
                    AND classid::bigint = ((v >> 32) & 4294967295) \
                    AND objid::bigint = (v & 4294967295)) AS held, pg_backend_pid() AS pid, \
                    pg_is_in_recovery() OR current_setting('transaction_read_only')::bool \
-                     AS read_only",
+                     AS read_only, \
+                   floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis",
             )
             .bind(schema)
             .fetch_one(&mut self.connection)
@@ -88,13 +94,39 @@ impl Writer {
             let pid: i32 = row.try_get("pid").map_err(KeylogError::statement(DECODING))?;
             let read_only: bool =
                 row.try_get("read_only").map_err(KeylogError::statement(DECODING))?;
-            if read_only { Err(KeylogError::ReadOnlyServer) } else { Ok((held, pid)) }
+            let millis: i64 = row.try_get("millis").map_err(KeylogError::statement(DECODING))?;
+            if read_only { Err(KeylogError::ReadOnlyServer) } else { Ok((held, pid, millis)) }
         })
         .await?;
         if pid != self.backend.pid {
             return Err(KeylogError::TransactionPooler);
         }
-        if held { Ok(()) } else { Err(KeylogError::LockLost) }
+        if held { Ok(DatabaseClock::read(millis, asked)) } else { Err(KeylogError::LockLost) }
+    }
+
+    /// Whether a connection of ours that we lost still holds the lock, on a server that takes writes.
+    ///
+    /// # Errors
+    /// [`KeylogError::Statement`], [`KeylogError::Timeout`].
+    pub async fn is_locked_by(&mut self, lost: &Backend) -> Result<bool, KeylogError> {
+        timed("proving the writer lock", async {
+            sqlx::query_scalar(
+                "WITH k AS (SELECT hashtextextended('hsmd:' || $1, 0) AS v) \
+                 SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::bool) \
+                   AND EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid), k \
+                     WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                       AND classid::bigint = ((v >> 32) & 4294967295) \
+                       AND objid::bigint = (v & 4294967295) \
+                       AND pid = $2 AND backend_start::text = $3)",
+            )
+            .bind(&self.schema)
+            .bind(lost.pid)
+            .bind(&lost.started)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(KeylogError::statement("proving the writer lock"))
+        })
+        .await
     }
 
     /// Says that the database has every event that readers of this daemon have, or that it has not: by a

@@ -1,7 +1,7 @@
 //! The one dedicated connection: it holds the advisory lock and makes every write, so that a write
 //! can't happen without the lock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row as _};
@@ -10,7 +10,6 @@ use super::KeylogError;
 use super::connect::{connect, timed};
 use super::migrate::check_schema;
 use super::reader::{Row, read};
-use crate::clock::DatabaseClock;
 use crate::config::DatabaseConfig;
 
 pub(super) const DECODING: &str = "decoding the server's answer";
@@ -106,22 +105,6 @@ impl Writer {
             .map_err(KeylogError::statement("comparing the key log"))
         })
         .await
-    }
-
-    /// The server's clock.
-    ///
-    /// # Errors
-    /// [`KeylogError::Statement`] or [`KeylogError::Timeout`].
-    pub async fn clock(&mut self) -> Result<DatabaseClock, KeylogError> {
-        let asked = Instant::now();
-        let millis = timed("reading the database's clock", async {
-            sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-                .fetch_one(&mut self.connection)
-                .await
-                .map_err(KeylogError::statement("reading the database's clock"))
-        })
-        .await?;
-        Ok(DatabaseClock::read(millis, asked))
     }
 
     /// Closes the connection, which frees the lock.

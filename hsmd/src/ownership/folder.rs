@@ -34,6 +34,9 @@ struct Kept {
 struct KeptClaim {
     epoch: u64,
     boot: String,
+    /// Whether our journal has what the owners before us had left on the token.
+    #[serde(default)]
+    merged: bool,
 }
 
 /// Why the folder can't be used.
@@ -101,6 +104,18 @@ impl Folder {
         Ok(read(&state_dir.join(FILE))?.map(|kept| kept.folder))
     }
 
+    /// Whether the folder made this claim and has merged what others had left on its tokens: then no other knows
+    /// more than its journal and the rows. Also while another process has it.
+    ///
+    /// # Errors
+    /// [`FolderError::File`], [`FolderError::Damaged`].
+    pub fn has_merged(state_dir: &Path, folder: &str, epoch: u64) -> Result<bool, FolderError> {
+        let Some(kept) = read(&state_dir.join(FILE))? else { return Ok(false) };
+        let claims = kept.claims.values();
+        let newest = claims.clone().map(|claim| claim.epoch).max().unwrap_or(0);
+        Ok(kept.folder == folder && newest == epoch && claims.clone().all(|claim| claim.merged))
+    }
+
     /// Whether a process has a folder's lock, or that of a token's `lock_file`; nothing is made for the answer.
     ///
     /// # Errors
@@ -142,8 +157,20 @@ impl Folder {
     /// # Errors
     /// [`FolderError::File`].
     pub fn keep(&mut self, token: &str, epoch: u64) -> Result<(), FolderError> {
-        let claim = KeptClaim { epoch, boot: self.boot.clone() };
+        let claim = KeptClaim { epoch, boot: self.boot.clone(), merged: false };
         self.kept.claims.insert(token.to_owned(), claim);
+        self.write()
+    }
+
+    /// Notes that nothing of others is left on the tokens.
+    ///
+    /// # Errors
+    /// [`FolderError::File`].
+    pub fn note_merged(&mut self) -> Result<(), FolderError> {
+        if self.kept.claims.values().all(|claim| claim.merged) {
+            return Ok(());
+        }
+        self.kept.claims.values_mut().for_each(|claim| claim.merged = true);
         self.write()
     }
 
@@ -220,6 +247,22 @@ mod tests {
         std::fs::write(state.path().join("owner.json"), kept).unwrap();
         let folder = Folder::open(state.path()).unwrap();
         assert_eq!((folder.id(), folder.epoch("a"), folder.highest_epoch()), ("0123", 0, 7));
+    }
+
+    #[test]
+    fn a_claim_is_the_last_word_once_what_others_left_is_merged() {
+        let state = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(state.path()).unwrap();
+        let id = folder.id().to_owned();
+        let merged = |epoch| Folder::has_merged(state.path(), &id, epoch).unwrap();
+        folder.keep("a", 1).unwrap();
+        assert!(!merged(1), "claimed, and not merged");
+        folder.note_merged().unwrap();
+        assert!(merged(1) && !merged(2), "a later claim was cut off before it was kept");
+        folder.keep("a", 2).unwrap();
+        assert!(!merged(1) && !merged(2));
+        folder.note_merged().unwrap();
+        assert!(merged(2) && !Folder::has_merged(state.path(), "another", 2).unwrap());
     }
 
     #[test]

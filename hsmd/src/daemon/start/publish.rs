@@ -14,10 +14,11 @@ use crate::journal::Journal;
 use crate::keylog::Writer;
 use crate::ownership::OwnershipError;
 use crate::ownership::folder::Folder;
+use crate::ownership::rules::{own, superseded};
 
 /// Readers need not wait for a token that is away, if only this folder can know more than the rows: the
-/// newest claim that the database knows is its own, or there has been none. Where log and journal contradict
-/// each other nothing is shown, and the start will say why.
+/// newest claim that the database knows is its own, and what others had left on the token was merged, or there
+/// has been no claim. Where log and journal contradict each other nothing is shown, and the start will say why.
 ///
 /// # Errors
 /// [`StartError::Keylog`], [`StartError::Ownership`] for the state folder.
@@ -27,9 +28,10 @@ pub async fn before_the_token(
     writer: &mut Writer,
     log: &KeyLog,
 ) -> Result<(), StartError> {
-    let own = Folder::id_of(&config.state_dir).map_err(OwnershipError::from)?;
-    let newest = writer.claims().await?.into_iter().next();
-    if newest.is_some_and(|claim| Some(claim.folder) != own) {
+    if let Some(claim) = writer.claims().await?.into_iter().next()
+        && !Folder::has_merged(&config.state_dir, &claim.folder, claim.epoch)
+            .map_err(OwnershipError::from)?
+    {
         return Ok(());
     }
     let journal = Journal::open(&config.state_dir, &log.identity()).map_err(CoreError::from);
@@ -64,9 +66,21 @@ pub fn with_taints(log: &KeyLog, journal: &Journal) -> Result<KeyLog, CoreError>
 }
 
 /// While the database is away, readers are shown what `state_dir` and the token have: a taint that was
-/// answered must not be hidden by it. In a standby pair another may know more.
+/// answered must not be hidden by it. In a standby pair another may know more, and so may a daemon that has claimed
+/// the token since; that is looked at again each time.
 pub async fn without_database(config: &Config, shared: &Shared) {
-    if config.standby || shared.log.borrow().is_some() {
+    if config.standby {
+        return;
+    }
+    match is_claimed_by_another(config, shared).await {
+        Ok(false) => {}
+        Ok(true) => return hide(shared),
+        // The token may know more.
+        Err(error) => {
+            return tracing::debug!(error = chain(&error), "the token's owner is not known");
+        }
+    }
+    if shared.log.borrow().is_some() {
         return;
     }
     let known = match Known::without_database(config) {
@@ -79,13 +93,6 @@ pub async fn without_database(config: &Config, shared: &Shared) {
             );
         }
     };
-    for worker in shared.signer.workers() {
-        match worker.run(|token_state| token_state.open()).await {
-            Ok(Ok(())) => {}
-            // The token may know more.
-            _ => return,
-        }
-    }
     let journal = read_journal(config, &shared.signer, &known.log).await;
     match journal.and_then(|journal| with_taints(&known.log, &journal)) {
         Ok(shown) => {
@@ -96,4 +103,21 @@ pub async fn without_database(config: &Config, shared: &Shared) {
             tracing::warn!(error = chain(&error), "cannot serve the key log from state_dir")
         }
     }
+}
+
+/// Whether another folder's record on a token is at least as new as our own, given up or not.
+async fn is_claimed_by_another(config: &Config, shared: &Shared) -> Result<bool, OwnershipError> {
+    let folder = Folder::id_of(&config.state_dir)?.unwrap_or_default();
+    for worker in shared.signer.workers() {
+        let records = worker.run(|token_state| {
+            token_state.open()?;
+            token_state.records()
+        });
+        let records = records.await.map_err(CoreError::from)??;
+        let epoch = own(&records, &folder).map_or(1, |record| record.epoch.max(1));
+        if superseded(&records, &folder, epoch).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

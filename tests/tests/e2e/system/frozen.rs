@@ -1,10 +1,17 @@
 //! A frozen feed must not hide a taint: a standby that can't see that the serving daemon's log is the one in
 //! the database shows none.
 
-use hsmd_proto::v1::{GetHeadRequest, ListEventsRequest, TaintRequest, WatchEventsRequest};
-use hsmd_tests::{Daemon, Hsmd, Proxy, Toll, until};
+use std::time::Duration;
+
+use hsmd_chain::Digest;
+use hsmd_proto::v1::{
+    GetHeadRequest, ListEventsRequest, TaintRequest, TaintResponse, WatchEventsRequest,
+};
+use hsmd_tests::{Daemon, Database, Hsmd, Proxy, Toll, until};
 use tonic::Code;
 
+use crate::DOCUMENT;
+use crate::system::ownership::LEASE;
 use crate::system::standby::stands_by;
 use crate::system::taint::{JUNK_ID, junk};
 
@@ -33,6 +40,12 @@ async fn shows(standby: &Daemon, number: u32) {
         text.contains(&format!("\"sequenceNumber\":{number},")).then_some(())
     })
     .await;
+}
+
+async fn taint(daemon: &Daemon, head: Digest) -> TaintResponse {
+    let expected_generation_id = head.to_string();
+    let request = TaintRequest { expected_generation_id, reason: "a test taints".into() };
+    daemon.admin.clone().taint(request).await.expect("a taint").into_inner()
 }
 
 #[tokio::test]
@@ -71,14 +84,74 @@ async fn a_standby_shows_no_log_while_a_taint_is_pending() {
     stands_by(&second).await;
     let zero = first.head().await;
     hsmd.database.execute(false, &junk(&zero)).await.expect("what a writer may do");
-    let expected_generation_id = zero.event().id().to_string();
-    let request = TaintRequest { expected_generation_id, reason: "a test taints".into() };
-    let answer = first.admin.clone().taint(request).await.expect("a taint").into_inner();
-    assert!(answer.pending);
+    assert!(taint(&first, zero.event().id()).await.pending);
     shows_nothing(&second).await;
     hsmd.database.tamper(&format!("DELETE FROM event WHERE id = '{JUNK_ID}'")).await;
     shows(&second, 1).await;
     assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
+/// A COMMIT that waits for replicas keeps its session's locks, and its row is not seen. The session that waits
+/// holds the lock for the daemon, which goes on signing.
+#[tokio::test]
+async fn a_standby_shows_no_log_while_a_taint_waits_for_replicas() {
+    let hsmd = Hsmd::fresh_over(Database::create_alone().await).await;
+    let hsmd = hsmd.set("standby", true).set("lock_grace", LEASE);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let (first, twin) = (hsmd.serve().await, hsmd.twin());
+    let second = twin.launch(&[]);
+    stands_by(&second).await;
+    shows(&second, 0).await;
+    let replicas = async |setting: &str| {
+        hsmd.database.as_superuser(&format!("ALTER SYSTEM {setting}")).await;
+        hsmd.database.as_superuser("SELECT pg_reload_conf()").await;
+    };
+    replicas("SET synchronous_standby_names = 'away'").await;
+    let zero = first.head().await.event().id();
+    assert!(taint(&first, zero).await.pending);
+    shows_nothing(&second).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    until("it signs without replicas", async || first.sign(DOCUMENT).await.ok()).await;
+    shows_nothing(&second).await;
+    replicas("RESET synchronous_standby_names").await;
+    shows(&second, 1).await;
+    assert_eq!(hsmd.history().await.events().len(), 2);
+}
+
+/// A start that died behind its claim has not read what the owner before it had left on the token: as long as
+/// that is away, a taint in it must not be hidden.
+#[tokio::test]
+async fn a_claim_that_was_not_merged_shows_no_log_without_the_token() {
+    let hsmd = Hsmd::initialised().await;
+    let proxy = Proxy::before(hsmd.database.socket_folder());
+    let file = proxy.folder().join("writer.url");
+    hsmd_tests::write_private(&file, &hsmd.database.writer_url_by(proxy.folder()));
+    let before = hsmd.twin().set("database.writer_url_file", file.display().to_string());
+    let first = before.serve().await;
+    proxy.take(Toll::Connections);
+    let zero = first.head().await.event().id();
+    let answer = taint(&first, zero).await;
+    assert!(answer.pending);
+    first.kill().await;
+    hsmd.launch_until("owner::taken").died().await;
+
+    let unplugged = hsmd.token.unplug();
+    let mut second = hsmd.launch(&[]);
+    second.problem("waiting for the token").await;
+    shows_nothing(&second).await;
+    unplugged.plug_in();
+    second.ready().await;
+    assert_eq!(second.head().await.text(), answer.event.expect("its event").text);
+    second.kill().await;
+
+    // What was merged is in its own journal: from now on readers need not wait.
+    let unplugged = hsmd.token.unplug();
+    let second = hsmd.launch(&[]);
+    second.problem("waiting for the token").await;
+    shows(&second, 1).await;
+    unplugged.plug_in();
+    hsmd.history().await;
 }
 
 #[tokio::test]
