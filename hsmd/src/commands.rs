@@ -163,8 +163,9 @@ pub async fn run(config: Config, arguments: Arguments) -> Result<(), CommandErro
         Command::Import { file, without_token } => {
             import::import(&config, &file, without_token).await
         }
-        Command::ClearBranch { log, discard } => {
-            clear_branch::clear_branch(&config, &log, &discard).await
+        Command::ClearBranch { log, discard, take_over_token } => {
+            let confirmed = clear_branch::Confirmed { discard, take_over_token };
+            clear_branch::clear_branch(&config, &log, &confirmed).await
         }
         Command::Migrate { wait } => migrate::migrate(&config, wait).await,
     }

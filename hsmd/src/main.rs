@@ -24,21 +24,24 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let is_serve = matches!(arguments.command, Command::Serve { .. });
-    match start(arguments) {
+    let config = Config::load(&arguments.config);
+    let is_pair = config.as_ref().is_ok_and(|config| config.standby);
+    match config.map_err(CommandError::from).and_then(|config| start(config, arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("hsmd: {}", chain(&error)));
             ExitCode::from(match error {
-                CommandError::Config(_) => cli::USAGE,
-                CommandError::Start(error) if is_serve && error.stays() => REFUSED,
+                CommandError::Config(_) | CommandError::LogFilter(_) | CommandError::Traces(_) => {
+                    cli::USAGE
+                }
+                CommandError::Start(error) if is_serve && error.stays(is_pair) => REFUSED,
                 _ => 1,
             })
         }
     }
 }
 
-fn start(arguments: Arguments) -> Result<(), CommandError> {
-    let config = Config::load(&arguments.config)?;
+fn start(config: Config, arguments: Arguments) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One: the token's thread is the other that works, and each reply that crosses to a third
         // thread costs a wake-up (docs/performance.md).

@@ -59,19 +59,18 @@ impl Sink {
 
     /// Opens the file again, by its path.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File(file) = self {
-            (file.file, file.size, file.cut) = open(&file.path)?;
+        match self {
+            Self::Stream(_) => Ok(()),
+            Self::File(file) => file.reopen(),
         }
-        Ok(())
     }
 
     /// Whether the path names another file by now, or none.
     pub fn is_moved(&self) -> bool {
-        let Self::File(file) = self else { return false };
-        let id = |metadata: io::Result<std::fs::Metadata>| {
-            metadata.map(|metadata| (metadata.dev(), metadata.ino())).ok()
-        };
-        id(std::fs::metadata(&file.path)) != id(file.file.metadata())
+        match self {
+            Self::Stream(_) => false,
+            Self::File(file) => file.is_moved(),
+        }
     }
 }
 
@@ -85,9 +84,14 @@ impl Stream {
 
 impl AuditFile {
     fn write(&mut self, mut line: Vec<u8>) -> io::Result<()> {
-        if self.size > 0 && self.size + line.len() as u64 > self.max_bytes {
+        let length = line.len() as u64;
+        // Moved already, by somebody or by a rotation that could open no new file: the old ones stay.
+        if self.is_full(length) && self.is_moved() {
+            self.reopen()?;
+        }
+        if self.is_full(length) {
             rotate_files(&self.path, self.keep)?;
-            (self.file, self.size, self.cut) = open(&self.path)?;
+            self.reopen()?;
         }
         if self.cut {
             line.insert(0, b'\n');
@@ -97,6 +101,23 @@ impl AuditFile {
         self.cut = false;
         self.size += line.len() as u64;
         Ok(())
+    }
+
+    /// Whether so many more bytes need a new file.
+    fn is_full(&self, more: u64) -> bool {
+        self.size > 0 && self.size + more > self.max_bytes
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        (self.file, self.size, self.cut) = open(&self.path)?;
+        Ok(())
+    }
+
+    fn is_moved(&self) -> bool {
+        let id = |metadata: io::Result<std::fs::Metadata>| {
+            metadata.map(|metadata| (metadata.dev(), metadata.ino())).ok()
+        };
+        id(std::fs::metadata(&self.path)) != id(self.file.metadata())
     }
 }
 
@@ -113,7 +134,7 @@ fn open(path: &Path) -> io::Result<(File, u64, bool)> {
     Ok((file, metadata.len(), last != [b'\n']))
 }
 
-/// Moves file to file.1, file.1 to file.2 and so on; the oldest goes.
+/// Moves file to file.1, file.1 to file.2 and so on; the oldest goes, unless there is a gap before it.
 fn rotate_files(path: &Path, keep: u32) -> io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -123,11 +144,10 @@ fn rotate_files(path: &Path, keep: u32) -> io::Result<()> {
     if keep == 0 {
         return std::fs::remove_file(path);
     }
-    for number in (1..keep).rev() {
-        match std::fs::rename(numbered(number), numbered(number + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    // Up to the first gap: a rotation that failed half-way is repeated without a loss.
+    let end = (1..keep).find(|number| !numbered(*number).exists()).unwrap_or(keep);
+    for number in (1..end).rev() {
+        std::fs::rename(numbered(number), numbered(number + 1))?;
     }
     std::fs::rename(path, numbered(1))
 }
@@ -174,5 +194,45 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}\n");
         std::fs::remove_file(&file).unwrap();
         assert!(sink.is_moved());
+    }
+
+    #[test]
+    fn a_new_file_that_can_not_be_opened_costs_no_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let mut sink = sink(&file);
+        let mut line = |number| sink.write(format!("{number}{}", "x".repeat(60)).into_bytes());
+        (1..=3).for_each(|number| line(number).unwrap());
+        let old = || {
+            ["audit.jsonl.1", "audit.jsonl.2"].map(|name| {
+                std::fs::read_to_string(folder.path().join(name)).unwrap().chars().next().unwrap()
+            })
+        };
+        assert_eq!(old(), ['2', '1']);
+        // A folder in its place: this keeps root from opening a file, too.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        (4..=6).for_each(|number| drop(line(number).unwrap_err()));
+        assert_eq!(old(), ['2', '1']);
+        std::fs::remove_dir(&file).unwrap();
+        line(7).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().starts_with('7'));
+        assert_eq!(old(), ['2', '1']);
+    }
+
+    #[test]
+    fn a_rotation_that_fails_half_way_is_repeated_without_a_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let numbered = |number| folder.path().join(format!("audit.jsonl.{number}"));
+        (1..=3).for_each(|number| std::fs::write(numbered(number), [number]).unwrap());
+        // The last move fails: there is no file.
+        (0..4).for_each(|_| drop(rotate_files(&file, 4).unwrap_err()));
+        let found = [2, 3, 4].map(|number| std::fs::read(numbered(number)).unwrap());
+        assert_eq!(found, [[1], [2], [3]]);
+        std::fs::write(&file, [0]).unwrap();
+        rotate_files(&file, 4).unwrap();
+        let found = [1, 2, 3, 4].map(|number| std::fs::read(numbered(number)).unwrap());
+        assert_eq!(found, [[0], [1], [2], [3]]);
     }
 }

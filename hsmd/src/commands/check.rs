@@ -1,7 +1,7 @@
 //! `hsmd check`: configuration, database, log, token, and how they fit. Changes nothing but
 //! that it makes the state folder, without which no PIN may be used, unless it is asked to try the token.
 
-mod owner;
+pub(super) mod owner;
 mod second;
 mod situation;
 mod trial;
@@ -97,6 +97,10 @@ pub async fn check(
         None => None,
     };
     check_copies(&signer, &mut report);
+    let is_owned = match (&tokens, &rows) {
+        (None, _) | (_, Rows::Unreadable) => false,
+        _ => owner::report_owner(config, &signer, &mut report).await,
+    };
     stop_signer(&signer, &modules);
     if let Some(path) = try_with {
         trial::trial(config, path, &mut report).await?;
@@ -112,7 +116,7 @@ pub async fn check(
         }
         _ => LogFound::Empty { identity_known: config.identity.is_some() },
     };
-    report.conclusion("situation", Situation::of(&found, verdict.as_ref()).text());
+    report.conclusion("situation", Situation::of(&found, verdict.as_ref(), is_owned).text());
     print(report.text()).map_err(CommandError::Output)?;
     match if before_serve { report.fatal_count() } else { report.bad_count() } {
         0 => Ok(()),

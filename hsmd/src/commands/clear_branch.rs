@@ -7,24 +7,41 @@ use std::sync::Arc;
 
 use hsmd_chain::{Digest, KeyLog, SignedEvent};
 
+use super::check::owner::owner;
 use super::{CommandError, inventories, locked_writer, prepare_state_dir, signer, stop_signer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::core::{CoreError, parse_rows};
 use crate::journal::{Entries, Journal, JournaledEvent, LogFile, decode, encode};
+use crate::keylog::Writer;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::say;
+use crate::ownership::OwnershipError;
+use crate::ownership::folder::Folder;
 use crate::signer::Signer;
 use crate::startup::{self, Verdict, decide};
 use crate::token::Modules;
+
+/// What a person has confirmed.
+pub struct Confirmed {
+    /// The first event to be cleared, by its id; empty where none is named yet.
+    pub discard: String,
+    /// The daemon of another state folder that owns the token is stopped for good.
+    pub take_over_token: bool,
+}
 
 /// Clears what contradicts the log in `file`, whose first event must be the one that was named.
 ///
 /// # Errors
 /// [`CommandError::Copy`] if the log does not verify; [`CommandError::Refused`] if the token does not go
-/// on from it, another event is named, or the database itself holds the other branch; else what can't be
-/// read or written.
-pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result<(), CommandError> {
+/// on from it, another event is named, the database itself holds the other branch, or another daemon may be
+/// using the token; [`CommandError::Ownership`] if one uses the state folder; else what can't be read or
+/// written.
+pub async fn clear_branch(
+    config: &Config,
+    file: &Path,
+    confirmed: &Confirmed,
+) -> Result<(), CommandError> {
     let anchor = config
         .identity
         .as_ref()
@@ -37,8 +54,12 @@ pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result
     let now = clock.now().map_err(CoreError::from)?;
     let keep =
         KeyLog::verify_json(json, anchor, now, config.clock_skew).map_err(CommandError::Copy)?;
-    // Nothing serves or imports meanwhile.
+    // Nothing serves or imports meanwhile, with this database or from this folder.
     let mut writer = locked_writer(config).await?;
+    let mut folder = Folder::open(&config.state_dir).map_err(OwnershipError::from)?;
+    for path in config.token.iter().filter_map(|token| token.lock_file.as_deref()) {
+        folder.lock_too(path).map_err(OwnershipError::from)?;
+    }
     let rows = parse_rows(&writer.read(0).await?)?;
     if let Some(event) = first_contradiction(&keep, &rows) {
         return Err(CommandError::Refused(format!(
@@ -51,9 +72,10 @@ pub async fn clear_branch(config: &Config, file: &Path, discard: &str) -> Result
     let signer = signer(config, None, &clock, &modules, &Metrics::default())?;
     // In a standby pair nothing on the token is changed without a proof of the lock.
     signer.release_check().renew_lease(std::time::Instant::now());
-    let cleared = clear(config, &signer, &keep, discard).await;
+    let cleared = clear(config, &signer, &keep, &mut writer, confirmed).await;
     stop_signer(&signer, &modules);
     writer.close().await;
+    drop(folder);
     cleared
 }
 
@@ -61,7 +83,8 @@ async fn clear(
     config: &Config,
     signer: &Signer,
     keep: &KeyLog,
-    discard: &str,
+    writer: &mut Writer,
+    confirmed: &Confirmed,
 ) -> Result<(), CommandError> {
     let found = inventories(signer).await?;
     let identity = keep.identity();
@@ -91,7 +114,7 @@ async fn clear(
         ));
     }
     let id: Digest = first.event().id();
-    if id.as_str() != discard {
+    if id.as_str() != confirmed.discard {
         return Err(CommandError::Refused(format!(
             "this host and its token hold event {id} of number {} where the log has another: to clear \
              it and what follows it, repeat with --discard {id}",
@@ -105,6 +128,16 @@ async fn clear(
             let advice = format!("the token does not go on from this log: {}", refused.advice());
             return Err(CommandError::Refused(advice));
         }
+    }
+    // A daemon with another database changes its record at any time, and this would replace the change. One
+    // that starts from here on waits for its claim before it changes anything.
+    if !confirmed.take_over_token
+        && let Some(reason) = owner(config, writer, signer).await?
+    {
+        return Err(CommandError::Refused(format!(
+            "nothing is cleared beside another daemon, whose record may hold events that are nowhere else: \
+             stop it and repeat, or, if it is dead or lost for good, repeat with --take-over-token ({reason})"
+        )));
     }
     let event = Some(JournaledEvent::new(keep.head(), None));
     let entries = Entries { begun, event, ..Entries::default() };

@@ -78,6 +78,10 @@ pub enum Command {
         /// command says which it is.
         #[arg(long, value_name = "EVENT_ID", default_value = "")]
         discard: String,
+        /// Clear although another state folder owns the token and the database does not name that claim:
+        /// for when you know that its daemon is stopped, or lost for good.
+        #[arg(long)]
+        take_over_token: bool,
     },
     /// Create or update the database schema, as its owner.
     Migrate {

@@ -37,7 +37,7 @@ pub struct TokenConfig {
     /// Whether to use a module that reports all its keys as ones that could leave the device.
     #[serde(default)]
     pub accept_extractable: bool,
-    /// How many documents may wait to be signed, of all callers.
+    /// How many documents may wait to be signed, of all callers; one request of each finds room beyond that.
     #[serde(default = "queue_length")]
     pub queue_length: usize,
     /// How long the daemon may go without a good signature before it makes one for itself.

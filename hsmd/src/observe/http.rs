@@ -44,8 +44,11 @@ fn read_gauges(shared: &Shared) {
     }
     let database = shared.database();
     gauges.database_connected.set(database.connected.into());
-    let undestroyed = shared.lasting.borrow().undestroyed.len();
+    let lasting = shared.lasting.borrow().clone();
+    let undestroyed = lasting.undestroyed.len();
     gauges.keys_not_destroyed.set(i64::try_from(undestroyed).unwrap_or(i64::MAX));
+    gauges.next_key_usable.set(lasting.next_key.is_none().into());
+    gauges.event_pending.set(lasting.pending.is_some().into());
     gauges.lock_held.set(database.lock_held.into());
     let owned = shared.signer.release_check().ownership_problem().is_none();
     gauges.token_owned.set((shared.phase() == Phase::Serving && owned).into());

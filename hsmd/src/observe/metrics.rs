@@ -74,6 +74,8 @@ pub struct Gauges {
     pub standby: Gauge,
     pub config_current: Gauge,
     pub keys_not_destroyed: Gauge,
+    pub next_key_usable: Gauge,
+    pub event_pending: Gauge,
     pub certificate_start_timestamp_seconds: Gauge,
     pub certificate_expiry_timestamp_seconds: Gauge,
     pub ready: Gauge,
@@ -246,6 +248,16 @@ impl Default for Metrics {
                 "keys_not_destroyed",
                 "Private keys of earlier generations that the token does not destroy",
                 &gauges.keys_not_destroyed,
+            ),
+            (
+                "next_key_usable",
+                "Whether rotate and taint have the committed next key",
+                &gauges.next_key_usable,
+            ),
+            (
+                "event_pending",
+                "Whether an event that was made is not in the database yet",
+                &gauges.event_pending,
             ),
             (
                 "certificate_start_timestamp_seconds",

@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use hsmd_runtime::{flush_log, log_lines};
+use hsmd_runtime::{LogError, flush_log, log_lines};
+use hsmd_support::chain;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -44,9 +45,12 @@ impl Drop for Telemetry {
 /// Starts logging and, if configured, tracing; in the context of the async runtime.
 ///
 /// # Errors
-/// [`CommandError::LogFilter`], [`CommandError::Traces`].
+/// [`CommandError::LogFilter`], [`CommandError::Traces`]; [`CommandError::Refused`] where there can be no log.
 pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, CommandError> {
-    let lines = log_lines(log).map_err(|error| CommandError::LogFilter(error.to_string()))?;
+    let lines = log_lines(log).map_err(|error| match error {
+        LogError::Filter(error) => CommandError::LogFilter(error.to_string()),
+        LogError::Queue(_) => CommandError::Refused(chain(&error)),
+    })?;
     let traces = trace.map(provider).transpose()?;
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
@@ -57,7 +61,7 @@ pub fn start(log: &LogConfig, trace: Option<&TraceConfig>) -> Result<Telemetry, 
         .with(lines)
         .with(spans)
         .try_init()
-        .map_err(|error| CommandError::LogFilter(error.to_string()))?;
+        .map_err(|error| CommandError::Refused(chain(&error)))?;
     Ok(Telemetry { traces })
 }
 

@@ -1,6 +1,7 @@
 //! A queue that is fair between callers: each has a line of its own, and they are served in turn. Shares
 //! are counted in documents: a caller may have as many in the queue as there are free places, so that one
-//! alone takes half of them, two take a third each, and the next one always finds some.
+//! alone takes half of them, two take a third each. One request of each caller always finds room, so that a
+//! batch which is larger than the queue refuses no other caller; the callers that there are bound that.
 
 use std::collections::VecDeque;
 
@@ -51,11 +52,11 @@ impl<T> FairQueue<T> {
         self.documents
     }
 
-    /// Queues a new job. A caller who has none may queue one of any size while there is a free place.
+    /// Queues a new job. A caller who has none may queue one of any size.
     pub fn push(&mut self, caller: &Caller, job: T, documents: usize) -> Result<(), Full> {
         let free = self.capacity.saturating_sub(self.documents);
         let own = self.line(caller).map_or(0, |line| line.documents);
-        if free == 0 || (own > 0 && own + documents > free) {
+        if own > 0 && own + documents > free {
             return Err(Full);
         }
         self.add(caller, job, documents);
@@ -213,7 +214,20 @@ mod tests {
         assert_eq!(fill(&mut queue, &greedy, 1), 0);
         assert_eq!(fill(&mut queue, &third, 1), 13, "half of the rest, rounded up");
         assert!(queue.push(&Caller::new("fourth"), 0, 256).is_ok(), "one batch of any size");
-        assert_eq!(queue.push(&Caller::new("fifth"), 0, 1), Err(Full));
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_queue_keeps_no_other_caller_out() {
+        let [greedy, modest, third] = callers();
+        let mut queue = FairQueue::new(64);
+        queue.push(&greedy, 1, 256).unwrap();
+        assert_eq!(queue.push(&greedy, 2, 1), Err(Full));
+        for (caller, number) in [(&modest, 3), (&third, 4)] {
+            queue.push(caller, number, 1).unwrap();
+            assert_eq!(queue.push(caller, number, 1), Err(Full), "one each");
+        }
+        assert_eq!(queue.documents(), 258);
+        assert_eq!(served(&mut queue), [1, 3, 4]);
     }
 
     #[test]
@@ -221,7 +235,7 @@ mod tests {
         let [greedy, modest, _] = callers();
         let mut queue = FairQueue::new(1);
         queue.push(&greedy, 1, 1).unwrap();
-        assert_eq!(queue.push(&modest, 2, 1), Err(Full));
+        assert_eq!(queue.push(&greedy, 1, 1), Err(Full));
         assert_eq!(queue.pop(), Some(1));
         queue.push(&modest, 2, 1).unwrap();
         queue.push_back(&greedy, 1, 7);

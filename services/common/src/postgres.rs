@@ -21,10 +21,11 @@ pub enum ServerError {
 }
 
 impl From<ServerError> for StartError {
-    /// The URL's file is a matter of the section `[database]`.
+    /// The URL is a matter of the section `[database]`.
     fn from(error: ServerError) -> Self {
         match error {
             ServerError::UrlFile(error) => ConfigError::section("database", error).into(),
+            ServerError::Url => ConfigError::section("database", error).into(),
             other => Self::failed(other),
         }
     }
@@ -107,7 +108,9 @@ mod tests {
     #[tokio::test]
     async fn no_error_quotes_the_url() {
         for url in ["postgresql://ann:secret@[::1/accounts", "http://ann:secret@host/accounts"] {
-            let error = hsmd_support::chain(&StartError::from(read(url).unwrap_err()));
+            let error = StartError::from(read(url).unwrap_err());
+            assert!(matches!(error, StartError::Config(_)), "{error}");
+            let error = hsmd_support::chain(&error);
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -20,6 +20,7 @@ mod records;
 mod reflection;
 pub(crate) mod remote;
 mod secrets;
+mod signatures;
 mod tls;
 mod tls_reload;
 mod traces;

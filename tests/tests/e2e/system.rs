@@ -5,6 +5,7 @@
 
 mod append_only;
 mod batches;
+mod clear_branch;
 mod concurrency;
 mod crash_init;
 mod crash_rotation;

@@ -1,5 +1,6 @@
 //! Tokens of other makers: each runs one sequence, with the fault module before it, which counts.
 
+use hsmd_chain::testing::SoftwareKey;
 use hsmd_chain::{KeyLog, SignedBody};
 use hsmd_proto::v1::ServingState;
 use hsmd_tests::{Daemon, Device, Hsmd, now, until};
@@ -57,6 +58,11 @@ async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
     let hsmd = hsmd.set("claim_wait", "500ms");
     hsmd.init().await;
     let daemon = hsmd.serve().await;
+    let service_key = *SoftwareKey::from_seed("a service").public_key();
+    let endorse = async |daemon: &Daemon| {
+        daemon.endorse("access", service_key.as_str(), WINDOW).await.unwrap()
+    };
+    let mut endorsed = vec![endorse(&daemon).await];
     let mut signed = vec![daemon.sign(DOCUMENT).await.unwrap()];
     for _ in 0..rotations {
         daemon.rotate_head().await;
@@ -68,6 +74,7 @@ async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
     let tainted = daemon.head().await.event().id();
     daemon.taint_head().await;
     signed.retain(|signed| signed.generation_id() != tainted);
+    endorsed.push(endorse(&daemon).await);
     signed.push(daemon.sign(DOCUMENT).await.unwrap());
 
     faults.drop_token().unwrap();
@@ -84,6 +91,11 @@ async fn sequence(hsmd: Hsmd, faults: hsmd_fault::Control, rotations: usize) {
     let log = hsmd.history().await;
     assert_eq!(log.events().len(), rotations + 3);
     verify(&signed, &log);
+    for endorsement in &endorsed {
+        endorsement
+            .verify_endorsement(&log, "access", &service_key, now(), WINDOW)
+            .expect("an endorsement that verifies");
+    }
 }
 
 async fn a_wrong_pin_is_one_login(hsmd: &Hsmd, faults: &hsmd_fault::Control) {

@@ -37,6 +37,8 @@ pub(super) enum Situation {
     AnotherIdentity,
     /// Log and journal hold different events of one number.
     TwoHistories,
+    /// Another daemon has claimed the token.
+    Owned,
     /// Something could not be looked at.
     Unknown,
 }
@@ -56,8 +58,16 @@ pub(super) enum LogFound<'a> {
 
 impl Situation {
     /// Decides. `verdict` is about the log with the journal's event, where there is one; none when the
-    /// token could not be looked at.
-    pub(super) fn of(log: &LogFound<'_>, verdict: Option<&Verdict>) -> Self {
+    /// token could not be looked at. What is lost or older comes before another owner (`is_owned`): its
+    /// section has the import, and says then what to do about the owner.
+    pub(super) fn of(log: &LogFound<'_>, verdict: Option<&Verdict>, is_owned: bool) -> Self {
+        match Self::of_history(log, verdict) {
+            Self::Good | Self::Interrupted if is_owned => Self::Owned,
+            situation => situation,
+        }
+    }
+
+    fn of_history(log: &LogFound<'_>, verdict: Option<&Verdict>) -> Self {
         let journal = match log {
             LogFound::Unreadable => return Self::Unknown,
             LogFound::Broken(error) => return Self::of_broken(error),
@@ -157,6 +167,7 @@ impl Situation {
             Self::TwoHistories => {
                 "two histories of one identity: do nothing before a person has compared all copies"
             }
+            Self::Owned => "the token is owned by another state folder: section 9",
             Self::Unknown => "not known: correct what is said above and check again",
         }
     }
@@ -199,8 +210,15 @@ mod tests {
             (LogFound::Broken(&row), &serve, Situation::RowsChanged),
             (LogFound::Unreadable, &serve, Situation::Unknown),
         ] {
-            assert_eq!(Situation::of(&log, Some(verdict)), expected, "{log:?} {verdict:?}");
+            let found = Situation::of(&log, Some(verdict), false);
+            assert_eq!(found, expected, "{log:?} {verdict:?}");
+            let owned = match expected {
+                Situation::Good | Situation::Interrupted => Situation::Owned,
+                other => other,
+            };
+            let found = Situation::of(&log, Some(verdict), true);
+            assert_eq!(found, owned, "{log:?} {verdict:?}");
         }
-        assert_eq!(Situation::of(&agrees(), None), Situation::Unknown);
+        assert_eq!(Situation::of(&agrees(), None, true), Situation::Unknown);
     }
 }

@@ -26,7 +26,9 @@ pub enum StartError {
     Refused(Verdict),
     /// `--assume-crashed` on a token that does not destroy keys.
     #[error(
-        "this token does not destroy keys, so its keys do not tell an interrupted rotation from a taint          whose event is lost: --assume-crashed is refused; import the newest copy, or the file that          `hsmctl taint` wrote, with `hsmd import FILE`"
+        "this token does not destroy keys, so its keys do not tell an interrupted rotation from a taint \
+         whose event is lost: --assume-crashed is refused; import the newest copy, or the file that \
+         `hsmctl taint` wrote, with `hsmd import FILE`"
     )]
     KeysStay(#[source] TokenError),
     /// The token is not this daemon's.
@@ -42,6 +44,10 @@ impl StartError {
             Self::Core(CoreError::Append(
                 AppendError::NotCommitted(error) | AppendError::Unknown(error),
             )) => error.is_transient(),
+            // Some step took longer than a lease: whose the token is now is looked at again.
+            Self::Core(CoreError::LeaseExpired | CoreError::Token(TokenError::LeaseExpired)) => {
+                true
+            }
             Self::Core(CoreError::Token(error)) => error.class() != Class::Caller,
             Self::Ownership(error) => error.is_transient(),
             _ => false,
@@ -50,8 +56,10 @@ impl StartError {
 
     /// Whether every further start refuses for the same reason, until a person has changed something:
     /// then the supervisor is told not to try. What may pass without that is left out, for example
-    /// another daemon, which may end.
-    pub fn stays(&self) -> bool {
+    /// another daemon, which may end. Of a standby pair (`is_pair`) the token's owner releases the token at
+    /// a clean stop, or gets the lock of this database and names its claim there: then another start may
+    /// do better.
+    pub fn stays(&self, is_pair: bool) -> bool {
         match self {
             Self::Refused(_) | Self::KeysStay(_) => true,
             Self::Keylog(error) | Self::Core(CoreError::Keylog(error)) => error.stays(),
@@ -64,7 +72,11 @@ impl StartError {
                     | CoreError::OlderThanJournal { .. }
                     | CoreError::JournalEvent { .. }
             ),
-            Self::Ownership(error) => matches!(error, OwnershipError::NeedsLockFile { .. }),
+            Self::Ownership(error) => match error {
+                OwnershipError::NeedsLockFile { .. } => true,
+                OwnershipError::Owned { .. } | OwnershipError::NoRecord { .. } => !is_pair,
+                _ => false,
+            },
             Self::AnotherWriter => false,
         }
     }

@@ -51,12 +51,22 @@ pub struct CallContext {
 /// What only the service can know.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// The purpose that was asked for.
     pub purpose: Option<String>,
-    /// The generation that signed, or that an admin moved to.
+    /// The generation that an admin moved to.
     pub generation: Option<Digest>,
     /// The number of the oldest generation that signed what the reply carries.
     pub signed_by: Option<u32>,
-    /// The digests of the signed bodies, where they are recorded.
+    /// What was signed, where that is recorded.
+    pub signed: Vec<SignedBodies>,
+}
+
+/// What one generation signed for one purpose.
+#[derive(Clone, Debug)]
+pub struct SignedBodies {
+    pub purpose: String,
+    pub generation: Digest,
+    /// The digests of the bodies.
     pub bodies: Vec<String>,
 }
 
@@ -115,17 +125,26 @@ impl CallContext {
 
     /// Notes that the reply carries a signature of this generation: from now on the release check decides
     /// whether the reply leaves.
-    pub fn note_signed(&self, sequence_number: u32, id: Digest) {
+    pub fn note_signed(&self, sequence_number: u32) {
         let mut facts = self.facts.lock();
-        if facts.signed_by.is_none_or(|oldest| sequence_number < oldest) {
-            facts.signed_by = Some(sequence_number);
-            facts.generation = Some(id);
-        }
+        let oldest = facts.signed_by.map_or(sequence_number, |oldest| oldest.min(sequence_number));
+        facts.signed_by = Some(oldest);
     }
 
-    /// Notes the digest of a body that was signed, for the record.
-    pub fn note_body(&self, body: &str) {
-        self.facts.lock().bodies.push(Digest::of(body.as_bytes()).to_string());
+    /// Notes the digest of a body that was signed, for the record. One batch may have several purposes, and
+    /// several generations where a rotation comes in between.
+    pub fn note_body(&self, purpose: &str, generation: Digest, body: &str) {
+        let body = Digest::of(body.as_bytes()).to_string();
+        let mut facts = self.facts.lock();
+        let same = |of: &&mut SignedBodies| of.purpose == purpose && of.generation == generation;
+        match facts.signed.iter_mut().find(same) {
+            Some(of) => of.bodies.push(body),
+            None => facts.signed.push(SignedBodies {
+                purpose: purpose.to_owned(),
+                generation,
+                bodies: vec![body],
+            }),
+        }
     }
 
     /// What the service has noted, to be taken once.

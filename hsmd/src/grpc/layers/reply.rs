@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::context::{CallContext, Facts, REQUEST_ID};
+use super::context::{CallContext, Facts, REQUEST_ID, SignedBodies};
 use super::memory::SharedReservation;
 use crate::audit::Record;
 use crate::daemon::state::Shared;
@@ -45,8 +45,8 @@ pub fn finish(
     })
 }
 
-/// Counts a call and writes its audit record: of each refusal, of admin actions, and of signatures that are
-/// recorded.
+/// Counts a call and writes its audit records: of each refusal, of admin actions, and of signatures that are
+/// recorded, one for each generation and purpose.
 fn record(shared: &Shared, context: &CallContext, facts: Facts, refusal: Option<&Status>) {
     let code = refusal.map_or(Code::Ok, Status::code);
     if code == Code::Ok && context.method == "other" {
@@ -58,7 +58,7 @@ fn record(shared: &Shared, context: &CallContext, facts: Facts, refusal: Option<
     let outcome = format!("{code:?}");
     shared.metrics.request(context.method, caller, outcome.clone());
     let action = matches!(context.method, "Rotate" | "Taint");
-    if code == Code::Ok && !action && facts.bodies.is_empty() {
+    if code == Code::Ok && !action && facts.signed.is_empty() {
         return;
     }
     let record = Record {
@@ -70,14 +70,24 @@ fn record(shared: &Shared, context: &CallContext, facts: Facts, refusal: Option<
         caller: context.caller_name().map(str::to_owned),
         purpose: facts.purpose,
         generation: facts.generation.map(|id| id.to_string()),
-        bodies: facts.bodies,
+        bodies: Vec::new(),
         outcome,
         message: refusal.map(|status| status.message().to_owned()),
         count: None,
     };
-    let Some(refusal) = refusal else { return shared.audit.write(record) };
-    if shared.audit.write_refusal(record) {
-        log_refusal(context, caller, refusal);
+    match refusal {
+        Some(refusal) => {
+            if shared.audit.write_refusal(record) {
+                log_refusal(context, caller, refusal);
+            }
+        }
+        None if action => shared.audit.write(record),
+        None => {
+            for SignedBodies { purpose, generation, bodies } in facts.signed {
+                let (purpose, generation) = (Some(purpose), Some(generation.to_string()));
+                shared.audit.write(Record { purpose, generation, bodies, ..record.clone() });
+            }
+        }
     }
 }
 
@@ -177,7 +187,6 @@ mod tests {
     use std::convert::Infallible;
     use std::path::Path;
 
-    use hsmd_chain::Digest;
     use tower::{Layer, Service};
 
     use super::*;
@@ -207,7 +216,7 @@ mod tests {
     async fn answered(shared: &Arc<Shared>, budget: &MemoryBudget) -> http::Response<Body> {
         let signs = tower::service_fn(|request: http::Request<Body>| async move {
             let context = request.extensions().get::<Arc<CallContext>>().unwrap();
-            context.note_signed(3, Digest::of(b"an event"));
+            context.note_signed(3);
             Ok::<_, Infallible>(http::Response::new(Body::new("signed".to_owned())))
         });
         let layers = CallLayer { shared: Arc::clone(shared), listener: Listener::Service };

@@ -47,7 +47,7 @@ impl KeyLog for KeyLogService {
         let statement = self.shared.head_statement(&log.head().event().id());
         if let Some(signed) = &statement {
             let generation = &signed.generation;
-            context.note_signed(generation.sequence_number(), generation.id());
+            context.note_signed(generation.sequence_number());
         }
         Ok(Response::new(v1::GetHeadResponse {
             head: Some(convert::event(log.head())),

@@ -50,13 +50,13 @@ impl Signer for SignerService {
             .at
             .checked_add(ttl)
             .ok_or_else(|| invalid("MALFORMED_TTL", "ttl ends after the year 9999"))?;
-        let payload = EndorsementPayload::new(request.purpose, public_key, expiration)
+        let payload = EndorsementPayload::new(request.purpose.clone(), public_key, expiration)
             .map_err(|error| invalid("MALFORMED_PURPOSE", error.to_string()))?;
         let (document, accept_batch) = (Document::Endorsement(payload), request.accept_batch);
         let signed =
             self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
-        let Encoded { body, leaf, batch } = encode(&context, signed, true);
+        let Encoded { body, leaf, batch } = encode(&context, &request.purpose, signed, true);
         Ok(Response::new(v1::EndorseResponse {
             endorsement: body,
             expiration: expiration.to_string(),
@@ -81,7 +81,7 @@ impl Signer for SignerService {
             self.shared.signer.sign(&permit, document, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
         let Encoded { body, leaf, batch } =
-            encode(&context, signed, self.shared.audit.records_signatures());
+            encode(&context, &purpose, signed, self.shared.audit.records_signatures());
         Ok(Response::new(v1::SignResponse { signed: body, leaf, batch }))
     }
 
@@ -111,14 +111,14 @@ impl Signer for SignerService {
         fits(&documents, accept_batch)?;
         context.note_purpose(&purposes[0]);
         self.check_serving()?;
-        let purposes = purposes.iter().map(String::as_str);
-        let permit = authorization::sign(&self.shared, &context, purposes)
+        let asked = purposes.iter().map(String::as_str);
+        let permit = authorization::sign(&self.shared, &context, asked)
             .map_err(|(position, status)| at(position, status))?;
         let signed =
             self.shared.signer.sign_batch(&permit, documents, accept_batch, context.deadline).await;
         let signed = signed.map_err(|error| self.refusal(&error))?;
         let recorded = self.shared.audit.records_signatures();
-        Ok(Response::new(encode_all(&context, signed, recorded)))
+        Ok(Response::new(encode_all(&context, &purposes, signed, recorded)))
     }
 }
 
@@ -146,8 +146,8 @@ struct Encoded {
 }
 
 /// The messages of a signature; from here on the release check decides whether the reply leaves.
-fn encode(context: &CallContext, signed: SignedDocument, recorded: bool) -> Encoded {
-    note(context, &signed, recorded);
+fn encode(context: &CallContext, purpose: &str, signed: SignedDocument, recorded: bool) -> Encoded {
+    note(context, purpose, &signed, recorded);
     match signed {
         SignedDocument::Body(signed) => {
             Encoded { body: Some(convert::signed_body(signed)), leaf: None, batch: None }
@@ -162,13 +162,14 @@ fn encode(context: &CallContext, signed: SignedDocument, recorded: bool) -> Enco
 /// The same for several documents, in their order. Either all of them are leaves or none is.
 fn encode_all(
     context: &CallContext,
+    purposes: &[String],
     signed: Vec<SignedDocument>,
     recorded: bool,
 ) -> v1::SignBatchResponse {
     let mut response = v1::SignBatchResponse::default();
     let mut tree: Option<Arc<SignedTree>> = None;
-    for signed in signed {
-        note(context, &signed, recorded);
+    for (signed, purpose) in signed.into_iter().zip(purposes) {
+        note(context, purpose, &signed, recorded);
         match signed {
             SignedDocument::Body(signed) => response.signed.push(convert::signed_body(signed)),
             SignedDocument::Leaf(leaf) => {
@@ -184,14 +185,16 @@ fn encode_all(
 }
 
 /// For the record: the digest of a body, or of the document that is a leaf.
-fn note(context: &CallContext, signed: &SignedDocument, recorded: bool) {
+fn note(context: &CallContext, purpose: &str, signed: &SignedDocument, recorded: bool) {
+    let generation = signed.generation();
     if recorded {
-        context.note_body(match signed {
+        let body = match signed {
             SignedDocument::Body(signed) => &signed.body,
             SignedDocument::Leaf(leaf) => &leaf.payload,
-        });
+        };
+        context.note_body(purpose, generation.id(), body);
     }
-    context.note_signed(signed.generation().sequence_number(), signed.generation().id());
+    context.note_signed(generation.sequence_number());
 }
 
 /// Refuses a batch whose reply would be larger than what clients accept: nothing is signed then.

@@ -17,11 +17,11 @@ const READER: &str = r#"
     read_log = true
 "#;
 
-fn with_records(hsmd: Hsmd) -> Hsmd {
+pub(super) fn with_records(hsmd: Hsmd) -> Hsmd {
     hsmd.set("audit.sink", "file").set("audit.file", "@/audit.jsonl")
 }
 
-fn records(hsmd: &Hsmd) -> Vec<Value> {
+pub(super) fn records(hsmd: &Hsmd) -> Vec<Value> {
     let text = std::fs::read_to_string(hsmd.path("audit.jsonl")).unwrap();
     text.lines()
         .map(|line| serde_json::from_str::<Value>(line).expect(line))
@@ -42,13 +42,13 @@ async fn record(hsmd: &Hsmd, id: &str) -> Value {
 }
 
 /// A request with an id of its own.
-fn called<T>(message: T, id: &str) -> Request<T> {
+pub(super) fn called<T>(message: T, id: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("x-request-id", id.parse().unwrap());
     request
 }
 
-fn text(record: &Value, member: &str) -> String {
+pub(super) fn text(record: &Value, member: &str) -> String {
     record[member].as_str().unwrap_or_default().to_owned()
 }
 
@@ -336,39 +336,4 @@ async fn a_reader_of_the_log_that_stalls_stops_no_call() {
     };
     assert!(lines > 0 && records as f64 >= lost, "{lines} lines, {records} records, {lost}");
     daemon.kill().await;
-}
-
-#[tokio::test]
-async fn each_signature_of_a_tainted_key_is_found_in_the_audit_file() {
-    let hsmd =
-        with_records(with_callers(Hsmd::initialised().await, "")).set("audit.signatures", true);
-    let daemon = hsmd.serve().await;
-    let generation = daemon.head().await.event().id().to_string();
-    let signed = daemon.sign(DOCUMENT).await.unwrap();
-    let batch = daemon.sign_batch(&vec![DOCUMENT.to_owned(); 2]).await.unwrap();
-    let endorsed = daemon.endorse("access", &service_key(), HOUR).await.unwrap();
-    daemon.taint_head().await;
-    daemon.sign(DOCUMENT).await.unwrap();
-    let digest = |text: &str| hsmd_chain::Digest::of(text.as_bytes()).to_string();
-    let mut expected: Vec<_> = batch.iter().map(|signed| digest(signed.text())).collect();
-    expected.extend([digest(signed.text()), digest(endorsed.text())]);
-    expected.sort();
-    let file = hsmd.path("audit.jsonl");
-    let found = until("four signatures", async || {
-        let listed = Command::new(program("hsmctl"))
-            .args(["--output", "json", "audit", "--signatures"])
-            .arg(&file)
-            .args(["--generation", &generation])
-            .output()
-            .await
-            .unwrap();
-        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
-        let listed = listed.as_array().unwrap().clone();
-        (listed.len() == 4).then_some(listed)
-    })
-    .await;
-    let mut bodies: Vec<_> = found.iter().map(|record| text(record, "body")).collect();
-    bodies.sort();
-    assert_eq!(bodies, expected);
-    assert!(found.iter().all(|record| text(record, "caller") == "tester"));
 }

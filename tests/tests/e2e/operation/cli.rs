@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hsmd_tests::{Hsmd, program};
+use hsmd_chain::testing::LogBuilder;
+use hsmd_tests::{Hsmd, program, until};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::operation::{DOCUMENT, with_callers};
+use crate::operation::{DOCUMENT, HOUR, with_callers};
 
 const DOCUMENTED: &str = include_str!("../../../../docs/hsmctl-json.md");
 
@@ -55,7 +56,10 @@ async fn text(hsmd: &Hsmd, arguments: &[&str]) -> Vec<u8> {
 
 #[tokio::test]
 async fn json_is_as_documented() {
-    let hsmd = with_callers(Hsmd::initialised().await, "");
+    let hsmd = with_callers(Hsmd::initialised().await, "")
+        .set("audit.sink", "file")
+        .set("audit.file", "@/audit.jsonl")
+        .set("audit.signatures", true);
     let _daemon = hsmd.serve().await;
     let event = example("event");
 
@@ -87,4 +91,29 @@ async fn json_is_as_documented() {
     let documented = example("verify");
     assert_same("verify", &verified, &documented);
     assert_same("verify.signed", &verified["signed"][0], &documented["signed"][0]);
+
+    let records = hsmd.path("audit.jsonl");
+    let arguments = ["audit", "--signatures", records.to_str().unwrap()];
+    let signature =
+        until("the signature's record", async || printed(&hsmd, &arguments).await.get(0).cloned())
+            .await;
+    assert_same("signature", &signature, &example("signature"));
+
+    let trunk = LogBuilder::of_length("trunk", 4);
+    let created_at = trunk.head().event().created_at();
+    let other = trunk.rewound_to(3).append(created_at.saturating_add(HOUR), false).rotate();
+    let files = [("trunk.json", trunk.to_json()), ("other.json", other.to_json())];
+    let files = files.map(|(name, log)| {
+        std::fs::write(hsmd.path(name), log).unwrap();
+        hsmd.path(name).display().to_string()
+    });
+    let identity = trunk.identity().to_string();
+    let arguments = ["--identity", &identity, "reconcile", &files[0], &files[1]];
+    let reconciled = printed(&hsmd, &arguments).await;
+    let documented = example("reconcile");
+    assert_same("reconcile", &reconciled, &documented);
+    let contest = &reconciled["contests"][0];
+    assert_same("reconcile.contests", contest, &documented["contests"][0]);
+    assert_same("reconcile.contests.keep", &contest["keep"], &event);
+    assert_same("reconcile.contests.refuse", &contest["refuse"], &event);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use hsmd_proto::v1;
-use hsmd_tests::{Daemon, Hsmd, TEST_TIMEOUT, until, within};
+use hsmd_tests::{Daemon, Database, Hsmd, TEST_TIMEOUT, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -53,8 +53,9 @@ async fn the_metrics_are_the_documented_ones() {
     let _unplugged = hsmd.token.unplug();
     let text = until("an error of the token", async || {
         let text = metrics(address).await;
-        (text.contains("hsmd_token_errors_total{") && text.contains("hsmd_requests_total{"))
-            .then_some(text)
+        let counted =
+            ["requests_total", "token_errors_total", "token_last_error_timestamp_seconds"];
+        counted.iter().all(|name| text.contains(&format!("hsmd_{name}{{"))).then_some(text)
     })
     .await;
     let exported: BTreeSet<(String, String)> = text
@@ -155,6 +156,30 @@ async fn the_gauges_follow_the_daemon() {
     let certificate = tls.servers.issue_until(&[SERVER], renewed);
     Files(&hsmd).write(&certificate, &tls.clients.pem);
     becomes(address, expiry, renewed.unix_timestamp() as f64).await;
+}
+
+/// Both are wrong for longer than a call and keep nothing from signing.
+#[tokio::test]
+async fn a_missing_next_key_and_a_pending_event_are_measured() {
+    let hsmd = Hsmd::fresh().await.with_database(Database::create_alone().await);
+    hsmd.migrate().await;
+    hsmd.init().await;
+    let (hsmd, address) = observed(hsmd);
+    let daemon = hsmd.serve().await;
+    becomes(address, "hsmd_event_pending", 0.0).await;
+    becomes(address, "hsmd_next_key_usable", 1.0).await;
+    hsmd.database.stop_server();
+    daemon.taint_head().await;
+    becomes(address, "hsmd_event_pending", 1.0).await;
+    assert_eq!(readiness(address, &daemon).await, (200, true));
+    hsmd.database.start_server();
+    becomes(address, "hsmd_event_pending", 0.0).await;
+
+    hsmd.token.destroy(2);
+    let head = daemon.head().await.event().id();
+    daemon.rotate(head.as_str()).await.unwrap_err();
+    becomes(address, "hsmd_next_key_usable", 0.0).await;
+    assert_eq!(readiness(address, &daemon).await, (200, true));
 }
 
 async fn readiness(address: SocketAddr, daemon: &Daemon) -> (u16, bool) {

@@ -148,7 +148,9 @@ async fn a_daemon_serves_and_stops_without_its_collector() {
     let log = std::fs::read_to_string(hsmd.path("log")).unwrap();
     assert!(log.contains("ExportError") || log.contains("cannot send the last traces"), "{log}");
     let hsmd = hsmd.set("trace.endpoint", "no address at all");
-    hsmd.launch(&[]).refused("trace.endpoint is not usable").await;
+    hsmd.run(&["serve"]).await.ended(64, "trace.endpoint is not usable");
+    let hsmd = hsmd.set("log.filter", "info,hsmd=loud");
+    hsmd.run(&["serve"]).await.ended(64, "log.filter is not valid");
     hsmd.set("trace.ratio", 1.5).run(&["check"]).await.ended(64, "trace.ratio is 0 to 1");
 }
 

@@ -13,6 +13,7 @@ use crate::system::endorse;
 use crate::{DOCUMENT, told};
 
 pub(crate) const OWNED: &str = "is owned by another state folder";
+const SECTION_9: &str = "the token is owned by another state folder: section 9";
 
 /// Behind a claim, behind the change after it, behind the last look.
 pub(super) const KILL_POINTS: [&str; 3] = ["owner::claimed", "owner::changed", "owner::taken"];
@@ -58,6 +59,20 @@ async fn a_second_database_is_refused_until_a_person_takes_the_token_over() {
     only_a_person_takes_it_over(Hsmd::initialised().await, true).await;
 }
 
+/// Its supervisor starts it again: the owner may release the token.
+#[tokio::test]
+async fn a_daemon_of_a_pair_is_refused_until_the_owner_releases_the_token() {
+    let hsmd = Hsmd::initialised().await.set("standby", true).set("lock_grace", LEASE);
+    let other = other_site(&hsmd, false).await;
+    let owner = hsmd.serve().await;
+    let (status, log) = other.launch(&[]).ended().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains(OWNED), "{log}");
+    owner.stop().await;
+    let other = other.serve().await;
+    endorse(&other).await;
+}
+
 /// There the record is a key pair. What its owner has done since is in no copy.
 #[tokio::test]
 async fn a_token_without_data_objects_has_one_owner_too() {
@@ -77,7 +92,9 @@ async fn only_a_person_takes_it_over(hsmd: Hsmd, rotates: bool) {
     let hsmd = hsmd.set("lock_grace", LEASE);
     let other = other_site(&hsmd, false).await;
     let first = hsmd.serve().await;
-    other.launch(&[]).refused(OWNED).await;
+    other.launch(&[]).refused_until_a_person_acts(OWNED).await;
+    other.run(&["check"]).await.refused(SECTION_9);
+    assert!(!hsmd.run(&["check"]).await.good().contains(OWNED));
     if rotates {
         first.rotate_head().await;
     }
@@ -94,7 +111,7 @@ async fn only_a_person_takes_it_over(hsmd: Hsmd, rotates: bool) {
     is_silent(&first, &ours).await;
     // Started again, the first one says the same.
     first.stop().await;
-    hsmd.launch(&[]).refused(OWNED).await;
+    hsmd.launch(&[]).refused_until_a_person_acts(OWNED).await;
 }
 
 /// Two databases that know the same claim, and no standby: the daemon that starts last owns the token.
