@@ -1,12 +1,9 @@
-# Run in the container: docs/disaster-recovery.md as it stands, on databases that are lost and older; and a
-# refused reload. /work/lost.sh and /work/older.sh are the document's blocks.
+# Run in the container: docs/disaster-recovery.md as it stands, on databases and state folders that are lost and
+# older, and with another token; section 7 of docs/operations.md likewise; and a refused reload.
+# /work/section-N.sh and /work/restore-N.sh are the documents' blocks.
 # shellcheck shell=bash
 set -Eeuo pipefail
 trap 'echo "disaster.sh, line $LINENO: $BASH_COMMAND" >&2; journalctl --no-pager -n 30 >&2' ERR
-
-# The document says what stands for what.
-hsmd() { hsmd-as-service "$@"; }
-export -f hsmd
 
 refused() { if "$@"; then echo "not refused: $*" >&2 && exit 1; fi; }
 
@@ -76,6 +73,44 @@ lose_state
 bash /work/section-1.2.sh
 serving
 [ "$(head_number)" = "$after" ]
+
+# An older backup does not name the claim that was made just now.
+stop
+restore old.sql
+lose_state
+refused bash /work/section-2.sh
+(hsmd-as-service check || true) | grep -q 'owned by another state folder: section 9'
+bash /work/section-9.sh
+serving
+[ "$(head_number)" = "$after" ]
+
+# The same by docs/operations.md: in the older database, which keeps its records, and in a new one.
+cp copy.json hsmd-log.json
+for block in 7.1 7.2; do
+    stop
+    restore old.sql
+    lose_state
+    bash /work/restore-$block.sh
+    bash /work/restore-7.3.sh
+    [ "$(head_number)" = "$after" ]
+    if [ $block = 7.1 ]; then hsmctl audit | grep 'to the new HSM' >/dev/null; fi
+done
+
+# Another token takes the place of this one.
+hsmd-softhsm provision --dir /var/lib/hsmd/softhsm --label hsmd-third --pin-file /etc/hsmd/credentials/pin
+chown -R hsmd: /var/lib/hsmd/softhsm
+cat >>/etc/hsmd/hsmd.toml <<'TOKEN'
+
+[[token]]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "hsmd-third"
+pin_file = "/run/credentials/hsmd.service/pin"
+TOKEN
+bash /work/section-7.1.sh
+cp /etc/hsmd/hsmd.toml both.toml
+sed 's/^label = "hsmd-new"$/label = "hsmd-third"/' both.toml | head -n -5 >/etc/hsmd/hsmd.toml
+bash /work/section-7.2.sh
+serving
 
 # A file that hsmd refuses fails the reload, and Status says so.
 cp /etc/hsmd/hsmd.toml good.toml

@@ -30,6 +30,8 @@ def well():
         f"hsmd_config_current{{{HSMD}}}": "1x60",
         f"hsmd_token_owned{{{HSMD}}}": "1x60",
         f"hsmd_keys_not_destroyed{{{HSMD}}}": "0x60",
+        f"hsmd_next_key_usable{{{HSMD}}}": "1x60",
+        f"hsmd_event_pending{{{HSMD}}}": "0x60",
         f"hsmd_queue_depth{{{HSMD}}}": "3x60",
         f"hsmd_head_age_seconds{{{HSMD}}}": "3600+60x60",
         f"hsmd_active_sequence_number{{{HSMD}}}": "7x60",
@@ -75,15 +77,26 @@ def both(name, metric, values):
 
 
 STANDBY = 'namespace="hsmd",job="hsmd",instance="standby:9464"'
+ELSEWHERE = 'namespace="elsewhere",job="hsmd",instance="elsewhere:9464"'
 # What differs from `well`, and the alerts that fire then. None in place of values: the series is not there.
 CASES = [
     ({f"hsmd_ready{{{HSMD}}}": None}, {"HsmdAbsent"}),
+    ({f"hsmd_ready{{{HSMD}}}": "1x9 stale"}, {"HsmdAbsent"}),
+    # Of two namespaces one is lost.
+    ({f"hsmd_ready{{{ELSEWHERE}}}": "1x9 stale"}, {"HsmdAbsent"}),
+    ({f"hsmd_ready{{{ELSEWHERE}}}": "1x60"}, set()),
     ({f"hsmd_ready{{{HSMD}}}": "0x60"}, {"HsmdNotReady"}),
     # Of a pair one is ready: that is what it should be.
     ({f"hsmd_ready{{{STANDBY}}}": "0x60", f"hsmd_standby{{{STANDBY}}}": "1x60", f"hsmd_lock_held{{{STANDBY}}}": "0x60",
       f"hsmd_database_connected{{{STANDBY}}}": "1x60", f"hsmd_token_owned{{{STANDBY}}}": "0x60",
       f"hsmd_last_good_signature_timestamp_seconds{{{STANDBY}}}": "0x60"}, set()),
     ({f"hsmd_standby{{{STANDBY}}}": "0x60"}, {"HsmdNoStandby"}),
+    # A standby that is down has no series.
+    ({f"hsmd_standby{{{STANDBY}}}": "1x9 stale"}, {"HsmdNoStandby"}),
+    # A takeover: the standby serves, the other daemon stands by.
+    ({f"hsmd_standby{{{HSMD}}}": "0x9 1x50", f"hsmd_standby{{{STANDBY}}}": "1x9 0x50"}, set()),
+    # A daemon alone that was started again under another name.
+    ({f"hsmd_standby{{{STANDBY}}}": "0x9 stale"}, set()),
     ({f"hsmd_lock_held{{{STANDBY}}}": "1x60"}, {"HsmdSeveralWriters"}),
     ({f"hsmd_last_good_signature_timestamp_seconds{{{HSMD}}}": "0x60"}, {"HsmdSignatureOld"}),
     ({f"hsmd_database_connected{{{HSMD}}}": "0x60"}, {"HsmdDatabaseDown"}),
@@ -93,6 +106,8 @@ CASES = [
     ({f'hsmd_token_errors_total{{{HSMD},ckr="CKR_DEVICE_ERROR"}}': "0+2x60"}, {"HsmdTokenErrors"}),
     ({f"hsmd_token_recoveries_total{{{HSMD}}}": "0+1x60"}, {"HsmdTokenRecovers"}),
     ({f"hsmd_keys_not_destroyed{{{HSMD}}}": "1x60"}, {"HsmdKeyNotDestroyed"}),
+    ({f"hsmd_next_key_usable{{{HSMD}}}": "0x60"}, {"HsmdNextKeyMissing"}),
+    ({f"hsmd_event_pending{{{HSMD}}}": "1x60"}, {"HsmdEventPending"}),
     ({f"hsmd_queue_depth{{{HSMD}}}": "5000x60"}, {"HsmdQueueFills"}),
     ({f'hsmd_hsm_seconds_bucket{{{HSMD},le="0.016"}}': "0+50x60"}, {"HsmdSlowToken"}),
     ({f'hsmd_requests_total{{{HSMD},caller="auth",code="PermissionDenied"}}': "0+2x60"}, {"HsmdRefusals"}),
@@ -154,7 +169,7 @@ class Alerts(unittest.TestCase):
         self.assertEqual(set().union(*(firing for _, firing in CASES)), rules)
         for changes, _ in CASES:
             # A series that is misspelt would change nothing.
-            self.assertTrue(all(name in well() or STANDBY in name for name in changes), changes)
+            self.assertTrue(all(name in well() or STANDBY in name or ELSEWHERE in name for name in changes), changes)
         answer = self.promtool([group({}, set()), *(group(*case) for case in CASES)])
         self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
 

@@ -6,9 +6,11 @@ import shlex
 import tempfile
 import unittest
 
+import blocks
 from files import BIN, ROOT, SYSTEMD, run
 
-DOCUMENTS = ["docs/operations.md", "docs/threat-model.md", "docs/migrate.md", "k8s/README.md", "SECURITY.md"]
+DOCUMENTS = ["docs/operations.md", "docs/disaster-recovery.md", "docs/threat-model.md", "docs/migrate.md", "k8s/README.md",
+             "SECURITY.md"]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 ASSETS = (ROOT / "hsmd/Cargo.toml").read_text()
 # hsmd-as-service takes hsmd's commands.
@@ -64,6 +66,21 @@ class Documents(unittest.TestCase):
         text = run(BIN / program, subcommand, "--help").stdout
         for option in [word for word in words if word.startswith("--")]:
             self.assertIn(f"{option} ", text.replace("\n", " "))
+
+    def test_what_root_types_runs_with_the_services_credentials(self):
+        for name in ["docs/operations.md", "docs/disaster-recovery.md"]:
+            text = (ROOT / name).read_text()
+            typed = [line for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S) for line in block.splitlines()]
+            self.assertGreater(sum("hsmd-as-service" in line for line in typed), 10)
+            self.assertEqual([line for line in typed if line.startswith("hsmd ")], [], name)
+
+    def test_a_restore_keeps_a_database_that_is_only_older(self):
+        older, lost, start = blocks.sections(ROOT / "docs/operations.md", ["7"])
+        self.assertNotIn("dropdb", older)
+        self.assertIn("dropdb", lost)
+        for block in (older, lost):
+            self.assertIn("hsmd-as-service import", block)
+        self.assertIn("serve --take-over-token", start)
 
     def test_units_exist(self):
         named = set(re.findall(r"\bhsmd[a-z-]*\.(?:service|socket|timer)\b", "".join(code(OPERATIONS))))

@@ -19,6 +19,8 @@ VARIANTS = {
     "ceremony": ["ceremony.enabled=true"],
     "import": ["ceremony.enabled=true", "ceremony.command={import,/run/copy/log.json}", "ceremony.copy=hsmd-copy", "hsmd.existingConfigMap=hsmd-ceremony"],
     "trial": ["ceremony.enabled=true", "hsmd.existingConfigMap=hsmd-ceremony", "ceremony.command={check,--try}"],
+    "import for a pair": ["hsmd.standby=true", "ceremony.enabled=true", "ceremony.command={import,/run/copy/log.json}", "ceremony.copy=hsmd-copy",
+                          "ceremony.volume=state-hsmd-0"],
     "migration": ["ceremony.enabled=true", "ceremony.command={migrate,--wait,10m}"],
     "monitoring": ["monitoring.serviceMonitor=true", "monitoring.prometheusRule=true", "monitoring.dashboard=true"],
     "daemon alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false", "services.accounts.enabled=false"],
@@ -27,6 +29,8 @@ VARIANTS = {
     "a device": ["hsmd.module.secret=", "hsmd.module.hostDevice=/dev/tpmrm0", "hsmd.module.env.TPM2_PKCS11_STORE=/var/lib/hsmd/tpm2"],
     "digests": ["image.hsmd.digest=sha256:" + "0" * 64],
     "own configuration": ["hsmd.config=identity", "services.auth.config=x"],
+    "own names": ["services.auth.existingConfigMap=a-config", "services.auth.secrets.tls.name=a-tls",
+                  "services.auth.secrets.database.name=a-database", "services.auth.secrets.ingress.name=a-ingress"],
 }
 # Kinds of the Prometheus operator, for which there is no schema here.
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
@@ -100,6 +104,30 @@ class Chart(unittest.TestCase):
         self.assertEqual(spec["replicas"], 2)
         self.assertEqual([c["metadata"]["name"] for c in spec["volumeClaimTemplates"]], ["state"])
 
+    def test_a_pair_can_be_upgraded_and_drained(self):
+        """A standby is never ready: nothing waits for it, and no budget counts it."""
+        pair = by_name(render("standby"))
+        self.assertEqual(pair[("StatefulSet", "hsmd")]["spec"]["updateStrategy"], {"type": "OnDelete"})
+        self.assertNotIn(("PodDisruptionBudget", "hsmd"), pair)
+        lone = by_name(render("default"))[("PodDisruptionBudget", "hsmd")]["spec"]
+        self.assertEqual(lone["maxUnavailable"], 0)
+
+    def test_a_job_for_a_pair_has_the_journal_of_one_of_its_pods(self):
+        resources = by_name(render("import for a pair"))
+        volumes = resources[("Job", "hsmd-import")]["spec"]["template"]["spec"]["volumes"]
+        (state,) = [volume for volume in volumes if volume["name"] == "state"]
+        # As the StatefulSet's controller names it.
+        self.assertEqual(state["persistentVolumeClaim"]["claimName"], "state-hsmd-0")
+        self.assertNotIn("PersistentVolumeClaim", {kind for kind, _ in resources})
+
+    def test_a_services_secrets_and_configuration_may_have_other_names(self):
+        resources = by_name(render("own names"))
+        volumes = {v["name"]: v for v in resources[("Deployment", "auth")]["spec"]["template"]["spec"]["volumes"]}
+        self.assertEqual(volumes["config"]["configMap"]["name"], "a-config")
+        self.assertEqual(volumes["tls"]["secret"]["secretName"], "a-tls")
+        self.assertEqual(volumes["database"]["secret"]["secretName"], "a-database")
+        self.assertEqual(resources[("Ingress", "auth")]["spec"]["tls"][0]["secretName"], "a-ingress")
+
     def test_the_ceremony_runs_without_a_daemon_on_its_volume(self):
         resources = by_name(render("ceremony"))
         self.assertNotIn(("Deployment", "hsmd"), resources)
@@ -170,7 +198,7 @@ class Chart(unittest.TestCase):
                 self.assertTrue(ports & {port["name"] for port in resource["spec"]["ports"]}, name)
 
     def test_what_is_misspelt_is_refused(self):
-        for value in ["hsmd.stanby=true", "services.keys.replicas=0", "image.hsmd.digest=latest", "networkPolicy.otlp[0].cidr=10.0.0.1"]:
+        for value in ["hsmd.stanby=true", "services.keys.replicas=0", "services.keys.database=true", "services.app.secrets.lts=x", "image.hsmd.digest=latest", "networkPolicy.otlp[0].cidr=10.0.0.1"]:
             answer = helm.helm("template", helm.CHART, "--set", value)
             self.assertNotEqual(answer.returncode, 0, value)
             self.assertIn(value.split("=")[0].split(".")[-1].split("[")[0], answer.stderr)
