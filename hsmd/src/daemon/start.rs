@@ -146,7 +146,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
     loop {
         let asked = Instant::now();
         let locked = writer.try_lock().await;
-        if locked.is_ok() {
+        if locked.as_ref().is_ok_and(|locked| *locked || config.standby) {
             alone::end(shared).await;
         }
         match locked {
@@ -178,8 +178,15 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
                 }
                 tokio::time::sleep(RETRY_DELAY).await;
             }
-            Ok(false) if began.elapsed() > LOCK_TIMEOUT => return Err(StartError::AnotherWriter),
-            Ok(false) => tokio::time::sleep(RETRY_DELAY).await,
+            Ok(false) if began.elapsed() > LOCK_TIMEOUT => {
+                alone::end(shared).await;
+                return Err(StartError::AnotherWriter);
+            }
+            Ok(false) => {
+                // Whoever has it may have taken it to keep us from a taint.
+                alone::offer(config, shared).await;
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
             Err(error) if error.is_transient() => {
                 // No holder of the lock is seen, so another may be ahead of what we know.
                 publish::hide(shared);

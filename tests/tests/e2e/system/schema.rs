@@ -72,11 +72,7 @@ async fn a_lock_in_foreign_hands_does_not_stop_signing() {
     let hsmd = Hsmd::initialised().await;
     let daemon = hsmd.serve().await;
     let zero = daemon.head().await.event().id();
-    let url = hsmd.database.writer_url();
-    let (name, folder) = url.split_once("@/").unwrap().1.split_once("?host=").unwrap();
-    let options =
-        PgConnectOptions::new_without_pgpass().socket(folder).username("postgres").database(name);
-    let mut thief = PgConnection::connect_with(&options).await.unwrap();
+    let mut thief = session(&hsmd, Some("postgres")).await;
     // Waits for the lock, and has it as soon as the daemon's connection is cut.
     let waiting = tokio::spawn(async move {
         let lock = "SELECT pg_advisory_lock(hashtextextended('hsmd:hsmd', 0))";
@@ -94,6 +90,39 @@ async fn a_lock_in_foreign_hands_does_not_stop_signing() {
     endorse(&daemon).await;
     waiting.await.unwrap().close().await.unwrap();
     hsmd_tests::until("the lock is back", async || daemon.rotate(zero.as_str()).await.ok()).await;
+}
+
+/// A session of this role, or of the writer's.
+async fn session(hsmd: &Hsmd, role: Option<&str>) -> PgConnection {
+    let url = hsmd.database.writer_url();
+    let (writer, rest) = url.split_once("//").unwrap().1.split_once("@/").unwrap();
+    let (name, folder) = rest.split_once("?host=").unwrap();
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(folder)
+        .username(role.unwrap_or(writer))
+        .database(name);
+    PgConnection::connect_with(&options).await.unwrap()
+}
+
+/// A thief who has the writer's URL takes the lock: the token's owner still taints, while it serves and while it
+/// starts.
+#[tokio::test]
+async fn a_lock_in_a_thiefs_hands_does_not_stop_a_taint() {
+    let hsmd = Hsmd::initialised().await;
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await.event().id();
+    daemon.kill().await;
+    let mut thief = session(&hsmd, None).await;
+    thief.execute("SELECT pg_advisory_lock(hashtextextended('hsmd:hsmd', 0))").await.unwrap();
+    let daemon = hsmd.launch(&[]);
+    let tainted =
+        hsmd_tests::until("a taint", async || daemon.taint(zero.as_str()).await.ok()).await.0;
+    assert_eq!(hsmd.token.private_keys(), [1, 2], "key 0 is gone");
+    daemon.refused("another hsmd holds the writer lock").await;
+    thief.close().await.unwrap();
+    let daemon = hsmd.serve().await;
+    assert_eq!(daemon.head().await.text(), tainted.text());
+    assert_eq!(hsmd.history().await.events().len(), 2);
 }
 
 /// The same hsmd with another URL of the writer.
