@@ -183,7 +183,7 @@ async fn locked_writer(config: &Config, shared: &Shared) -> Result<Writer, Start
                 return Err(StartError::AnotherWriter);
             }
             Ok(false) => {
-                // Whoever has it may have taken it to keep us from a taint.
+                // A thief may have taken it to keep us from a taint.
                 alone::offer(config, shared).await;
                 tokio::time::sleep(RETRY_DELAY).await;
             }
