@@ -132,6 +132,9 @@ async fn maintain(
     if let Err(error) = core.prove_lock().await {
         shared.set_database(DatabaseReport { problem: chain(&error), ..Default::default() });
     }
+    if !core.has_unfinished_work() {
+        shared.set_problem(None);
+    }
     if core.writer.is_none() {
         finish_keys(core, shared).await;
         match reconnect(core, config).await {

@@ -18,6 +18,7 @@ const FAILOVER: Bounds = Bounds {
     journaled: true,
     signatures: false,
     alone: false,
+    early: false,
 };
 
 /// No process dies, a person takes the token over, keys stay on it.
@@ -33,6 +34,9 @@ const TAKE_OVER: Bounds = Bounds {
 
 /// One database, one crash, two taints of which none need reach it.
 const CRASH: Bounds = Bounds { promotes: false, crashes: 1, taints_only: true, ..FAILOVER };
+
+/// The same, where a start shows its log before it has looked at the token.
+const EARLY: Bounds = Bounds { early: true, ..CRASH };
 
 /// Two databases, a crash, and a start that waits for its database makes a taint, or two.
 const ALONE: Bounds = Bounds { crashes: 1, taints_only: true, alone: true, ..FAILOVER };
@@ -87,6 +91,7 @@ fn records_that_are_key_pairs() {
 #[test]
 fn crash_with_pending_taints() {
     holds("crash", CRASH);
+    holds("crash, shown early", EARLY);
 }
 
 #[test]
@@ -102,6 +107,7 @@ fn every_mistake_is_found() {
             Flaw::OnlyTheNewestPending | Flaw::DestroyBeforeMake | Flaw::PublishRowsAtStart => {
                 CRASH
             }
+            Flaw::ShowUnmerged => EARLY,
             Flaw::EqualEpochsStay => RACE,
             Flaw::UnfencedReplies => TAKE_OVER,
             Flaw::KeptBeforeTaken | Flaw::ResumeWithoutLook => CRASHED_CLAIM,

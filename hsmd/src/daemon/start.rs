@@ -20,7 +20,6 @@ use crate::daemon::own::{holds_others, keep_merged, open_folder};
 use crate::daemon::state::{DatabaseReport, Phase, Shared};
 use crate::journal::{Journal, LogFile, decode};
 use crate::keylog::{KeylogError, Writer};
-use crate::ownership::OwnershipError;
 use crate::signer::Signer;
 use crate::token::TokenError;
 use table::{Examined, Table};
@@ -87,7 +86,12 @@ pub async fn start(
         claimed.clear();
         keep_merged(&mut journal, &shared.signer).await?;
     }
-    folder.note_merged().map_err(OwnershipError::from)?;
+    if let Err(error) = folder.note_merged() {
+        tracing::warn!(
+            error = chain(&error),
+            "the next start shows no log before it has the token"
+        );
+    }
     keep(&mut log_file, &log);
     shared.log.send_replace(Some(log.clone()));
     let stored = log.events().len();

@@ -34,6 +34,8 @@ pub struct Bounds {
     pub signatures: bool,
     /// Whether a start that waits for its database makes taints.
     pub alone: bool,
+    /// Whether a start shows its log before it has looked at the token, which may be away.
+    pub early: bool,
 }
 
 /// The model.
@@ -74,6 +76,8 @@ pub enum Action {
     Sign(usize),
     /// The reply is handed over, or dropped.
     HandOver(usize),
+    /// An owner destroys, in the background, the key before the head's.
+    Finish(usize),
     /// A reader asks this daemon for the log.
     Read(usize),
 }
@@ -130,7 +134,8 @@ impl Ownership {
     }
 
     fn answers_readers(&self, daemon: &Daemon) -> bool {
-        daemon.is_admitted() || (self.has(Flaw::PublishRowsAtStart) && daemon.published > 0)
+        let rows = self.has(Flaw::PublishRowsAtStart) && daemon.published > 0;
+        daemon.is_admitted() || (daemon.early && !daemon.serving) || rows
     }
 }
 
@@ -218,6 +223,9 @@ impl Model for Ownership {
                 if state.claims > 0 {
                     actions.push(Action::Stop(me));
                 }
+                if self.has_key_left(daemon) {
+                    actions.push(Action::Finish(me));
+                }
                 if daemon.is_admitted() && state.admin_requests > 0 {
                     actions.push(Action::Ask(me, true));
                     if !self.bounds.taints_only && daemon.stored == daemon.log.len() {
@@ -293,6 +301,7 @@ impl Model for Ownership {
                 }
             }
             Action::HandOver(me) => self.hand_over(&mut state, me),
+            Action::Finish(me) => state.daemons[me].at = At::DestroyLook,
             Action::Read(me) => Self::read(&mut state, me),
         }
         (state != *last).then_some(state)

@@ -29,6 +29,8 @@ pub enum Flaw {
     DestroyBeforeMake,
     /// A start publishes the rows before it has looked at journal and records.
     PublishRowsAtStart,
+    /// A start shows rows and its own journal although its claim was cut off before it had merged the records.
+    ShowUnmerged,
     /// Of several pending events only the newest is kept.
     OnlyTheNewestPending,
     /// The folder keeps the epoch of a claim before its waits are over.
@@ -41,7 +43,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoWaitForJobs,
         Self::NoSecondChange,
         Self::NoReinitialise,
@@ -54,6 +56,7 @@ impl Flaw {
         Self::NoMerge,
         Self::DestroyBeforeMake,
         Self::PublishRowsAtStart,
+        Self::ShowUnmerged,
         Self::OnlyTheNewestPending,
         Self::KeptBeforeTaken,
         Self::ResumeWithoutLook,
@@ -76,7 +79,7 @@ impl Flaw {
             | Self::NoMerge
             | Self::NoTable => ONE_HISTORY,
             Self::UnfencedReplies => SIGNATURES,
-            Self::DestroyBeforeMake | Self::PublishRowsAtStart => READERS,
+            Self::DestroyBeforeMake | Self::PublishRowsAtStart | Self::ShowUnmerged => READERS,
             Self::OnlyTheNewestPending => KEPT,
         }
     }

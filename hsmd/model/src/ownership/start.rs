@@ -60,7 +60,27 @@ impl Ownership {
         if self.has(Flaw::PublishRowsAtStart) {
             daemon.published = daemon.stored;
         }
+        if self.bounds.early {
+            self.show_early(state, me);
+        }
         go(state, me, At::Open)
+    }
+
+    /// The token may be away. Where the database's newest claim is of this folder, and what the records held is
+    /// merged, none knows more than rows and journal: readers are shown these, a rotation only by its row.
+    fn show_early(&self, state: &mut State, me: usize) {
+        let newest = state.database(me).claims.iter().max().copied();
+        let merged = |epoch| state.folders[me].merged == epoch || self.has(Flaw::ShowUnmerged);
+        if newest.is_none_or(|(epoch, folder)| folder != me || !merged(epoch)) {
+            return;
+        }
+        let journal = state.folders[me].events.clone();
+        let daemon = &mut state.daemons[me];
+        let lacking = journal.iter().filter(|event| usize::from(event.number) >= daemon.stored);
+        if lacking.clone().all(|event| event.taint) {
+            daemon.log.extend(lacking.copied());
+        }
+        (daemon.early, daemon.published) = (true, daemon.log.len());
     }
 
     /// Rule 6: on at once where the own record is the newest and not released.
@@ -249,6 +269,9 @@ impl Ownership {
             log.iter().filter(|event| event.taint).map(|event| event.number).max().unwrap_or(0);
         (daemon.stored, daemon.published, daemon.log) = (log.len(), log.len(), log);
         (daemon.serving, daemon.claimed) = (true, false);
+        if self.bounds.early {
+            state.folders[me].merged = epoch;
+        }
         self.keep_log(state, me);
         go(state, me, At::Idle)
     }

@@ -47,6 +47,8 @@ pub struct Database {
 pub struct Folder {
     /// The epoch of its last claim.
     pub epoch: u8,
+    /// The epoch of the last claim behind which it has merged what the records held, where a start asks for it.
+    pub merged: u8,
     /// The journal.
     pub events: Vec<Event>,
     /// The event whose rotation or taint was begun last, where the startup table asks for it.
@@ -131,6 +133,8 @@ pub struct Daemon {
     pub claimed: bool,
     /// It taints while it waits for its database.
     pub alone: bool,
+    /// It shows readers what it has before it has looked at the token.
+    pub early: bool,
     /// The verified log, with the events that are not in the database.
     pub log: Vec<Event>,
     /// How many of them are known to be in the database.
@@ -167,6 +171,7 @@ impl Daemon {
             serving: false,
             claimed: false,
             alone: false,
+            early: false,
             log: Vec::new(),
             stored: 0,
             published: 0,

@@ -3,7 +3,7 @@
 use super::actions::{Ownership, end};
 use super::flaw::Flaw;
 use super::start::go;
-use super::state::{At, Event, State};
+use super::state::{At, Daemon, Event, State};
 
 impl Ownership {
     pub(super) fn work_step(&self, state: &mut State, me: usize, at: At) -> bool {
@@ -58,6 +58,14 @@ impl Ownership {
             }
             _ => self.answer(state, me),
         }
+    }
+
+    /// Whether an event that is shown has a predecessor whose key is still to be destroyed.
+    pub(super) fn has_key_left(&self, daemon: &Daemon) -> bool {
+        let head = daemon.head();
+        let is_shown = daemon.published == daemon.log.len();
+        let is_left = |old: u8| daemon.view.private & (1 << old) != 0;
+        self.bounds.destroys && is_shown && head.checked_sub(1).is_some_and(is_left)
     }
 
     /// A look, and what it says of the lease.

@@ -104,8 +104,7 @@ async fn session(hsmd: &Hsmd, role: Option<&str>) -> PgConnection {
     PgConnection::connect_with(&options).await.unwrap()
 }
 
-/// A thief who has the writer's URL takes the lock: the token's owner still taints, while it serves and while it
-/// starts.
+/// A thief who has the writer's URL takes the lock: the token's owner still taints while it starts.
 #[tokio::test]
 async fn a_lock_in_a_thiefs_hands_does_not_stop_a_taint() {
     let hsmd = Hsmd::initialised().await;
