@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use hsmd_chain::SignedEvent;
+use hsmd_fault::Quirk;
 use hsmd_proto::v1::{TaintRequest, TaintResponse};
 use hsmd_tests::{Daemon, Hsmd, Proxy, Refusal, Rpc, Toll, for_each_case, now, until, within};
 
@@ -350,6 +351,25 @@ async fn a_start_on_another_owners_token_does_not_taint() {
     assert_eq!(refusal.reason, "STARTING");
     assert!(refusal.message.contains("waiting for the database"), "{refusal:?}");
     assert_eq!(hsmd.token.objects(), before);
+}
+
+/// What the token has refused at first is done later, whether or not the database is back.
+#[tokio::test]
+async fn the_tainted_key_is_destroyed_in_the_background_without_the_database() {
+    let (hsmd, proxy) = behind_a_proxy().await;
+    let (hsmd, faults) = hsmd.with_faults();
+    let daemon = hsmd.serve().await;
+    let zero = daemon.head().await;
+    proxy.take(Toll::Connections);
+    faults.quirk(Quirk::UndestroyableKeys, true).unwrap();
+    let answer = taint(&daemon, &zero).await.unwrap();
+    assert!(answer.pending && !answer.key_destroyed, "{answer:?}");
+    faults.quirk(Quirk::UndestroyableKeys, false).unwrap();
+    until("key 0 is gone", async || hsmd.token.private_keys() == [1, 2]).await;
+    assert_eq!(hsmd.database.events().await.len(), 1, "the database is away");
+    proxy.take(Toll::Nothing);
+    rows_follow(&hsmd, 2).await;
+    hsmd.history().await;
 }
 
 async fn stopped(daemon: Daemon, hsmd: &Hsmd) {
