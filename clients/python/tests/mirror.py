@@ -1,5 +1,6 @@
 """A keys service and gateway in this process, over the golden log and its keys, which says what a test wants."""
 
+import itertools
 import json
 import socket
 import socketserver
@@ -66,6 +67,38 @@ class UnixServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
 
+class Talker:
+    """Answers a request with `head` and then `piece` again and again, until the reader leaves or at `end`."""
+
+    def __init__(self, head, piece, end=None):
+        self.asked = threading.Event()
+        self._closing = threading.Event()
+        talker = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                self.request.recv(4096)
+                self.request.sendall(head)
+                talker.asked.set()
+                for _ in itertools.count() if end is None else range(end):
+                    try:
+                        self.request.sendall(piece)
+                    except OSError:
+                        return
+                    # What has an end comes at once.
+                    if end is None and talker._closing.wait(0.02):
+                        return
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class Mirror:
     """`events` is the log; `head` is asked for each head statement, or raises `LookupError`."""
 
@@ -107,10 +140,10 @@ class Mirror:
             return self._asked.wait_for(lambda: self.count > before, 60)
 
     def _get(self, request):
-        if request.path == "/hsm/keys":
+        if request.path in ("/hsm/keys", "/log"):
             entries = (f'{{"payload":{e.text},"signature":"{e.signature}"}}' for e in list(self.events))
             self._answer(request, 200, f"[{','.join(entries)}]")
-        elif request.path == "/hsm/head":
+        elif request.path in ("/hsm/head", "/head"):
             try:
                 self._answer(request, 200, self.head())
             except LookupError:

@@ -2,13 +2,18 @@
 
 import json
 import pathlib
+import threading
+import tracemalloc
 import unittest
+from collections import OrderedDict
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import hsmd_client as hsmd
 from hsmd_client.encoding import milliseconds, public_key_text
 from hsmd_client.signed import root_of
+from hsmd_client.text import MAX_ENTRY, entries, members
+from mirror import GOLDEN, KEYS, signed
 
 CASES = pathlib.Path(__file__).resolve().parents[3] / "chain/tests"
 VECTORS = json.loads((CASES / "vectors.json").read_text())
@@ -91,6 +96,133 @@ class Log(unittest.TestCase):
             log().live(events[0].id, edge + 1, hsmd.HOUR)
 
 
+class HostileLog(unittest.TestCase):
+    def test_it_takes_little_more_memory_than_its_text(self):
+        many = 100_000
+        texts = {
+            "numbers": "0," * many,
+            "a long array": f"[{'0,' * many}0],",
+            "arrays": "[]," * many,
+            "objects": '{"a":0},' * many,
+            "a long object": '{"x":0' + "".join(f',"{number}":0' for number in range(many)) + "},",
+            "members": '{"payload":[' + "0," * many + '0],"signature":""},',
+            "depth": "[" * many,
+            "a string": '"' + "\\n" * many + '",',
+            "entries": ('{"payload":[' + "0," * 60 + '0],"signature":""},') * (many // 100),
+        }
+        for name, text in texts.items():
+            with self.subTest(name):
+                text = f"[{text}0]"
+                tracemalloc.start()
+                try:
+                    with self.assertRaises(hsmd.Refused):
+                        hsmd.read_events(text)
+                    _, peak = tracemalloc.get_traced_memory()
+                finally:
+                    tracemalloc.stop()
+                # A single entry takes some of it, however long the log is.
+                self.assertLess(peak, 3 * len(text) + 400_000)
+
+    def test_what_is_too_short_for_an_entry_is_the_last_that_is_read(self):
+        entry = entries(LOG)[0]
+        self.assertEqual(entries(f"[{entry},{entry},0,{entry},0]"), [entry, entry, "0"])
+
+    def test_an_entry_has_room_for_blanks_and_an_end(self):
+        first = LOG.index(',"signature"')
+        for blanks, accepted in ((MAX_ENTRY - 600, True), (MAX_ENTRY, False)):
+            text = LOG[:first] + " " * blanks + LOG[first:]
+            if accepted:
+                hsmd.KeyLog.parse(text, IDENTITY, NOW)
+            else:
+                with self.assertRaisesRegex(hsmd.Refused, "entry 0 is no JSON of at most 4096 characters"):
+                    hsmd.KeyLog.parse(text, IDENTITY, NOW)
+
+    def test_the_reasons(self):
+        entry = entries(LOG)[0]
+        reasons = {
+            "": r"\[ expected",
+            "{}": r"\[ expected",
+            "[": "JSON: Expecting value",
+            "[]x": "something follows",
+            f"[{entry}": r"\] expected",
+            f"[{entry},]": "JSON: Expecting value",
+            f"[{entry}]]": "something follows",
+            f"[{entry} {entry}]": r"\] expected",
+            "[0]": "{ expected",
+            "[{}]": "members of an entry",
+            '[{"payload":0}]': "members of an entry",
+            '[{"payload":0,"payload":0}]': "duplicate name",
+            '[{"payload":{"a":0,"a":0},"signature":""}]': "duplicate name",
+            '[{"payload":0,"signature":0}]': "log: signature: not a plain string",
+            "[NaN]": "JSON: NaN",
+            '["\\x"]': "JSON: Invalid",
+            f"[{entry},{entry[:-1]},0]": "JSON: Expecting",
+        }
+        for text, reason in reasons.items():
+            with self.subTest(text[:40]), self.assertRaisesRegex(hsmd.Refused, reason):
+                hsmd.KeyLog.parse(text, IDENTITY, NOW)
+
+
+class Kinds(unittest.TestCase):
+    """A string is no number, a number no string, and neither is anything else."""
+
+    VALUES = ("0", "1", '"1"', "null", "true", "[]", "{}", '["1"]')
+
+    def test_of_an_events_members(self):
+        texts = members(GOLDEN[1].text)
+        self.assertEqual(sealed(texts).sequence_number, 1)
+        for name in texts:
+            for value in self.VALUES:
+                if name != "id" and value != texts[name]:
+                    with self.subTest(name=name, value=value), self.assertRaises(hsmd.Refused):
+                        sealed({**texts, name: value})
+        with self.assertRaisesRegex(hsmd.Refused, "event: sequenceNumber: no integer"):
+            sealed({**texts, "sequenceNumber": '"1"'})
+
+    def test_of_what_is_signed(self):
+        head = GOLDEN[3]
+        key = head.public_key
+        payloads = {
+            "publicKey": '{{"purpose":"response","publicKey":{},"expiration":"2026-11-22T11:22:33.044Z"}}',
+            "expiration": f'{{{{"purpose":"response","publicKey":"{key}","expiration":{{}}}}}}',
+            "purpose": f'{{{{"purpose":{{}},"publicKey":"{key}","expiration":"2026-11-22T11:22:33.044Z"}}}}',
+        }
+        for name, payload in payloads.items():
+            for value in (value for value in self.VALUES if not value.startswith('"')):
+                text = signed(payload.format(value), 3, head.id)
+                with self.subTest(name=name, value=value), self.assertRaises(hsmd.Refused):
+                    hsmd.verify_signed(text, log(), NOW)
+
+    def test_of_batches_and_heads(self):
+        leaf, head = '{"purpose":"document"}', GOLDEN[3]
+        root = root_of(leaf, 0, 1, [])
+
+        def batch(index="0", size="1", root=f'"{root}"'):
+            body = signed(f'{{"purpose":"batch","root":{root},"size":{size}}}', 3, head.id)
+            text = f'{{"payload":{leaf},"proof":{{"index":{index},"path":[]}},"batch":{body}}}'
+            return hsmd.verify_signed(text, log(), NOW)
+
+        def statement(number="3", at='"2025-11-04T00:00:00.000Z"'):
+            payload = f'{{"purpose":"head","sequenceNumber":{number},"issuedAt":{at}}}'
+            return hsmd.verify_head(signed(payload, 3, head.id), log(), NOW)
+
+        batch()
+        statement()
+        for value in ('"0"', '"1"', '"3"', "null", "true", "[]", "{}", "[1]"):
+            for read in (batch, statement):
+                for name in read.__code__.co_varnames[: read.__code__.co_argcount]:
+                    with self.subTest(read.__name__, name=name, value=value), self.assertRaises(hsmd.Refused):
+                        read(**{name: value})
+
+
+def sealed(texts):
+    """Event 1 with these members' texts, named and signed anew."""
+    blank = f'"{"#" * 44}"'
+    text = "{" + ",".join(f'"{name}":{value}' for name, value in {**texts, "id": blank}.items()) + "}"
+    text = text.replace("#" * 44, hsmd.digest(text.encode()))
+    return hsmd.Event.parse(text, hsmd.sign(KEYS[1], text))
+
+
 class Signed(unittest.TestCase):
     def test_golden_endorsements(self):
         accepted = 0
@@ -124,6 +256,32 @@ class Signed(unittest.TestCase):
         for case in BATCHES["refused"]:
             with self.subTest(case["name"]), self.assertRaises(hsmd.Refused):
                 hsmd.verify_signed(case["text"], log(BATCH_NOW), BATCH_NOW, memory=memory)
+
+    def test_threads_share_a_memory(self):
+        key = hsmd.public_key_text(KEYS[0].public_key())
+        memory = hsmd.BatchMemory(1)
+
+        def verify(body):
+            memory.verify(key, body, signatures[body])
+
+        signatures = {body: hsmd.sign(KEYS[0], body) for body in ("one", "other")}
+        other = threading.Thread(target=verify, args=("other",))
+
+        class Interrupted(OrderedDict):
+            """Another thread comes between the question whether a body is known and its use."""
+
+            def __contains__(self, entry):
+                known = super().__contains__(entry)
+                if known:
+                    other.start()
+                    other.join(0.5)
+                return known
+
+        verify("one")
+        memory._known = Interrupted(memory._known)
+        verify("one")
+        other.join(30)
+        self.assertEqual([body for _, body, _ in memory._known], ["other"])
 
     def test_golden_heads(self):
         for case in BATCHES["heads"]:

@@ -2,11 +2,14 @@
 
 import shutil
 import tempfile
+import threading
 import unittest
+from unittest import mock
 
 import hsmd_client as hsmd
 from hsmd_client.connection import now
-from mirror import GOLDEN, IDENTITY, KEYS, Mirror, statement, taint
+from hsmd_client.source import NoStatement
+from mirror import GOLDEN, IDENTITY, KEYS, Mirror, Talker, statement, taint
 
 MINUTE = 60_000
 
@@ -58,6 +61,13 @@ class UntrustedSource(unittest.TestCase):
             log = self.follow_source(source)
             self.assertTrue(log.wait(lambda log: log.head.id == GOLDEN[3].id, 30))
         self.assertEqual((gateway.count, self.mirror.count), (0, 0))
+
+    def test_a_gateway_that_is_not_trusted_is_believed_by_its_statement(self):
+        log = self.follow_source(hsmd.HttpSource(self.mirror.url, interval=0.02))
+        self.assertTrue(log.wait(lambda log: log.head.id == GOLDEN[3].id, 30))
+        frozen = statement(GOLDEN[3], now() - 2 * MINUTE)
+        self.mirror.head = lambda: frozen
+        self.assert_stale(self.follow_source(hsmd.HttpSource(self.mirror.url, interval=0.02)), "head: stale")
 
     def test_a_frozen_mirror_is_stale_whatever_it_repeats(self):
         log = self.follow(max_staleness=2)
@@ -120,6 +130,21 @@ class UntrustedSource(unittest.TestCase):
                 self.assertTrue(log._changed.wait(60))
         self.assertEqual(log._log.head.id, GOLDEN[3].id)
 
+    def test_whatever_a_source_raises_the_log_is_followed_on(self):
+        source = hsmd.HttpSource(self.mirror.url, log_path="/hsm/keys", interval=0.02)
+        raised = [KeyError("a fault of the source's"), ValueError("another")]
+
+        class Faulty:
+            def watch(self, start):
+                if raised:
+                    raise raised.pop(0)
+                return source.watch(start)
+
+        with self.assertLogs("hsmd_client") as logged:
+            log = self.follow_source(Faulty())
+            self.assertTrue(log.wait(lambda log: log.head.id == GOLDEN[3].id, 30))
+        self.assertEqual(["KeyError" in logged.output[0], "ValueError" in logged.output[1]], [True, True])
+
     def test_an_endorsement_over_http_lives_as_long_as_its_generation(self):
         log = self.follow()
         attempts = []
@@ -143,6 +168,60 @@ class UntrustedSource(unittest.TestCase):
         second = endorser.wait(30)
         self.assertNotEqual(second.generation_id, first.generation_id)
         hsmd.verify(hsmd.public_key_text(KEYS[4].public_key()), *body_and_signature(second.text))
+
+
+class HostileSource(unittest.TestCase):
+    """Nothing that a server sends makes a reader wait for ever, or read more than it wants."""
+
+    def talk(self, *arguments):
+        talker = Talker(*arguments)
+        self.addCleanup(talker.close)
+        return talker
+
+    def assert_ends(self, function):
+        """It does, without waiting for the peer."""
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        thread.join(20)
+        self.assertFalse(thread.is_alive())
+
+    @mock.patch("hsmd_client.http._TIMEOUT", 0.5)
+    def test_an_answer_that_never_ends_is_given_up(self):
+        ok = b"HTTP/1.1 200 OK\r\n"
+        answers = {
+            "status": (b"", b"H"),
+            "header": (ok + b"etag: ", b"x"),
+            "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            "body": (ok + b"content-length: 1000000\r\n\r\n", b" "),
+            "unbounded": (ok + b"\r\n", b" "),
+            "chunks": (ok + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        }
+        for name, answer in answers.items():
+            with self.subTest(name):
+                source = hsmd.HttpSource(self.talk(*answer).url)
+                found = []
+                self.assert_ends(lambda: found.append(source._statement()))
+                self.assertIsInstance(found[0], NoStatement)
+
+    @mock.patch("hsmd_client.http._TIMEOUT", 0.5)
+    def test_a_reader_of_one_can_be_closed(self):
+        talker = self.talk(b"HTTP/1.1 200 OK\r\n\r\n", b" ")
+        log = hsmd.FollowedLog(hsmd.HttpSource(talker.url), IDENTITY).start()
+        self.assertTrue(talker.asked.wait(30))
+        self.assert_ends(log.close)
+
+    def test_no_answer_is_read_beyond_its_limit(self):
+        kilobyte = b" " * 1024
+        for name, head in {
+            "length": b"content-length: 102400\r\n\r\n",
+            "no length": b"\r\n",
+            "a chunk": b"transfer-encoding: chunked\r\n\r\n19000\r\n",
+            "a chunk of -1": b"transfer-encoding: chunked\r\n\r\n-1\r\n",
+        }.items():
+            with self.subTest(name):
+                talker = self.talk(b"HTTP/1.1 200 OK\r\n" + head, kilobyte, 100)
+                found = hsmd.HttpSource(talker.url)._statement()
+                self.assertIn("longer than 4096 bytes", getattr(found, "problem", "it was read"))
 
 
 def body_and_signature(text):

@@ -66,20 +66,26 @@ export class Event {
     );
   }
 
-  /** Reads one entry of a published log: `{"payload":<event>,"signature":"0I…"}`. */
+  /** Reads one entry of a published log. */
   static async read(entry: string): Promise<Event> {
-    const parts = members(entry);
-    const both = parts.size === 2 && parts.has("payload") && parts.has("signature");
-    must(both, "log: members of an entry");
-    return Event.parse(parts.get("payload") as string, plain(parts.get("signature"), "log: signature"));
+    const { text, signature } = readEntry(entry);
+    return Event.parse(text, signature);
   }
+}
+
+/** An event's text and its signature from `{"payload":<event>,"signature":"0I…"}`; neither is verified. */
+export function readEntry(entry: string): { text: string; signature: string } {
+  const parts = members(entry);
+  const both = parts.size === 2 && parts.has("payload") && parts.has("signature");
+  must(both, "log: members of an entry");
+  return { text: parts.get("payload") as string, signature: plain(parts.get("signature"), "log: signature") };
 }
 
 /** The one text of the values. */
 function canonical(fields: Fields): string {
   const value = (name: string): string => {
     const found = fields[name];
-    if (found instanceof Numeral) return found.text;
+    if (name === "sequenceNumber" && found instanceof Numeral) return found.text;
     return name === "taintPrevious" ? "true" : `"${string(found)}"`;
   };
   const members = FIELDS.filter((name) => name in fields).map((name) => `"${name}":${value(name)}`);

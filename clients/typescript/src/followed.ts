@@ -4,12 +4,9 @@ import { FutureEvent, OtherHead, Refused, Rollback, Stale } from "./errors.js";
 import { Event } from "./event.js";
 import { KeyLog, SKEW, type Anchor } from "./keylog.js";
 import { BatchMemory, verifyEndorsement, verifyHead, verifySigned, type Reading, type Verified } from "./signed.js";
-import { pause, type LogSource, type Message } from "./source.js";
+import { MESSAGE_TIMEOUT, pause, type LogSource, type Message } from "./source.js";
 
 const RECONNECT_DELAYS = [100, 200, 500, 1000, 2000, 5000];
-
-/** hsmd's heartbeats come every 5 s: after two and a bit the feed is dead. */
-const SILENCE = 12_000;
 
 export interface FollowedOptions {
   /** How long the log is believed after it was last shown to be the newest, in milliseconds: 60,000 if absent. */
@@ -158,12 +155,13 @@ export class FollowedLog {
   }
 
   async #watch(): Promise<void> {
+    const limit = this.#source.messageTimeout ?? MESSAGE_TIMEOUT;
     const silence = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, silence.signal]);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const heard = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE);
+      timer = setTimeout(() => silence.abort(), limit);
     };
     heard();
     try {
@@ -177,7 +175,7 @@ export class FollowedLog {
     } finally {
       clearTimeout(timer);
     }
-    if (silence.signal.aborted) throw new Error(`nothing was heard for ${SILENCE / 1000} s`);
+    if (silence.signal.aborted) throw new Error(`nothing was heard for ${limit / 1000} s`);
   }
 
   async #take(message: Message): Promise<void> {

@@ -1,8 +1,9 @@
 // The key log and endorsements over HTTP: from the keys service, or from hsmd-gateway.
 
-import { Unavailable } from "./errors.js";
-import { elements, members, plain, readObject } from "./text.js";
-import { pause, type EndorsementSource, type LogSource, type Message } from "./source.js";
+import { Unavailable, must } from "./errors.js";
+import { readEntry } from "./event.js";
+import { entries, readObject } from "./text.js";
+import { MESSAGE_TIMEOUT, pause, type EndorsementSource, type LogSource, type Message } from "./source.js";
 
 export interface HttpOptions {
   /**
@@ -40,6 +41,7 @@ interface Answer {
  * is the newest, as of the time at which the statement was made.
  */
 export class HttpSource implements LogSource, EndorsementSource {
+  readonly messageTimeout: number;
   readonly #url: string;
   readonly #options: Required<HttpOptions>;
 
@@ -47,6 +49,9 @@ export class HttpSource implements LogSource, EndorsementSource {
     this.#url = url.replace(/\/$/, "");
     const fetch = options.fetch ?? ((...request: Parameters<typeof globalThis.fetch>) => globalThis.fetch(...request));
     this.#options = { logPath: "/log", interval: 500, trusted: false, timeout: 5000, ...options, fetch };
+    // Each answer has a timeout of its own; this one must not end the pause between two of them.
+    const { interval, timeout } = this.#options;
+    this.messageTimeout = Math.max(MESSAGE_TIMEOUT, interval + 2 * timeout);
   }
 
   async *watch(from: number, signal: AbortSignal): AsyncIterable<Message> {
@@ -60,15 +65,14 @@ export class HttpSource implements LogSource, EndorsementSource {
       if (answer.status !== 304 || head === null) {
         if (answer.status !== 200) throw new Unavailable(`${this.#url}${logPath} answered ${answer.status}`);
         etag = answer.etag;
-        const entries = elements(answer.text);
-        for (const [number, entry] of entries.entries()) {
+        const found = entries(answer.text);
+        for (const [number, entry] of found.entries()) {
           // Those before `from` are known; what changed since the last answer is judged by the log.
           if (number < from || known[number] === entry) continue;
-          const parts = members(entry);
-          yield { event: { text: parts.get("payload") ?? "", signature: plain(parts.get("signature"), "log: signature") } };
+          yield { event: readEntry(entry) };
         }
-        known = entries;
-        head = { head: newest(entries), authenticated: trusted };
+        known = found;
+        head = { head: newest(found), authenticated: trusted };
       }
       yield head;
       if (!trusted) yield await this.#statement(signal);
@@ -128,8 +132,9 @@ async function textOf(answer: Response, limit: number): Promise<string> {
 }
 
 /** What a log calls its newest event; whether it is one was judged before. */
-function newest(entries: string[]): { id: string; sequenceNumber: number } {
-  const last = entries.at(-1);
-  const id = last && readObject(members(last).get("payload") ?? "{}")["id"];
-  return { id: String(id), sequenceNumber: entries.length - 1 };
+function newest(found: string[]): { id: string; sequenceNumber: number } {
+  const last = found.at(-1);
+  const id = last === undefined ? "" : readObject(readEntry(last).text)["id"];
+  must(typeof id === "string", "log: the newest event has no id");
+  return { id, sequenceNumber: found.length - 1 };
 }

@@ -3,7 +3,7 @@
 import { digest, digestBytes } from "./encoding.js";
 import { Fork, FutureEvent, Refused, Rollback, must } from "./errors.js";
 import { Event } from "./event.js";
-import { elements, integer } from "./text.js";
+import { Numeral, entries, integer } from "./text.js";
 
 /** In milliseconds, as all times and windows are. */
 export const HOUR = 3_600_000;
@@ -28,7 +28,7 @@ export class Anchor {
     const known = text.slice(at + 1);
     const colon = known.indexOf(":");
     must(colon >= 0, "anchor: not <sequence>:<event id>");
-    const number = integer(known.slice(0, colon), "anchor: sequence number");
+    const number = integer(new Numeral(known.slice(0, colon)), "anchor: sequence number");
     const eventId = known.slice(colon + 1);
     digestBytes(eventId);
     must(number > 0 || eventId === identity, "anchor: event 0 has the identity as its id");
@@ -148,6 +148,6 @@ export class KeyLog {
 /** The events of a published log, each verified alone. */
 export async function readEvents(text: string): Promise<Event[]> {
   const events: Event[] = [];
-  for (const entry of elements(text)) events.push(await Event.read(entry));
+  for (const entry of entries(text)) events.push(await Event.read(entry));
   return events;
 }

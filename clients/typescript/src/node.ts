@@ -1,6 +1,7 @@
 // What only Node has: HTTP over a Unix socket.
 
 import { request } from "node:http";
+import { Readable } from "node:stream";
 import { HttpSource, type HttpOptions } from "./http.js";
 
 /** hsmd-gateway on a Unix socket, `unix:///path`, whose owner is trusted; or an HTTP address. */
@@ -24,15 +25,13 @@ function over(socketPath: string): typeof fetch {
           ...(init.signal ? { signal: init.signal } : {}),
         },
         (answer) => {
-          const chunks: Buffer[] = [];
-          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-          answer.on("error", reject);
-          answer.on("end", () => {
-            const headers = Object.entries(answer.headers).map(([name, value]) => [name, String(value)] as [string, string]);
-            const status = answer.statusCode ?? 500;
-            const body = status === 204 || status === 304 ? null : Buffer.concat(chunks);
-            resolve(new Response(body, { status, headers }));
-          });
+          const headers = Object.entries(answer.headers).map(([name, value]) => [name, String(value)] as [string, string]);
+          const status = answer.statusCode ?? 500;
+          const empty = status === 204 || status === 304;
+          if (empty) answer.resume();
+          // A stream: whoever reads it decides how much of it.
+          const body = empty ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>);
+          resolve(new Response(body, { status, headers }));
         },
       );
       call.on("error", reject);

@@ -4,7 +4,7 @@ import { Refused } from "./errors.js";
 import { Event } from "./event.js";
 import { Anchor, KeyLog } from "./keylog.js";
 import { BatchMemory, verifyEndorsement, verifyHead } from "./signed.js";
-import { elements, members } from "./text.js";
+import { entries as cut, members } from "./text.js";
 
 export { Anchor, Refused, verifyHead };
 
@@ -16,7 +16,7 @@ export async function verifyLog(
   text: string, anchor: Anchor, now: number, progress: (done: number, all: number, id: string) => void,
 ): Promise<KeyLog> {
   const log = new KeyLog(anchor);
-  const entries = elements(text);
+  const entries = cut(text);
   if (entries.length === 0) throw new Refused("log: empty");
   for (const [number, entry] of entries.entries()) {
     try {

@@ -70,6 +70,7 @@ function checkEndorsement({ values, payload }: Verified, now: number): void {
   must(named(Object.keys(values), ["purpose", "publicKey", "expiration"]), "endorsement: members");
   const { purpose, publicKey, expiration } = values;
   must(typeof purpose === "string" && /^[!-~]{1,64}$/.test(purpose), "endorsement: purpose");
+  must(typeof publicKey === "string" && typeof expiration === "string", "endorsement: members");
   const rebuilt = `{"purpose":"${purpose}","publicKey":"${publicKey}","expiration":"${expiration}"}`;
   must(rebuilt === payload, "endorsement: not in canonical form");
   point(publicKey);
@@ -125,7 +126,7 @@ async function batched(
   const rebuilt = `{"payload":${leaf},"proof":{"index":${proof.get("index")},"path":[${quoted}]},` +
     `"batch":{"body":${body},"signature":"${signature}"}}`;
   must(text === rebuilt, "batched: not in canonical form");
-  const index = integer(proof.get("index"), "batched: index");
+  const index = integer(new Numeral(proof.get("index") as string), "batched: index");
   const values = readPayload(leaf);
 
   const { payload, event } = readBody(body, log, now, window);
@@ -136,11 +137,12 @@ async function batched(
   return new Verified(leaf, values, event);
 }
 
-function readBatch(payload: string): { root: Value; size: number } {
+function readBatch(payload: string): { root: string; size: number } {
   const fields = readObject(payload);
   must(fields["purpose"] === "batch", "batch: the signed body is no batch");
   must(named(Object.keys(fields), ["purpose", "root", "size"]), "batch: members");
-  const root = fields["root"] as Value;
+  const { root } = fields;
+  must(typeof root === "string", "batch: root");
   const size = integer(fields["size"], "batch: size");
   must(payload === `{"purpose":"batch","root":"${root}","size":${size}}`, "batch: not in canonical form");
   must(size >= 1 && size <= MAX_BATCH, "batch: size out of range");

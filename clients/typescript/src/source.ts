@@ -11,7 +11,12 @@ export type Message =
   | { statement: string }
   | { noStatement: Error };
 
+/** hsmd's heartbeats come every 5 s: after two and a bit the feed is dead. In milliseconds. */
+export const MESSAGE_TIMEOUT = 12_000;
+
 export interface LogSource {
+  /** After how many milliseconds without a message the source counts as dead: 12,000 if absent. */
+  readonly messageTimeout?: number;
   /**
    * The events from number `from` on, each new one as it comes, and signs of life, until `signal` or a
    * failure. `from` is 0 or the number of the newest event that the reader has.

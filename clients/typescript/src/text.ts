@@ -8,6 +8,12 @@ const MAX_LEVELS = 32;
 /** What anything may be deep, so that no text exhausts the stack. */
 const MAX_DEPTH = 128;
 
+/** What stands around an event in a published log, its signature included: what is shorter is no entry. */
+const MIN_ENTRY = 116;
+
+/** An entry of the longest event has 523 characters; the rest is room for blanks. */
+const MAX_ENTRY = 4096;
+
 const BLANKS = " \t\r\n";
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const ESCAPED: Record<string, string> = {
@@ -33,6 +39,8 @@ class Scanner {
   readonly places = new Map<string | number, Place>();
   deepest = 0;
   blanks = false;
+  /** Where the value that is read must have ended. */
+  private limit = Infinity;
 
   constructor(readonly text: string) {
     must(!/\p{Surrogate}/u.test(text), "JSON: lone surrogate");
@@ -41,12 +49,39 @@ class Scanner {
   whole(): Value {
     this.skipBlanks();
     const value = this.value(1);
-    this.skipBlanks();
-    must(this.at === this.text.length, "JSON: something follows the value");
+    this.end();
     return value;
   }
 
+  /** The texts of an array's elements, up to the first that is too short for an entry of a log. */
+  entries(): string[] {
+    const found: string[] = [];
+    this.skipBlanks();
+    must(this.text[this.at] === "[", "JSON: not an array");
+    const all = this.items(1, "]", () => {
+      const start = this.at;
+      this.limit = start + MAX_ENTRY;
+      this.value(2);
+      this.mustBeWithin();
+      found.push(this.text.slice(start, this.at));
+      return this.at - start >= MIN_ENTRY;
+    });
+    if (all) this.end();
+    return found;
+  }
+
+  private end(): void {
+    this.skipBlanks();
+    must(this.at === this.text.length, "JSON: something follows the value");
+  }
+
+  /** Is asked before anything that takes memory. */
+  private mustBeWithin(): void {
+    must(this.at <= this.limit, `log: an entry has more than ${MAX_ENTRY} characters`);
+  }
+
   private value(level: number): Value {
+    this.mustBeWithin();
     const first = this.text[this.at];
     if (first === "{") return this.object(level);
     if (first === "[") return this.array(level);
@@ -75,13 +110,14 @@ class Scanner {
       this.at += 1;
       this.skipBlanks();
       members[name] = this.placed(level, name);
+      return true;
     });
     return members;
   }
 
   private array(level: number): Value {
     const elements: Value[] = [];
-    this.items(level, "]", () => elements.push(this.placed(level, elements.length)));
+    this.items(level, "]", () => elements.push(this.placed(level, elements.length)) > 0);
     return elements;
   }
 
@@ -92,14 +128,15 @@ class Scanner {
     return value;
   }
 
-  private items(level: number, close: string, item: () => void): void {
+  /** What stands between two brackets; `item` reads one and says whether to go on. Returns whether all were read. */
+  private items(level: number, close: string, item: () => boolean): boolean {
     must(level <= MAX_DEPTH, "JSON: too many levels");
     this.deepest = Math.max(this.deepest, level);
     this.at += 1;
     this.skipBlanks();
     if (this.text[this.at] !== close) {
       for (;;) {
-        item();
+        if (!item()) return false;
         this.skipBlanks();
         if (this.text[this.at] !== ",") break;
         this.at += 1;
@@ -108,6 +145,7 @@ class Scanner {
     }
     must(this.text[this.at] === close, `JSON: ${close} expected`);
     this.at += 1;
+    return true;
   }
 
   private string(): string {
@@ -132,6 +170,7 @@ class Scanner {
   }
 
   private escape(): string {
+    this.mustBeWithin();
     const letter = this.text[this.at + 1] ?? "";
     if (letter === "u") {
       const digits = this.text.slice(this.at + 2, this.at + 6);
@@ -162,6 +201,15 @@ export function elements(text: string): string[] {
   const scanner = new Scanner(text);
   must(Array.isArray(scanner.whole()), "JSON: not an array");
   return [...scanner.places.values()].map(({ start, end }) => text.slice(start, end));
+}
+
+/**
+ * The exact text of each entry of a published log, up to the first that is too short to be one. What is made of an
+ * entry is gone before the next one is read, and no entry is long: a hostile log takes little more memory than its
+ * text.
+ */
+export function entries(text: string): string[] {
+  return new Scanner(text).entries();
 }
 
 /** The exact text of each member's value of an object, in its order. */
@@ -195,11 +243,11 @@ export function plain(text: string | undefined, what: string): string {
   return text.slice(1, -1);
 }
 
-/** A number as the formats write it: no sign, fraction, exponent or leading zero. */
+/** A number as the formats write it: no sign, fraction, exponent or leading zero. A string is none. */
 export function integer(value: Value | undefined, what: string): number {
-  const text = value instanceof Numeral ? value.text : value;
-  must(typeof text === "string" && /^(?:0|[1-9][0-9]{0,7})$/.test(text), `${what}: no integer in its one form`);
-  return Number(text);
+  const right = value instanceof Numeral && /^(?:0|[1-9][0-9]{0,7})$/.test(value.text);
+  must(right, `${what}: no integer in its one form`);
+  return Number(value.text);
 }
 
 /** Whether an object has exactly these members in this order. */

@@ -9,7 +9,7 @@ const cases = process.env.HSMD_VECTORS ?? new URL("../../../chain/tests", import
 const VECTORS = JSON.parse(readFileSync(`${cases}/vectors.json`, "utf8"));
 export const IDENTITY = VECTORS.hsmIdentity;
 export const GOLDEN = await hsmd.readEvents(VECTORS.hsmKeysReply);
-const KEYS = await Promise.all([...VECTORS.events, VECTORS.nextKey].map(privateKey));
+export const KEYS = await Promise.all([...VECTORS.events, VECTORS.nextKey].map(privateKey));
 
 function privateKey({ privateKeyHex }) {
   const pair = createECDH("prime256v1");
@@ -45,7 +45,7 @@ export async function taint() {
 }
 
 /** What generation `number` signs. */
-async function signed(payload, { sequenceNumber, id }) {
+export async function signed(payload, { sequenceNumber, id }) {
   const body = `{"payload":${payload},"hsm":{"identity":"${IDENTITY}","generationId":"${id}"}}`;
   return `{"body":${body},"signature":"${await hsmd.sign(KEYS[sequenceNumber], body)}"}`;
 }
@@ -91,10 +91,10 @@ export class Mirror {
     };
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
-    if (request.url === "/hsm/keys") {
+    if (["/hsm/keys", "/log"].includes(request.url)) {
       const entries = this.events.map(({ text, signature }) => `{"payload":${text},"signature":"${signature}"}`);
       send(200, `[${entries}]`);
-    } else if (request.url === "/hsm/head") {
+    } else if (["/hsm/head", "/head"].includes(request.url)) {
       const text = await this.head();
       send(text === null ? 503 : 200, text ?? "");
       this.count += 1;

@@ -1,9 +1,13 @@
 // The verifier against the golden vectors, which every implementation of the formats shares.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import test from "node:test";
+import { promisify } from "node:util";
 import * as hsmd from "@hsmd/client";
+import { entries, members } from "@hsmd/client/text";
+import { GOLDEN, KEYS, signed } from "./mirror.mjs";
 
 const { HOUR, KeyLog, Refused } = hsmd;
 const cases = process.env.HSMD_VECTORS ?? new URL("../../../chain/tests", import.meta.url).pathname;
@@ -83,6 +87,123 @@ test("windows", async () => {
   const edge = events[1].createdAt + HOUR;
   assert.equal(verified.live(events[0].id, edge, HOUR).id, events[0].id);
   assert.throws(() => verified.live(events[0].id, edge + 1, HOUR), /window/);
+});
+
+test("a hostile log takes little more memory than its text", async () => {
+  const program = `
+    import { readEvents } from "@hsmd/client";
+    const many = 1_000_000;
+    const texts = [
+      "0,".repeat(many),
+      "[" + "0,".repeat(many) + "0],",
+      "[[" + "[],".repeat(many) + "0]],",
+      '{"a":0},'.repeat(many),
+      '{"x":0' + Array.from({ length: many / 4 }, (_, number) => ',"' + number + '":0').join("") + "},",
+      '{"payload":[' + "0,".repeat(many) + '0],"signature":""},',
+      "[".repeat(many),
+      '"' + "\\\\n".repeat(many) + '",',
+      ('{"payload":[' + "0,".repeat(60) + '0],"signature":""},').repeat(many / 100),
+    ];
+    for (const text of texts) {
+      await readEvents("[" + text + "0]").then(() => "accepted", (error) => error.name).then(console.log);
+    }`;
+  const cwd = new URL(".", import.meta.url);
+  const arguments_ = ["--max-old-space-size=40", "--input-type=module", "--eval", program];
+  const { stdout } = await promisify(execFile)(process.execPath, arguments_, { cwd });
+  assert.equal(stdout, "Refused\n".repeat(9));
+});
+
+test("what is too short for an entry is the last that is read", () => {
+  const [entry] = entries(LOG);
+  assert.deepEqual(entries(`[${entry},${entry},0,${entry},0]`), [entry, entry, "0"]);
+});
+
+test("an entry has room for blanks, and an end", async () => {
+  const at = LOG.indexOf(',"signature"');
+  const apart = (blanks) => KeyLog.parse(LOG.slice(0, at) + " ".repeat(blanks) + LOG.slice(at), IDENTITY, NOW);
+  await apart(3500);
+  await refused(apart(4096), "an entry has more than 4096 characters");
+});
+
+test("the reasons why a log is none", async () => {
+  const [entry] = entries(LOG);
+  const reasons = {
+    "": "not an array",
+    "{}": "not an array",
+    "[": "a value expected at 1",
+    "[]x": "something follows",
+    [`[${entry}`]: "] expected",
+    [`[${entry},]`]: "a value expected",
+    [`[${entry}]]`]: "something follows",
+    [`[${entry} ${entry}]`]: "] expected",
+    "[0]": "not an object",
+    "[{}]": "members of an entry",
+    '[{"payload":0}]': "members of an entry",
+    '[{"payload":0,"payload":0}]': "duplicate name",
+    '[{"payload":{"a":0,"a":0},"signature":""}]': "duplicate name",
+    '[{"payload":0,"signature":0}]': "log: signature: not a plain string",
+    "[NaN]": "a value expected",
+    '["\\x"]': "a broken escape",
+    [`[${entry},${entry.slice(0, -1)},0]`]: "a name expected",
+    [`[${"[".repeat(200)}`]: "too many levels",
+  };
+  for (const [text, reason] of Object.entries(reasons)) await refused(KeyLog.parse(text, IDENTITY, NOW), reason);
+});
+
+/** Event 1 with these members' texts, named and signed anew. */
+async function sealed(texts) {
+  const blank = "#".repeat(44);
+  const text = `{${[...texts].map(([name, value]) => `"${name}":${name === "id" ? `"${blank}"` : value}`)}}`;
+  const named = text.replace(blank, hsmd.digest(text));
+  return hsmd.Event.parse(named, await hsmd.sign(KEYS[1], named));
+}
+
+// A string is no number, a number no string, and neither is anything else.
+const VALUES = ["0", "1", "null", "true", "[]", "{}", '["1"]'];
+
+test("kinds of an event's members", async () => {
+  const texts = members(GOLDEN[1].text);
+  assert.equal((await sealed(texts)).sequenceNumber, 1);
+  for (const [name, right] of texts) {
+    for (const value of [...VALUES, '"1"']) {
+      if (name !== "id" && value !== right) await refused(sealed(new Map(texts).set(name, value)));
+    }
+  }
+});
+
+test("kinds of what is signed", async () => {
+  const head = GOLDEN[3];
+  const verified = await log();
+  const texts = { purpose: '"response"', publicKey: `"${head.publicKey}"`, expiration: '"2026-11-22T11:22:33.044Z"' };
+  const verify = async (changed) => {
+    const { purpose, publicKey, expiration } = { ...texts, ...changed };
+    const payload = `{"purpose":${purpose},"publicKey":${publicKey},"expiration":${expiration}}`;
+    return hsmd.verifySigned(await signed(payload, head), verified, NOW);
+  };
+  await verify({});
+  for (const name of Object.keys(texts)) for (const value of VALUES) await refused(verify({ [name]: value }));
+});
+
+test("kinds of batches and heads", async () => {
+  const leaf = '{"purpose":"document"}';
+  const head = GOLDEN[3];
+  const verified = await log();
+  const batch = async (changed) => {
+    const texts = { index: "0", size: "1", root: `"${hsmd.rootOf(leaf, 0, 1, [])}"`, ...changed };
+    const body = await signed(`{"purpose":"batch","root":${texts.root},"size":${texts.size}}`, head);
+    const text = `{"payload":${leaf},"proof":{"index":${texts.index},"path":[]},"batch":${body}}`;
+    return hsmd.verifySigned(text, verified, NOW);
+  };
+  const statement = async (changed) => {
+    const { number, at } = { number: "3", at: '"2025-11-04T00:00:00.000Z"', ...changed };
+    const text = await signed(`{"purpose":"head","sequenceNumber":${number},"issuedAt":${at}}`, head);
+    return hsmd.verifyHead(text, verified, NOW);
+  };
+  await Promise.all([batch({}), statement({})]);
+  for (const value of ['"0"', '"1"', '"3"', "null", "true", "[]", "{}", "[1]"]) {
+    for (const name of ["index", "size", "root"]) await refused(batch({ [name]: value }));
+    for (const name of ["number", "at"]) await refused(statement({ [name]: value }));
+  }
 });
 
 test("golden endorsements", async () => {

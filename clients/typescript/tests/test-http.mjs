@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import test from "node:test";
 import * as hsmd from "@hsmd/client";
@@ -59,6 +60,71 @@ test("the own gateway is trusted over a Unix socket, or where that is said", asy
   }
   assert.deepEqual([gateway.count, mirror.count], [0, 0]);
 });
+
+test("a gateway that is not trusted is believed by its statement", async (t) => {
+  const mirror = await Mirror.start(t);
+  const read = () => followSource(t, new hsmd.HttpSource(mirror.url, { interval: 20 }));
+  assert.ok(await read().wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
+  const frozen = await statement(GOLDEN[3], Date.now() - 2 * MINUTE);
+  mirror.head = () => frozen;
+  await assertStale(mirror, read(), "head: stale");
+});
+
+test("an answer over a Unix socket is not read beyond its limit", async (t) => {
+  const folder = mkdtempSync(`${tmpdir()}/hsmd-ts.`);
+  t.after(() => rmSync(folder, { recursive: true }));
+  let closed = false;
+  const server = createServer((_, response) => {
+    const more = () => response.write(" ".repeat(1024), () => closed || setImmediate(more));
+    response.on("close", () => (closed = true));
+    more();
+  });
+  await new Promise((resolve) => server.listen(`${folder}/gateway.sock`, resolve));
+  t.after(() => server.close());
+  const gateway = connectHttp(`unix://${folder}/gateway.sock`, { timeout: 30 * SECOND });
+  await assert.rejects(gateway.endorse("response", "1AAI", hsmd.HOUR), /longer than 65536 bytes/);
+  await until(() => closed);
+});
+
+test("a source may be asked as seldom as one likes", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const problems = [];
+  let asked = 0;
+  const log = `[${GOLDEN.map(({ text, signature }) => `{"payload":${text},"signature":"${signature}"}`)}]`;
+  const fetch = async () => new Response(log, { headers: { etag: `"${asked += 1}"` } });
+  const source = new hsmd.HttpSource("http://mirror", { interval: MINUTE, trusted: true, fetch });
+  const options = { maxStaleness: 10 * MINUTE, onProblem: (problem) => problems.push(problem.message) };
+  const followed = followSource(t, source, options);
+  await until(() => followed.age() !== null);
+  for (let seconds = 0; seconds < 59; seconds += 1) t.mock.timers.tick(SECOND);
+  await until(() => true);
+  assert.deepEqual([asked, problems], [1, []]);
+  t.mock.timers.tick(SECOND);
+  await until(() => asked === 2);
+  assert.deepEqual(problems, []);
+});
+
+test("a feed that falls silent is dead", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const problems = [];
+  const watch = async function* (_, signal) {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  };
+  followSource(t, { watch }, { onProblem: (problem) => problems.push(problem.message) });
+  t.mock.timers.tick(12 * SECOND - 1);
+  await until(() => true);
+  assert.deepEqual(problems, []);
+  t.mock.timers.tick(1);
+  await until(() => problems.length > 0);
+  assert.deepEqual(problems, ["nothing was heard for 12 s"]);
+});
+
+/** Waits for a condition without timers, and lets what is due go on. */
+async function until(met) {
+  do {
+    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  } while (!met());
+}
 
 test("a frozen mirror is stale, whatever it repeats", async (t) => {
   const mirror = await Mirror.start(t);

@@ -54,13 +54,14 @@ class Channel:
         self._lock = threading.Lock()
         self._read: list[bytes] | None = None
         self._channel: grpc.Channel | None = None
-        self._watches: list[grpc.Channel] = []
+        # One for each call.
+        self._in_use: list[grpc.Channel] = []
 
     def close(self) -> None:
         """Ends all calls."""
         with self._lock:
-            channels = [self._channel, *self._watches]
-            self._channel, self._watches = None, []
+            channels = [self._channel, *self._in_use]
+            self._channel, self._in_use = None, []
         for channel in channels:
             if channel is not None:
                 channel.close()
@@ -80,21 +81,26 @@ class Channel:
         milliseconds = int(ttl * 1000)
         duration = Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
         request = signer_pb2.EndorseRequest(purpose=purpose, public_key=public_key, ttl=duration)
+        channel = self._begin()
         try:
-            stub = signer_pb2_grpc.SignerStub(self._current())
+            stub = signer_pb2_grpc.SignerStub(channel)
             signed = stub.Endorse(request, timeout=_DEADLINE).endorsement
         except grpc.RpcError as error:
             raise _said(error) from error
+        finally:
+            self._end(channel)
         return f'{{"body":{signed.body.decode()},"signature":"{signed.signature}"}}'
 
-    def _current(self) -> grpc.Channel:
+    def _begin(self) -> grpc.Channel:
+        """The channel for a call. It stays open until `_end`, whatever becomes of the files."""
         with self._lock:
             read = [path.read_bytes() for path in self._files] if self._files else []
             if self._channel is None or read != self._read:
                 replaced, self._channel = self._channel, self._open(read)
                 self._read = read
-                if replaced is not None and replaced not in self._watches:
+                if replaced is not None and replaced not in self._in_use:
                     replaced.close()
+            self._in_use.append(self._channel)
             return self._channel
 
     def _open(self, read: list[bytes]) -> grpc.Channel:
@@ -104,19 +110,12 @@ class Channel:
             self._target, grpc.ssl_channel_credentials(*read), options=self._options
         )
 
-    def _begin(self, start: int) -> tuple[grpc.Channel, grpc.Call]:
-        channel = self._current()
-        with self._lock:
-            self._watches.append(channel)
-        request = keylog_pb2.WatchEventsRequest(from_sequence=start)
-        return channel, keylog_pb2_grpc.KeyLogStub(channel).WatchEvents(request)
-
     def _end(self, channel: grpc.Channel) -> None:
         with self._lock:
-            if channel not in self._watches:
+            if channel not in self._in_use:
                 return
-            self._watches.remove(channel)
-            unused = channel is not self._channel and channel not in self._watches
+            self._in_use.remove(channel)
+            unused = channel is not self._channel and channel not in self._in_use
         if unused:
             channel.close()
 
@@ -124,7 +123,9 @@ class Channel:
 class _Watch:
     def __init__(self, channel: Channel, start: int) -> None:
         self._owner = channel
-        self._channel, self._call = channel._begin(start)
+        self._channel = channel._begin()
+        request = keylog_pb2.WatchEventsRequest(from_sequence=start)
+        self._call = keylog_pb2_grpc.KeyLogStub(self._channel).WatchEvents(request)
 
     def __iter__(self) -> Iterator[Received | Head]:
         try:

@@ -131,6 +131,10 @@ class FollowedLog:
                 # the source is right again.
                 self._note(f"the source's log is refused: {error}")
                 _LOG.error("the source's key log is refused: %s", error)
+            # Whatever else a source raises must not end the following.
+            except Exception as error:
+                self._note(f"{type(error).__name__}: {error}")
+                _LOG.exception("the key log is not followed")
             if self._heard_at != heard:
                 attempt = 0
             self._stopping.wait(_RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)])
@@ -148,6 +152,8 @@ class FollowedLog:
             if self._stopping.is_set():
                 stream.cancel()
         for message in stream:
+            if self._stopping.is_set():
+                return
             if isinstance(message, Received):
                 self._take(Event.parse(message.text, message.signature))
             elif isinstance(message, Head):

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from .connection import now
 from .errors import Unavailable
+from .keylog import read_entry
 from .source import Head, Message, NoStatement, Received, Statement
-from .text import elements, members, read_object, string
+from .text import entries, read_object
 
+# How long an answer may take, from the question to its last byte.
 _TIMEOUT = 5
-_MAX_ANSWER = 64 << 20
+_MAX_LOG = 64 << 20
+_MAX_ENDORSEMENT = 64 << 10
 _MAX_STATEMENT = 4 << 10
+_MAX_PIECE = 64 << 10
 
 
 class HttpSource:
@@ -45,7 +51,7 @@ class HttpSource:
     def _statement(self) -> Statement | NoStatement:
         """The newest head statement. Without one the log is good still, so it is not fetched anew."""
         try:
-            status, _, text = self._ask("GET", self._head_path, {}, limit=_MAX_STATEMENT)
+            status, _, text = self._ask("GET", self._head_path, _MAX_STATEMENT, {})
         except Unavailable as error:
             return NoStatement(str(error))
         if status != 200:
@@ -58,26 +64,23 @@ class HttpSource:
         expiration = instant.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03}Z"
         payload = {"purpose": purpose, "publicKey": public_key, "expiration": expiration}
         body = json.dumps({"payload": payload}, separators=(",", ":")).encode()
-        status, _, text = self._ask("POST", "/sign", {"content-type": "application/json"}, body)
+        headers = {"content-type": "application/json"}
+        status, _, text = self._ask("POST", "/sign", _MAX_ENDORSEMENT, headers, body)
         if status != 200:
             raise Unavailable(f"{self._url}/sign answered {status}: {text[:300]}")
         return text.rstrip("\n")
 
     def _ask(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes | None = None,
-        limit: int = _MAX_ANSWER,
+        self, method: str, path: str, limit: int, headers: dict[str, str], body: bytes | None = None
     ) -> tuple[int, str | None, str]:
-        """Status, ETag and body."""
+        """Status, ETag and a body of at most `limit` bytes."""
+        deadline = time.monotonic() + _TIMEOUT
         connection = self._connection()
         try:
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            text = answer.read(limit).decode()
-            return answer.status, answer.getheader("etag"), text
+            answer = http.client.HTTPResponse(_Reader(connection.sock, deadline), method=method)
+            answer.begin()
+            return answer.status, answer.getheader("etag"), _body(answer, limit).decode()
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
             raise Unavailable(f"{self._url}{path} does not answer: {error}") from error
         finally:
@@ -105,19 +108,16 @@ class _Poll:
         head: Head | None = None
         while not self._cancelled.is_set():
             headers = {"if-none-match": etag} if etag else {}
-            status, etag_now, text = self._source._ask("GET", self._path, headers)
+            status, etag_now, text = self._source._ask("GET", self._path, _MAX_LOG, headers)
             if status != 304 or head is None:
                 if status != 200:
                     raise Unavailable(f"{self._source._url}{self._path} answered {status}")
-                etag, entries = etag_now, elements(text)
+                etag, found = etag_now, entries(text)
                 # Those before `start` are known; what changed since the last answer is judged by the log.
-                for number, entry in enumerate(entries):
+                for number, entry in enumerate(found):
                     if number >= self._start and known[number : number + 1] != [entry]:
-                        parts = members(entry)
-                        yield Received(
-                            parts.get("payload", ""), string(parts.get("signature", ""), "log: signature")
-                        )
-                known, head = entries, _newest(entries, self._source._trusted)
+                        yield Received(*read_entry(entry))
+                known, head = found, _newest(found, self._source._trusted)
             yield head
             if not self._source._trusted:
                 yield self._source._statement()
@@ -127,10 +127,43 @@ class _Poll:
         self._cancelled.set()
 
 
-def _newest(entries: list[str], trusted: bool) -> Head:
+def _newest(found: list[str], trusted: bool) -> Head:
     """What a log calls its newest event; whether it is one was judged before."""
-    last = read_object(members(entries[-1]).get("payload", "{}")) if entries else {}
-    return Head(str(last.get("id")), len(entries) - 1, authenticated=trusted)
+    last = read_object(read_entry(found[-1])[0]) if found else {}
+    return Head(str(last.get("id")), len(found) - 1, authenticated=trusted)
+
+
+def _body(answer: http.client.HTTPResponse, limit: int) -> bytes:
+    """A body that is not longer than `limit`. `read(limit)` may be: after a chunk size of -1 it reads all there is."""
+    body = bytearray()
+    while piece := answer.read1(_MAX_PIECE):
+        body += piece
+        if len(body) > limit:
+            raise OSError(f"the answer is longer than {limit} bytes")
+    return bytes(body)
+
+
+class _Reader(io.RawIOBase):
+    """What http.client reads an answer from: a socket, until a deadline. The socket's own timeout begins anew
+    with each byte.
+    """
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        self._socket = connected
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no whole answer within {_TIMEOUT} s")
+        self._socket.settimeout(left)
+        return self._socket.recv_into(buffer)
 
 
 class _UnixConnection(http.client.HTTPConnection):

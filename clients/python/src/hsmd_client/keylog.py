@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .encoding import digest, digest_bytes, milliseconds, public_key, verify
 from .errors import Fork, Refused, Rollback, require
-from .text import elements, members, read_object, string
+from .text import Numeral, entries, members, read_object, string
 
 _PLACEHOLDER = "#" * 44
 _INTEGER = re.compile("0|[1-9][0-9]{0,7}")
@@ -21,11 +21,11 @@ PURPOSE = "key-authorization"
 HOUR = 3_600_000
 
 
-def integer(text: object, what: str) -> int:
-    """A number as the formats write it: no sign, fraction, exponent or leading zero."""
-    require(isinstance(text, str) and _INTEGER.fullmatch(text), f"{what}: no integer in its one form")
-    assert isinstance(text, str)
-    return int(text)
+def integer(value: object, what: str) -> int:
+    """A number as the formats write it: no sign, fraction, exponent or leading zero. A string is none."""
+    require(isinstance(value, Numeral) and _INTEGER.fullmatch(value), f"{what}: no integer in its one form")
+    assert isinstance(value, Numeral)
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Anchor:
             return cls(identity)
         number, _, event_id = known.partition(":")
         digest_bytes(event_id)
-        sequence_number = integer(number, "anchor: sequence number")
+        sequence_number = integer(Numeral(number), "anchor: sequence number")
         require(sequence_number > 0 or event_id == identity, "anchor: event 0 has the identity as its id")
         return cls(identity, sequence_number, event_id)
 
@@ -210,9 +210,11 @@ class KeyLog:
 
 def read_events(text: str) -> list[Event]:
     """The events of a published log, each verified alone."""
-    events = []
-    for element in elements(text):
-        parts = members(element)
-        require(set(parts) == {"payload", "signature"}, "log: members of an entry")
-        events.append(Event.parse(parts["payload"], string(parts["signature"], "log: signature")))
-    return events
+    return [Event.parse(*read_entry(entry)) for entry in entries(text)]
+
+
+def read_entry(text: str) -> tuple[str, str]:
+    """An event's text and its signature, from an entry of a published log; neither is verified."""
+    parts = members(text)
+    require(set(parts) == {"payload", "signature"}, "log: members of an entry")
+    return parts["payload"], string(parts["signature"], "log: signature")

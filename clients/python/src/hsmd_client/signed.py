@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -30,22 +31,25 @@ class Verified:
 class BatchMemory:
     """Remembers that a batch body's signature verifies under its key: each further item costs hashes.
 
-    Liveness, window and expiry are judged at each use. Bounded: the oldest goes first.
+    Liveness, window and expiry are judged at each use. Bounded: the oldest goes first. Threads may share it.
     """
 
     def __init__(self, size: int = 256) -> None:
         self._size = size
+        self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def verify(self, key: str, body: str, signature: str) -> None:
         entry = (key, body, signature)
-        if entry in self._known:
-            self._known.move_to_end(entry)
-            return
+        with self._lock:
+            if entry in self._known:
+                self._known.move_to_end(entry)
+                return
         verify(key, body, signature)
-        self._known[entry] = None
-        if len(self._known) > self._size:
-            self._known.popitem(last=False)
+        with self._lock:
+            self._known[entry] = None
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
 
 
 def verify_signed(
@@ -142,7 +146,7 @@ def _batched(
         f'"batch":{{"body":{batch["body"]},"signature":{batch["signature"]}}}}}'
     )
     require(text == rebuilt, "batched: not in canonical form")
-    index = integer(proof["index"], "batched: index")
+    index = integer(Numeral(proof["index"]), "batched: index")
     values = read_payload(parts["payload"])
 
     payload, event, key = _body(batch["body"], log, now, window)

@@ -9,7 +9,12 @@ from typing import Any, Callable
 from .errors import Refused, require
 
 MAX_LEVELS = 32
+# What stands around an event in a published log, its signature included: what is shorter is no entry.
+MIN_ENTRY = 116
+# An entry of the longest event has 523 characters; the rest is room for blanks.
+MAX_ENTRY = 4096
 _BLANKS = " \t\r\n"
+_BLANK_RUN = re.compile(f"[{_BLANKS}]*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -53,19 +58,24 @@ def _value(text: str, start: int) -> tuple[Any, int]:
 
 
 def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in _BLANKS:
-        position += 1
-    return position
+    run = _BLANK_RUN.match(text, position)
+    return run.end() if run else position
 
 
-def _items(text: str, brackets: str, item: Callable[[int], int]) -> None:
-    """Calls `item(start) -> end` for each item between the brackets; nothing may follow them."""
+def _items(text: str, brackets: str, item: Callable[[int], int | None]) -> None:
+    """Calls `item(start) -> end` for each item between the brackets; nothing may follow them.
+
+    An item without an end is the last one that is looked at.
+    """
     position = _skip(text, 0)
     require(text[position : position + 1] == brackets[0], f"JSON: {brackets[0]} expected")
     position = _skip(text, position + 1)
     if text[position : position + 1] != brackets[1]:
         while True:
-            position = _skip(text, item(position))
+            end = item(position)
+            if end is None:
+                return
+            position = _skip(text, end)
             if text[position : position + 1] != ",":
                 break
             position = _skip(text, position + 1)
@@ -83,6 +93,29 @@ def elements(text: str) -> list[str]:
         return end
 
     _items(text, "[]", element)
+    return found
+
+
+def entries(text: str) -> list[str]:
+    """The exact text of each entry of a published log, up to the first that is too short to be one.
+
+    What is made of an entry is gone before the next one is read, and no entry is long: a hostile log takes
+    little more memory than its text.
+    """
+    found: list[str] = []
+
+    def entry(start: int) -> int | None:
+        window = text[start : start + MAX_ENTRY + 1]
+        try:
+            _, length = _value(window, 0)
+            require(length <= MAX_ENTRY, "too long")
+        except Refused as error:
+            number = len(found)
+            raise Refused(f"log: entry {number} is no JSON of at most {MAX_ENTRY} characters: {error}") from error
+        found.append(window[:length])
+        return start + length if length >= MIN_ENTRY else None
+
+    _items(text, "[]", entry)
     return found
 
 
