@@ -27,10 +27,10 @@ pub enum LogSource {
     /// The daemon's own feed: an event arrives within milliseconds, a heartbeat every 5 seconds.
     /// The contact is authenticated by the Unix socket's path or by mutual TLS.
     Grpc(Client),
-    /// The keys service's `GET /hsm/keys` and `GET /hsm/head`, polled. Plain HTTP authenticates no server,
-    /// so only a head statement counts as contact, from the time at which it was made: a machine in
-    /// between can replay an old log for [`max_staleness`](LogOptions::max_staleness) and no longer,
-    /// unless it holds the active key itself.
+    /// `GET /hsm/keys` and `GET /hsm/head` of the keys service or hsmd-gateway, polled. Plain HTTP
+    /// authenticates no server, so only a head statement counts as contact, from the time at which it was
+    /// made: a machine in between can replay an old log for
+    /// [`max_staleness`](LogOptions::max_staleness) and no longer, unless it holds the active key itself.
     Http(HttpLog),
 }
 

@@ -163,6 +163,36 @@ pub(super) enum Fault {
     Passing(Problem),
 }
 
+impl Fault {
+    /// Sorts what a first contact can be refused for.
+    pub(super) fn of_first_contact(error: LogError) -> Self {
+        match error {
+            LogError::Identity { .. } | LogError::Rollback { .. } | LogError::Forked { .. } => {
+                TerminalError::Anchor(error).into()
+            }
+            _ => Problem::Log(error).into(),
+        }
+    }
+
+    /// Sorts what a later event can be refused for.
+    pub(super) fn of_event(error: ExtendError) -> Self {
+        match error {
+            ExtendError::Forked { ours, theirs } => TerminalError::Forked {
+                sequence_number: ours.event().sequence_number(),
+                ours: ours.event().id(),
+                theirs: theirs.event().id(),
+            }
+            .into(),
+            _ => Problem::Event(error).into(),
+        }
+    }
+
+    /// Whether an event was refused for nothing but our clock.
+    pub(super) fn is_of_the_future(&self) -> bool {
+        matches!(self, Self::Passing(Problem::Event(ExtendError::Future { .. })))
+    }
+}
+
 impl From<TerminalError> for Fault {
     fn from(error: TerminalError) -> Self {
         Self::Terminal(error)

@@ -24,7 +24,11 @@ pub(super) async fn run(source: LogSource, shared: Arc<Shared>) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
         let fault = match &source {
-            LogSource::Grpc(client) => never(grpc(client, &shared)).await,
+            LogSource::Grpc(client) => {
+                let fault = never(grpc(client, &shared)).await;
+                shared.feed_ended(&fault);
+                fault
+            }
             LogSource::Http(http) => never(http.follow(&shared)).await,
         };
         // What was learned before the failure is kept, a taint from the future included.

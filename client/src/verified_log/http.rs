@@ -1,4 +1,4 @@
-//! The key log over HTTP: `GET /hsm/keys` and `GET /hsm/head` of the keys service, polled.
+//! The key log over HTTP: `GET /hsm/keys` and `GET /hsm/head` of the keys service or hsmd-gateway, polled.
 
 use std::convert::Infallible;
 use std::sync::Arc;

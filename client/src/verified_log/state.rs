@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hsmd_chain::log::CatchUpError;
 use hsmd_chain::{
-    Anchor, EventFault, ExtendError, Extended, Freshness, HeadError, HeadStatement, KeyLog,
-    LogError, SignedEvent, Timestamp, VerifiedHead,
+    Anchor, EventFault, Extended, Freshness, HeadError, HeadStatement, KeyLog, LogError,
+    SignedEvent, Timestamp, VerifiedHead,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -133,7 +133,7 @@ impl Shared {
             }
             whole => whole,
         };
-        self.log.send_replace(Some(log.map_err(refused)?));
+        self.log.send_replace(Some(log.map_err(Fault::of_first_contact)?));
         self.contact.send_if_modified(|contact| {
             contact.unsaved = true;
             false
@@ -150,7 +150,7 @@ impl Shared {
     pub(super) fn extend(&self, event: SignedEvent) -> Result<(), Fault> {
         self.grow(|log, now| {
             let extended = log.extend(event, now, self.options.clock_skew);
-            extended.map(|extended| extended == Extended::Appended).map_err(event_refused)
+            extended.map(|extended| extended == Extended::Appended).map_err(Fault::of_event)
         })
     }
 
@@ -161,7 +161,7 @@ impl Shared {
             Err(CatchUpError::Rollback { known, .. }) => {
                 Err(Problem::Behind { head_sequence: known.sequence_number }.into())
             }
-            Err(CatchUpError::Event { source, .. }) => Err(event_refused(source)),
+            Err(CatchUpError::Event { source, .. }) => Err(Fault::of_event(source)),
         })
     }
 
@@ -184,13 +184,15 @@ impl Shared {
                 false
             });
         }
-        // An event whose only fault is our clock has reached us: the feed is not frozen.
-        let future =
-            matches!(result, Err(Fault::Passing(Problem::Event(ExtendError::Future { .. }))));
-        if future && self.check_anchor().is_ok() {
+        result
+    }
+
+    /// The feed, which is authenticated, ended so. If only our clock is why its last event was not taken, that
+    /// is contact: the feed is not frozen.
+    pub(super) fn feed_ended(&self, fault: &Fault) {
+        if fault.is_of_the_future() && self.check_anchor().is_ok() {
             self.contact.send_modify(|contact| contact.last = Some(Instant::now()));
         }
-        result
     }
 
     /// The source, which is authenticated, has shown our head as its own.
@@ -332,26 +334,4 @@ impl Shared {
 
 fn head_is_live(log: &KeyLog, now: Timestamp) -> bool {
     log.is_live(&log.position().id, now, Duration::ZERO)
-}
-
-/// Sorts what a first contact can be refused for.
-fn refused(error: LogError) -> Fault {
-    match error {
-        LogError::Identity { .. } | LogError::Rollback { .. } | LogError::Forked { .. } => {
-            TerminalError::Anchor(error).into()
-        }
-        _ => Problem::Log(error).into(),
-    }
-}
-
-fn event_refused(error: ExtendError) -> Fault {
-    match error {
-        ExtendError::Forked { ours, theirs } => TerminalError::Forked {
-            sequence_number: ours.event().sequence_number(),
-            ours: ours.event().id(),
-            theirs: theirs.event().id(),
-        }
-        .into(),
-        _ => Problem::Event(error).into(),
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmd_chain::testing::{LogBuilder, SoftwareKey};
-use hsmd_chain::{Anchor, HeadError};
+use hsmd_chain::{Anchor, ExtendError, HeadError};
 use hsmd_client::{
     CheckError, Endorser, HttpLog, LogOptions, LogSource, Problem, TerminalError, VerifiedLog,
 };
@@ -188,6 +188,34 @@ async fn an_event_without_its_statement_is_taken_and_confirms_nothing() {
     assert!(matches!(&*problem, Problem::Head(HeadError::Behind { .. })), "{problem}");
     published.keys.head.lock().clone_from(&Head::Now);
     soon(log.ready()).await.expect("heals");
+}
+
+/// Somebody in between may show such an event again and again.
+#[tokio::test]
+async fn an_event_from_the_future_is_no_contact() {
+    let builder = LogBuilder::of_length("early", 2);
+    let ahead = now().saturating_add(Duration::from_secs(3600));
+    let early = builder.clone().append(ahead, true);
+    let published = Published::start(&builder).await;
+    let log = follow(&published, builder.anchor(), short());
+    soon(log.ready()).await.expect("ready");
+
+    published.freeze_head(&builder, Duration::ZERO);
+    published.publish(&early);
+    let problem = stale(&log).await;
+    assert!(is_of_the_future(&problem), "{problem}");
+    let snapshot = log.snapshot().expect("a log");
+    assert!(!snapshot.is_live(&builder.id(1), now(), Duration::ZERO), "the taint counts");
+
+    // A first contact sees the same.
+    let log = follow(&published, builder.anchor(), LogOptions::default());
+    let problem = stale(&log).await;
+    assert!(is_of_the_future(&problem), "{problem}");
+    assert!(matches!(log.fresh(), Err(CheckError::Stale { since: None })));
+}
+
+fn is_of_the_future(problem: &Problem) -> bool {
+    matches!(problem, Problem::Event(ExtendError::Future { .. }))
 }
 
 #[test]

@@ -18,7 +18,7 @@ use hsmd_runtime::{
     ConfigError, Health, Probes, Program, ServeOptions, Shutdown, Socket, StartError, WhenFull,
     bind_tcp, serve, serve_users,
 };
-use hsmd_service::{Hsm, config::HsmConfig, log_problem};
+use hsmd_service::{Hsm, PublishedLog, config::HsmConfig, log_problem};
 use hsmd_support::{Report, chain};
 use serde_json::json;
 
@@ -40,12 +40,15 @@ const SOCKET_MODE: u32 = 0o666;
 struct Gateway {
     client: Client,
     log: VerifiedLog,
+    /// The log as it is served.
+    published: PublishedLog,
     clock: Clock,
 }
 
 impl Gateway {
     fn new(hsm: Hsm, clock: Clock) -> Self {
-        Self { client: hsm.client, log: hsm.log, clock }
+        let published = PublishedLog::new(hsm.log.clone());
+        Self { client: hsm.client, log: hsm.log, published, clock }
     }
 
     /// Ready while the log is fresh: then hsmd answers.

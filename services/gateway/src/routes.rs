@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::{
-        StatusCode,
+        HeaderMap, StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     middleware,
@@ -24,6 +24,7 @@ pub(crate) fn router(gateway: &Gateway) -> Router {
         .route("/log", get(log))
         .route("/head", get(head))
         .with_state(gateway.clone())
+        .merge(gateway.published.routes())
         .merge(gateway.health().routes())
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -35,9 +36,9 @@ pub(crate) fn published(text: String) -> Response {
     ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-/// `GET /log`: the published log, as long as we may believe it ourselves.
-async fn log(State(gateway): State<Gateway>) -> Result<Response, Refusal> {
-    Ok(published(gateway.log.fresh()?.to_json()))
+/// `GET /log`: as `GET /hsm/keys`.
+async fn log(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
+    gateway.published.answer(&headers)
 }
 
 /// `GET /head`: the newest event, `{"payload":…,"signature":…}`.

@@ -10,8 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hsmd_chain::Digest;
-
-use crate::caching::{IMMUTABLE, tagged};
+use hsmd_service::caching::{IMMUTABLE, tagged};
 
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";

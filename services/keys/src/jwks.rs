@@ -12,6 +12,7 @@ use hsmd_chain::{EndorsementPayload, PublicKey, SignedPayload};
 use hsmd_client::CheckError;
 use hsmd_service::{
     Refused,
+    caching::{JSON, REVALIDATE, tagged},
     jwks::{JwtKey, document},
     log_problem,
 };
@@ -20,8 +21,7 @@ use hsmd_support::chain;
 
 use crate::{
     Keys,
-    caching::{REVALIDATE, tagged},
-    routes::{JSON, error, redis_failed},
+    routes::{error, redis_failed},
 };
 
 /// How far back a generation may have ended, as clients have it.

@@ -2,22 +2,20 @@
 //! for people. It adds no trust: whatever it serves proves itself to its verifiers.
 //!
 //! The way of a request: [`Keys::router`] → `routes` (log and keys, byte for byte), `jwks` (for JOSE
-//! libraries) or `page` (for people) → `caching` (entity tags). `mirror` writes the log into Redis 4 beside it.
+//! libraries) or `page` (for people). `mirror` writes the log into Redis 4 beside it.
 
 mod assets;
-mod caching;
 mod config;
 mod jwks;
 mod mirror;
 mod page;
-mod published;
 mod routes;
 
 use std::sync::Arc;
 
 use hsmd_client::{Clock, VerifiedLog};
 use hsmd_runtime::{Health, Probes, Program, Shutdown, StartError, bind, serve};
-use hsmd_service::{Certificate, EndorsementJudge, follow_log};
+use hsmd_service::{Certificate, EndorsementJudge, PublishedLog, follow_log};
 use hsmd_store::{Jwt, LIST_LIMIT, Purpose as _, Store};
 use hsmd_support::Report;
 use serde_json::json;
@@ -25,7 +23,6 @@ use serde_json::json;
 pub use config::Config;
 
 use mirror::Mirror;
-use published::Published;
 
 /// What the command says of itself.
 pub const PROGRAM: Program = Program {
@@ -47,7 +44,7 @@ pub struct Keys {
     /// Judges the endorsements of the keys that sign JSON Web Tokens.
     jwt: Arc<EndorsementJudge>,
     /// The log as it is served.
-    published: Published,
+    published: PublishedLog,
     /// What "now" is on the page.
     clock: Clock,
     /// What we show to hsmd.
@@ -61,7 +58,7 @@ impl Keys {
         let mirror = Mirror::spawn(log.clone(), store.mirrored_log.clone());
         let jwt =
             Arc::new(EndorsementJudge::new(log.clone(), Jwt::NAME, jwks::LOOK_BACK, LIST_LIMIT));
-        let (published, certificate) = (Published::default(), Certificate::default());
+        let (published, certificate) = (PublishedLog::new(log.clone()), Certificate::default());
         Self { log, store, mirror, jwt, published, clock, certificate }
     }
 

@@ -16,11 +16,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hsmd_chain::{KeyLog, Timestamp};
-use hsmd_service::log_problem;
+use hsmd_service::{caching::REVALIDATE, log_problem};
 use hsmd_store::{Purpose as _, Response as ResponseKeys};
 use serde::Deserialize;
 
-use crate::{Keys, assets, caching::REVALIDATE};
+use crate::{Keys, assets};
 use keys::Found;
 use timeline::End;
 

@@ -1,4 +1,4 @@
-//! The routes for programs: the log and the endorsed keys, byte for byte.
+//! The routes, and the endorsed keys for programs, byte for byte.
 
 use std::collections::HashSet;
 
@@ -16,32 +16,25 @@ use axum::{
 use bytes::Bytes;
 use hsmd_chain::{Digest, EndorsementPayload, KeyLog, PublicKey, SignedPayload};
 use hsmd_runtime::{Metrics, cors};
-use hsmd_service::log_problem;
+use hsmd_service::caching::{JSON, REVALIDATE, tagged};
 use hsmd_store::StoreError;
 use serde_json::json;
 
-use crate::{
-    Keys, assets,
-    caching::{REVALIDATE, tagged},
-    jwks::jwks,
-    page,
-};
-
-pub(crate) const JSON: &str = "application/json";
+use crate::{Keys, assets, jwks::jwks, page};
 
 pub(crate) fn router(keys: Keys) -> Router {
     let health = keys.health();
+    let published = keys.published.routes();
     let metrics = Metrics::new("hsmd_keys").with_health(health.clone());
     keys.certificate.register(&metrics);
     let router = Router::new()
         .route("/", get(index))
-        .route("/hsm/keys", get(hsm_keys))
-        .route("/hsm/head", get(hsm_head))
         .route("/keys", get(all_keys))
         .route("/keys/{key}", get(one_key))
         .route("/jwks", get(jwks))
         .route("/assets/{version}/{*name}", get(assets::asset))
         .with_state(keys)
+        .merge(published)
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"));
     metrics
         .count(router)
@@ -79,28 +72,6 @@ async fn index(State(keys): State<Keys>, uri: Uri, headers: HeaderMap) -> Respon
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
-}
-
-/// `GET /hsm/keys`: the key log, as long as we may believe it ourselves: its followers here could
-/// otherwise not notice that it has been frozen.
-async fn hsm_keys(State(keys): State<Keys>, headers: HeaderMap) -> Response {
-    match keys.log.fresh() {
-        Ok(log) => tagged(&headers, JSON, REVALIDATE, keys.published.text(&log)),
-        Err(stale) => {
-            let sentence = log_problem(&keys.log).unwrap_or_else(|| stale.to_string());
-            error(StatusCode::SERVICE_UNAVAILABLE, &sentence)
-        }
-    }
-}
-
-/// `GET /hsm/head`: the newest head statement, by which a reader who need not trust us knows its age.
-async fn hsm_head(State(keys): State<Keys>, headers: HeaderMap) -> Response {
-    match keys.log.head_statement() {
-        Some(statement) => tagged(&headers, JSON, REVALIDATE, statement.signed().to_json().into()),
-        None => {
-            error(StatusCode::SERVICE_UNAVAILABLE, "there is no head statement that is new enough")
-        }
-    }
 }
 
 /// `GET /keys`: every stored endorsement of a response key, under the key, but for those of a tainted

@@ -1,6 +1,7 @@
 //! hsmd-gateway: a service that has nothing but curl, and those who are not that service.
 
 mod curl;
+mod untrusted;
 mod users;
 mod without_grpc;
 

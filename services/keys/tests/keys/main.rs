@@ -10,6 +10,7 @@
 mod browser;
 mod caching;
 mod daemon;
+mod freshness;
 mod listing;
 mod log;
 mod page;

@@ -29,7 +29,9 @@ async fn only_the_configured_users_are_served() {
     for socket in [other.socket(), behind.socket()] {
         let curl = Curl::by(&socket);
         curl.endorse(&expiration).await.is_refused(403, "is not served here");
-        curl.get("/live").await.is_refused(403, "is not served here");
+        for path in ["/hsm/keys", "/hsm/head", "/log", "/live"] {
+            curl.get(path).await.is_refused(403, "is not served here");
+        }
     }
     assert!(gateway.log().contains(&format!("uid={OTHER}")), "{}", gateway.log());
     // Another user writes few of its lines: ten a minute.
@@ -76,9 +78,15 @@ async fn web_pages_are_refused() {
         let answer = curl.send("/sign", headers, Some(&body)).await.unwrap();
         answer.is_refused(status, words);
     }
-    for path in ["/log", "/head", "/health"] {
+    for path in ["/hsm/keys", "/hsm/head", "/log", "/head", "/health"] {
         let page = ["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Mode: no-cors"];
-        curl.send(path, &page, None).await.unwrap().is_refused(403, "web pages");
+        let origin = ["-H", "Origin: https://evil.example"];
+        let rebound = ["-H", "Host: evil.example"];
+        for (headers, words) in
+            [(&page[..], "web pages"), (&origin, "web pages"), (&rebound, "Host")]
+        {
+            curl.send(path, headers, None).await.unwrap().is_refused(403, words);
+        }
     }
     // Node's fetch.
     let node = ["-H", json, "-H", "Sec-Fetch-Mode: cors"];

@@ -132,8 +132,9 @@ async fn a_log_that_is_stale_is_not_served() {
     until("the gateway is ready", async || curl.get("/ready").await.status == 200).await;
     behind.daemon.kill().await;
     until("it is stale", async || curl.get("/log").await.status == 503).await;
-    assert_eq!(curl.get("/head").await.status, 503);
-    assert_eq!(curl.get("/ready").await.status, 503);
+    for path in ["/head", "/hsm/keys", "/hsm/head", "/ready"] {
+        assert_eq!(curl.get(path).await.status, 503, "{path}");
+    }
     assert_eq!(curl.get("/live").await.status, 200);
     let asked =
         format!(r#"{{"endorsement":{endorsement},"purpose":"access","publicKey":"{}"}}"#, key());

@@ -11,21 +11,37 @@ use axum::{
 use bytes::Bytes;
 use hsmd_chain::Digest;
 
+/// The type of what programs read.
+pub const JSON: &str = "application/json";
+
 /// For what may change at any time: keep it, but ask again before each use. A taint must not wait in a
 /// cache.
-pub(crate) const REVALIDATE: &str = "no-cache";
+pub const REVALIDATE: &str = "no-cache";
 
 /// For what can never change under its address.
-pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// Answers with a body and its entity tag, or 304 if the asker has it already.
-pub(crate) fn tagged(
+/// Answers with a body and the tag of its bytes, or 304 if the asker has it already.
+#[must_use]
+pub fn tagged(
     request: &HeaderMap,
     content_type: &'static str,
     cache_control: &'static str,
     body: Bytes,
 ) -> Response {
-    let tag = format!("\"{}\"", Digest::of(&body));
+    tagged_as(&Digest::of(&body), request, content_type, cache_control, body)
+}
+
+/// The same with a tag that is known without reading the body.
+#[must_use]
+pub fn tagged_as(
+    name: &Digest,
+    request: &HeaderMap,
+    content_type: &'static str,
+    cache_control: &'static str,
+    body: Bytes,
+) -> Response {
+    let tag = format!("\"{name}\"");
     let known = request
         .get_all(IF_NONE_MATCH)
         .iter()
