@@ -3,6 +3,7 @@
     SITE=http://127.0.0.1:8031 uvicorn main:app --port 8041
 """
 
+import logging
 import os
 import time
 from typing import Annotated
@@ -17,8 +18,11 @@ SITE = os.environ["SITE"]
 JWKS = f"{SITE}/api/auth/jwks"
 # How long an unknown key is not asked for again, so that made-up tokens don't become requests.
 COOL_DOWN = 30
+# How long the keys are kept: a key that was withdrawn must be forgotten, too.
+LIFESPAN = 300
 
 app = FastAPI()
+log = logging.getLogger(__name__)
 # PyJWT keeps the keys for five minutes and asks again for one that it does not know.
 pyjwt_keys = jwt.PyJWKClient(JWKS)
 
@@ -43,18 +47,27 @@ class JoseKeys:
 
     def __init__(self) -> None:
         self.keys: dict[str, dict] = {}
-        self.fetched = float("-inf")
+        self.fetched = self.tried = float("-inf")
 
     def find(self, kid: str | None) -> dict:
-        if kid not in self.keys and time.monotonic() - self.fetched > COOL_DOWN:
-            answer = httpx.get(JWKS, timeout=5)
-            # On an error the old keys are kept.
-            if answer.status_code == 200:
-                self.keys = {key["kid"]: key for key in answer.json()["keys"]}
-                self.fetched = time.monotonic()
-        if kid not in self.keys:
+        now = time.monotonic()
+        wanted = kid not in self.keys or now - self.fetched > LIFESPAN
+        if wanted and now - self.tried > COOL_DOWN:
+            self.tried = now
+            self.fetch()
+        keys = self.keys
+        if kid not in keys:
             raise HTTPException(401, "unknown key")
-        return self.keys[kid]
+        return keys[kid]
+
+    def fetch(self) -> None:
+        try:
+            answer = httpx.get(JWKS, timeout=5)
+            answer.raise_for_status()
+            self.keys = {key["kid"]: key for key in answer.json()["keys"]}
+            self.fetched = self.tried
+        except (httpx.HTTPError, ValueError):
+            log.exception("the keys can't be fetched: the old ones are kept")
 
 
 jose_keys = JoseKeys()

@@ -98,6 +98,14 @@ class Units(unittest.TestCase):
         self.assertIn("sys/kernel/random/boot_id", read)
         self.assertEqual(UnitFile(SYSTEMD / "hsmd.service")["Service"]["ProcSubset"], "all")
 
+    def test_accounts_may_hash_at_a_lower_priority(self):
+        filters = re.findall(r"^SystemCallFilter=(.*)$", (SYSTEMD / "hsmd-accounts.service").read_text(), re.M)
+        denied = run("systemd-analyze", "syscall-filter", "@resources").stdout.split()
+        self.assertIn("setpriority", denied)
+        # The last line that names a call decides.
+        last = [line for line in filters if re.search(r"@resources|\bsetpriority\b", line)][-1]
+        self.assertEqual(last, "setpriority")
+
     def test_sockets_are_those_of_the_configuration(self):
         for name, file in [("service", "hsmd.socket"), ("admin", "hsmd-admin.socket")]:
             socket = UnitFile(SYSTEMD / file)["Socket"]

@@ -28,9 +28,11 @@ use axum::{
 };
 
 pub(crate) use answers::SignedIn;
+pub(crate) use body::{NAME as LONGEST_NAME, URL as LONGEST_IMAGE};
 pub(crate) use caller::Caller;
-pub(crate) use cookies::COMPONENT;
+pub(crate) use cookies::{COMPONENT, session_name};
 pub(crate) use get_session::Current;
+pub(crate) use layers::internal as through_internal;
 pub(crate) use user::Account;
 
 use crate::Accounts;

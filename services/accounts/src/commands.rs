@@ -130,7 +130,9 @@ pub async fn end_sessions(config: &Config) -> Result<String, StartError> {
 pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String, StartError> {
     let database = open(config)?;
     database.migrate().await.map_err(|error| failed(&database, error))?;
-    let report = import::import(from, write, database.pool()).await?;
+    // Its transaction waits while the library's tables are read.
+    let to = database.patient().await.map_err(|error| failed(&database, error.into()))?;
+    let report = import::import(from, write, &to).await?;
     Ok(report.text(write))
 }
 

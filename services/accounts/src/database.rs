@@ -1,17 +1,21 @@
 //! Postgres: the pool and the migrations. Statements are where they are needed.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use hsmd_service::postgres::{Server, ServerError};
 use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::timeout;
 
 use crate::config::DatabaseConfig;
 
 /// How long a connection may have been idle before it is tried with a round trip of its own.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// How long making the tables may take, with the wait for another replica that makes them.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Names the advisory lock under which the schema is made.
 const SCHEMA_LOCK: i64 = 0x6873_6d64_6163_6374;
@@ -33,6 +37,8 @@ pub struct Database {
     pool: PgPool,
     options: PgConnectOptions,
     schema: String,
+    /// How long we wait for the server at the most: first for a connection, then for a statement's answer.
+    patience: Duration,
     /// Where the server is, without user and password.
     address: String,
 }
@@ -46,6 +52,7 @@ impl Database {
         let Server { options, address } =
             Server::read(&config.url_file, "hsmd-accounts")?.with_timeout(config.timeout);
         let options = options.options([("search_path", &config.schema)]);
+        let release_timeout = config.timeout;
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
@@ -59,8 +66,26 @@ impl Database {
                     Ok(true)
                 })
             })
+            // One that has fallen silent is closed. sqlx tries each as well, but without a bound, and the pool
+            // would have one place less meanwhile.
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    let tried = timeout(release_timeout, sqlx::Connection::ping(connection)).await;
+                    tried.unwrap_or_else(|_| Err(silent())).map(|()| true)
+                })
+            })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, schema: config.schema.clone(), address })
+        let (schema, patience) = (config.schema.clone(), config.timeout.saturating_mul(2));
+        Ok(Self { pool, options, schema, patience, address })
+    }
+
+    /// Bounds work that takes a connection and one statement, or a few short ones: the server's own timeouts
+    /// do not help where nothing arrives.
+    pub(crate) async fn timed<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        timeout(self.patience, work).await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Makes the schema and its tables or brings them up to date. Replicas that start together wait for
@@ -70,9 +95,13 @@ impl Database {
     /// [`DatabaseError::Query`] if it can't be reached, [`DatabaseError::Migrate`] if it holds something
     /// else.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        // Waiting for another replica may take longer than a request's statement.
-        let options = self.options.clone().options([("statement_timeout", "60s")]);
-        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+        timeout(MIGRATION_TIMEOUT, self.migrate_unbounded())
+            .await
+            .unwrap_or_else(|_| Err(silent().into()))
+    }
+
+    async fn migrate_unbounded(&self) -> Result<(), DatabaseError> {
+        let pool = self.patient().await?;
         let mut transaction = pool.begin().await?;
         let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK);
         lock.execute(&mut *transaction).await?;
@@ -85,9 +114,17 @@ impl Database {
         Ok(())
     }
 
+    /// A connection of its own for what takes longer than a request's statement, like waiting for another
+    /// replica, and for a transaction that waits for something else.
+    pub(crate) async fn patient(&self) -> Result<PgPool, sqlx::Error> {
+        let settings = [("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "0")];
+        let options = self.options.clone().options(settings);
+        PgPoolOptions::new().max_connections(1).connect_with(options).await
+    }
+
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), DatabaseError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        self.timed(sqlx::query("SELECT 1").execute(&self.pool)).await?;
         Ok(())
     }
 
@@ -99,6 +136,11 @@ impl Database {
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
+}
+
+/// What becomes of a statement whose answer does not come.
+fn silent() -> sqlx::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the database has fallen silent").into()
 }
 
 /// Whether an error is the violation of this unique constraint.

@@ -9,7 +9,12 @@ use hsmd_service::postgres::{Server, ServerError};
 use hsmd_support::postgres::UrlFileError;
 use sqlx::{Connection as _, FromRow, PgConnection, PgPool, postgres::PgPoolOptions};
 
-use crate::{random, time::Time, users::is_email};
+use crate::{
+    api::{LONGEST_IMAGE, LONGEST_NAME},
+    random,
+    time::Time,
+    users::is_email,
+};
 
 /// How many users are read at once.
 const PAGE: i64 = 500;
@@ -36,6 +41,8 @@ pub(crate) struct Report {
     known: u64,
     /// Users who can't be taken, with the reason.
     refused: Vec<String>,
+    /// Users who are not taken as they were.
+    changed: Vec<String>,
 }
 
 impl Report {
@@ -43,6 +50,9 @@ impl Report {
         let mut text = String::new();
         for reason in &self.refused {
             text.push_str(&format!("refused: {reason}\n"));
+        }
+        for change in &self.changed {
+            text.push_str(&format!("changed: {change}\n"));
         }
         let done = if write { "imported" } else { "would import" };
         text.push_str(&format!(
@@ -90,10 +100,15 @@ async fn copy(source: &mut PgConnection, write: bool, to: &PgPool) -> Result<Rep
         .await?;
         let Some(end) = rows.last() else { break };
         last.clone_from(&end.id);
-        for row in &rows {
-            match refusal(row) {
+        for mut row in rows {
+            match refusal(&row) {
                 Some(reason) => report.refused.push(format!("{}: {reason}", row.id)),
-                None => take(row, &mut report, &mut transaction).await?,
+                None => {
+                    let changed = bound(&mut row);
+                    if take(&row, &mut report, &mut transaction).await? {
+                        report.changed.extend(changed);
+                    }
+                }
             }
         }
     }
@@ -124,7 +139,25 @@ fn refusal(row: &Row) -> Option<&'static str> {
     }
 }
 
-async fn take(row: &Row, report: &mut Report, to: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Keeps to the bounds of the API, since name and image are in every token; says what was changed.
+fn bound(row: &mut Row) -> Vec<String> {
+    let mut changed = Vec::new();
+    if let Some((end, _)) = row.name.char_indices().nth(LONGEST_NAME) {
+        row.name.truncate(end);
+        changed.push(format!("{}: the name was cut to {LONGEST_NAME} characters", row.id));
+    }
+    if row.image.as_ref().is_some_and(|image| image.chars().nth(LONGEST_IMAGE).is_some()) {
+        row.image = None;
+        changed.push(format!(
+            "{}: the image was left out, it has more than {LONGEST_IMAGE} characters",
+            row.id
+        ));
+    }
+    changed
+}
+
+/// False: the user is here already.
+async fn take(row: &Row, report: &mut Report, to: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let mut savepoint = to.begin().await?;
     let inserted = sqlx::query(
         "INSERT INTO users (id, name, email, email_verified, image, created_at, updated_at) \
@@ -141,7 +174,8 @@ async fn take(row: &Row, report: &mut Report, to: &mut PgConnection) -> Result<(
     .await?;
     if inserted.rows_affected() == 0 {
         report.known += 1;
-        return savepoint.rollback().await;
+        savepoint.rollback().await?;
+        return Ok(false);
     }
     report.users += 1;
     if let Some(password) = &row.password {
@@ -158,5 +192,6 @@ async fn take(row: &Row, report: &mut Report, to: &mut PgConnection) -> Result<(
         .await?;
         report.passwords += 1;
     }
-    savepoint.commit().await
+    savepoint.commit().await?;
+    Ok(true)
 }

@@ -10,6 +10,7 @@ use axum::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CACHE_CONTROL},
     },
+    middleware,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -20,7 +21,9 @@ use serde_json::{Map, Value, json};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
-use crate::{Accounts, config::InternalConfig, error::ApiError, random, users};
+use crate::{
+    Accounts, api::through_internal, config::InternalConfig, error::ApiError, random, users,
+};
 
 const GATEWAY: HeaderName = HeaderName::from_static("x-gateway-auth");
 const SERVICE: HeaderName = HeaderName::from_static("x-service-auth");
@@ -109,6 +112,7 @@ pub(crate) fn router(accounts: &Accounts) -> Router {
     Router::new()
         .route("/api/internal/validate", post(validate))
         .route("/api/internal/user", get(user))
+        .route_layer(middleware::from_fn_with_state(accounts.clone(), through_internal))
         .with_state(accounts.clone())
 }
 
@@ -160,10 +164,7 @@ async fn user(State(accounts): State<Accounts>, headers: HeaderMap) -> Response 
     match users::by_id(id, accounts.database()).await {
         Ok(Some(user)) => uncached(Json(json!({"user": user})).into_response()),
         Ok(None) => refusal(StatusCode::NOT_FOUND, "User not found", "USER_NOT_FOUND"),
-        Err(error) => {
-            tracing::warn!(error = %hsmd_support::chain(&error), "no user");
-            uncached(ApiError::from(error).into_response())
-        }
+        Err(error) => uncached(ApiError::from(error).into_response()),
     }
 }
 

@@ -18,7 +18,6 @@ use hsmd_chain::{Digest, PublicKey, Timestamp, VerifiedEndorsement};
 use hsmd_client::VerifiedLog;
 use hsmd_service::{Hsm, log_problem};
 use hsmd_support::chain;
-use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,7 +25,7 @@ pub(crate) use listing::Jwks;
 pub(crate) use own::OwnKey;
 pub(crate) use rows::{withdraw, withdraw_all};
 
-use crate::config::TokensConfig;
+use crate::{config::TokensConfig, database::Database};
 use keeper::Keeper;
 use listing::Listed;
 
@@ -91,7 +90,7 @@ impl Keys {
     /// Makes this replica's key and begins; must be called within a tokio runtime.
     pub(crate) fn start(
         hsm: Hsm,
-        database: PgPool,
+        database: Database,
         migrated: watch::Receiver<bool>,
         config: TokensConfig,
         max_staleness: Duration,
@@ -112,10 +111,11 @@ impl Keys {
         Self { shared, _task: task }
     }
 
-    /// What may sign a token now.
+    /// What may sign a token now: nothing while the list of keys, in which verifiers look, is withheld as
+    /// stale. Another replica's key that waits for its endorsement does not keep this one from signing.
     pub(crate) fn signer(&self) -> Result<Signer, NotReady> {
         self.shared.read(|state| {
-            self.shared.log.fresh().map_err(|_| NotReady::Stale)?;
+            self.shared.check_fresh(state)?;
             let published = state.published.as_ref().ok_or(NotReady::Unendorsed)?;
             if !self.shared.is_live(published) {
                 return Err(NotReady::Unendorsed);
@@ -174,9 +174,9 @@ impl Keys {
     }
 
     /// Says that this replica stops, so that no other waits for its key.
-    pub(crate) async fn stop(&self, database: &PgPool) {
+    pub(crate) async fn stop(&self, database: &Database) {
         let kid = self.shared.read(|state| *state.own.kid());
-        if let Err(error) = rows::stop(&kid, database).await {
+        if let Err(error) = database.timed(rows::stop(&kid, database.pool())).await {
             tracing::warn!(error = %chain(&error), "the others are not told of the stop");
         }
     }

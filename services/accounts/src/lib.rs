@@ -37,12 +37,14 @@ use std::{
 
 use hsmd_chain::Timestamp;
 use hsmd_client::Clock;
-use hsmd_runtime::{ConfigError, HttpConfig, Metrics, Probes, Shutdown, StartError, bind, serve};
+use hsmd_runtime::{
+    ConfigError, HttpConfig, Metrics, Probes, ServeOptions, Shutdown, StartError, bind, serve,
+};
 use hsmd_service::Hsm;
 use hsmd_support::chain;
 use percent_encoding::utf8_percent_encode;
 use sqlx::PgPool;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -60,6 +62,9 @@ use crate::{
     tokens::Tokens,
     upkeep::Upkeep,
 };
+
+/// How long the answer may take that a request was over its time.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What the endpoints share. Clones are cheap.
 #[derive(Clone)]
@@ -107,11 +112,16 @@ impl Accounts {
         let hsm = Hsm::connect(&config.hsm)?;
         hsm.certificate.register(&metrics);
         let max_staleness = config.hsm.max_staleness;
-        let pool = database.pool().clone();
         let upkeep = Upkeep::start(database.clone(), passwords.clone(), clock.clone());
         let internal = config.internal.as_ref().map(Internal::open).transpose()?;
         Ok(Self(Arc::new(Inner {
-            keys: Keys::start(hsm, pool, upkeep.migrated(), config.tokens, max_staleness),
+            keys: Keys::start(
+                hsm,
+                database.clone(),
+                upkeep.migrated(),
+                config.tokens,
+                max_staleness,
+            ),
             tokens: Tokens::new(config.tokens, config.site.public_url.as_str().to_owned()),
             internal,
             mailer,
@@ -149,11 +159,16 @@ impl Accounts {
         self.0.upkeep.problem().into_iter().chain(self.0.keys.problem()).collect()
     }
 
-    /// Waits until the requests that run have ended, for `grace` at the most.
-    async fn drain(&self, grace: Duration) {
+    /// Waits until the requests that run have ended and the mails that wait were sent, but not longer than
+    /// `end`. Meanwhile the other replicas learn of the stop.
+    async fn drain(&self, end: tokio::time::Instant) {
         self.0.tasks.close();
-        if timeout(grace, self.0.tasks.wait()).await.is_err() {
+        if timeout_at(end, self.0.tasks.wait()).await.is_err() {
             tracing::warn!("requests were still running after the grace period");
+        }
+        self.keys().stop(&self.0.database).await;
+        if let Some(mailer) = &self.0.mailer {
+            mailer.finish(end).await;
         }
     }
 
@@ -259,16 +274,23 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
     let listener = bind(&http).await?;
     let probes =
         Probes::bind(http.probes).await?.serve(health::routes(&accounts), shutdown.clone());
-    let public = serve(listener, accounts.router(), (&http).into(), shutdown.clone());
-    match accounts.internal().and_then(|internal| internal.listen) {
-        None => drop(tokio::join!(public, probes)),
+    // A request over its time is answered by ours first.
+    let request_timeout = http.request_timeout.saturating_add(ANSWER_TIME);
+    let options = ServeOptions { request_timeout, ..(&http).into() };
+    let mut asked = shutdown.clone();
+    let end = async move {
+        asked.asked().await;
+        tokio::time::Instant::now() + http.stop_grace
+    };
+    let public = serve(listener, accounts.router(), options.clone(), shutdown.clone());
+    let end = match accounts.internal().and_then(|internal| internal.listen) {
+        None => tokio::join!(public, probes, end).2,
         Some(listen) => {
             let listener = bind(&HttpConfig { listen, ..http.clone() }).await?;
-            let router = accounts.internal_router();
-            tokio::join!(public, probes, serve(listener, router, (&http).into(), shutdown));
+            let internal = serve(listener, accounts.internal_router(), options, shutdown);
+            tokio::join!(public, probes, internal, end).3
         }
-    }
-    accounts.drain(http.stop_grace).await;
-    accounts.keys().stop(accounts.database()).await;
+    };
+    accounts.drain(end).await;
     Ok(())
 }

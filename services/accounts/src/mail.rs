@@ -8,7 +8,8 @@ use hsmd_support::chain;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::MailConfig;
 use outbox::Outbox;
@@ -43,11 +44,13 @@ pub(crate) struct MailCounts {
     pub(crate) lost: Counter,
 }
 
-/// Sends mails in the background, one after the other.
+/// Sends mails in the background, one after the other, until it is dropped.
 pub(crate) struct Mailer {
     queue: mpsc::Sender<Mail>,
     counts: MailCounts,
-    _task: AbortOnDropHandle<()>,
+    /// No mail comes any more.
+    last: CancellationToken,
+    worker: TaskTracker,
 }
 
 /// Why a mail was not sent.
@@ -132,15 +135,29 @@ impl Mailer {
         let target = Target::open(config)?;
         let counts = MailCounts::default();
         let (queue, mails) = mpsc::channel(WAITING);
-        let task = tokio::spawn(work(target, mails, counts.clone()));
-        Ok(Self { queue, counts, _task: AbortOnDropHandle::new(task) })
+        let (last, worker) = (CancellationToken::new(), TaskTracker::new());
+        worker.spawn(work(target, mails, last.clone(), counts.clone()));
+        worker.close();
+        Ok(Self { queue, counts, last, worker })
+    }
+
+    /// Takes no mail any more, and waits until those are sent that were taken, but not longer than `end`: the
+    /// rest is lost, which is logged and counted.
+    pub(crate) async fn finish(&self, end: Instant) {
+        self.last.cancel();
+        if timeout_at(end, self.worker.wait()).await.is_err() {
+            // One is with the worker.
+            let rest = self.queue.max_capacity() - self.queue.capacity() + 1;
+            self.counts.lost.inc_by(u64::try_from(rest).unwrap_or(u64::MAX));
+            tracing::error!(rest, "mails lost: they were not sent within the grace period");
+        }
     }
 
     /// Sends a mail later. One that finds the queue full is lost, which is logged and counted.
     pub(crate) fn send(&self, mail: Mail) {
         if let Err(error) = self.queue.try_send(mail) {
             self.counts.lost.inc();
-            tracing::error!(%error, "mail lost: too many are waiting");
+            tracing::error!(%error, "mail lost: too many are waiting, or the service stops");
         }
     }
 
@@ -149,8 +166,21 @@ impl Mailer {
     }
 }
 
-async fn work(target: Target, mut mails: mpsc::Receiver<Mail>, counts: MailCounts) {
-    while let Some(mail) = mails.recv().await {
+async fn work(
+    target: Target,
+    mut mails: mpsc::Receiver<Mail>,
+    last: CancellationToken,
+    counts: MailCounts,
+) {
+    loop {
+        let mail = tokio::select! {
+            mail = mails.recv() => mail,
+            () = last.cancelled(), if !mails.is_closed() => {
+                mails.close();
+                continue;
+            }
+        };
+        let Some(mail) = mail else { return };
         let kind = mail.kind;
         let sent = match &target {
             Target::Outbox(outbox) => outbox.append(mail).await,

@@ -15,7 +15,7 @@ use utoipa::openapi::{
     schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder},
 };
 
-use crate::api::BASE;
+use crate::{api::BASE, origin::Origin};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -24,7 +24,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const VERSION: &str = "3.1.1";
 
 /// The whole document.
-pub(crate) fn document(server: &str) -> Value {
+pub(crate) fn document(server: &Origin) -> Value {
     let mut paths = Paths::new();
     for endpoint in ENDPOINTS {
         let methods = vec![endpoint.method.clone()];
@@ -41,9 +41,9 @@ pub(crate) fn document(server: &str) -> Value {
         .license(Some(license));
     let document = OpenApiBuilder::new()
         .info(info.build())
-        .servers(Some([Server::new(format!("{server}{BASE}"))]))
+        .servers(Some([Server::new(format!("{}{BASE}", server.as_str()))]))
         .paths(paths)
-        .components(Some(schemas::components()))
+        .components(Some(schemas::components(server.is_https())))
         .build();
     // Names and texts: nothing of it can't be written.
     let mut document = serde_json::to_value(document).unwrap_or_default();
@@ -157,9 +157,24 @@ mod tests {
 
     use super::*;
 
+    fn document_of(server: &str) -> Value {
+        document(&Origin::try_from(server.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn the_cookie_is_called_as_browsers_get_it() {
+        for (server, name) in [
+            ("https://accounts.example.com", "__Secure-better-auth.session_token"),
+            ("http://127.0.0.1:8031", "better-auth.session_token"),
+        ] {
+            let scheme = &document_of(server)["components"]["securitySchemes"][schemas::SESSION];
+            assert_eq!(scheme["name"], name);
+        }
+    }
+
     #[test]
     fn every_reference_leads_somewhere() {
-        let document = document("https://accounts.example.com");
+        let document = document_of("https://accounts.example.com");
         let text = document.to_string();
         let names: Vec<_> = text
             .split("\"#/components/schemas/")
@@ -177,7 +192,7 @@ mod tests {
 
     #[test]
     fn bodies_say_what_they_need() {
-        let document = document("https://accounts.example.com");
+        let document = document_of("https://accounts.example.com");
         let body = &document["paths"]["/sign-up/email"]["post"]["requestBody"];
         assert_eq!(body["required"], true);
         let schema = &body["content"]["application/json"]["schema"];
@@ -189,7 +204,7 @@ mod tests {
     /// What is described is what is written: the members, and which of them are always there.
     #[test]
     fn answers_are_described_by_their_types() {
-        let document = document("https://accounts.example.com");
+        let document = document_of("https://accounts.example.com");
         let schemas = &document["components"]["schemas"];
         let required = |name: &str| {
             let list = schemas[name]["required"].as_array().unwrap();

@@ -14,43 +14,66 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     database::{Database, DatabaseError},
-    passwords::Passwords,
+    passwords::{HashKind, Passwords},
     time::Time,
 };
 
 /// How often the database is tried.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often expired rows are removed, and how many of a table at once.
+/// After which the database counts as lost though no try of it has failed.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// How often expired rows are removed, and how many of a table at once. While more remain, each tick removes
+/// as many.
 const PURGE: Duration = Duration::from_secs(60);
-const PURGED_ROWS: i64 = 1000;
+const PURGED_ROWS: u16 = 1000;
 
 /// Replicas' clocks may differ: what one still accepts another must not remove.
 const MARGIN: Duration = Duration::from_secs(10 * 60);
 
 /// The running upkeep; it ends when this is dropped.
 pub(crate) struct Upkeep {
-    problem: Arc<Mutex<Option<String>>>,
+    health: Arc<Mutex<Health>>,
+    /// Where the database is.
+    address: String,
     migrated: watch::Receiver<bool>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// What was found when the database was last tried.
+struct Health {
+    problem: Option<String>,
+    /// When that ended.
+    at: Instant,
+}
+
+/// Whether a purge has left expired rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Remain,
+    None,
 }
 
 struct Worker {
     database: Database,
     passwords: Passwords,
     clock: Clock,
-    problem: Arc<Mutex<Option<String>>>,
+    health: Arc<Mutex<Health>>,
     migrated: watch::Sender<bool>,
 }
 
 impl Upkeep {
     pub(crate) fn start(database: Database, passwords: Passwords, clock: Clock) -> Self {
-        let starting = format!("the database at {} has not been reached yet", database.address());
-        let problem = Arc::new(Mutex::new(Some(starting)));
+        let address = database.address().to_owned();
+        let starting = format!("the database at {address} has not been reached yet");
+        let health = Health { problem: Some(starting), at: Instant::now() };
+        let health = Arc::new(Mutex::new(health));
         let (sender, migrated) = watch::channel(false);
         let worker =
-            Worker { database, passwords, clock, problem: Arc::clone(&problem), migrated: sender };
-        Self { problem, migrated, _task: AbortOnDropHandle::new(tokio::spawn(worker.run())) }
+            Worker { database, passwords, clock, health: Arc::clone(&health), migrated: sender };
+        let task = AbortOnDropHandle::new(tokio::spawn(worker.run()));
+        Self { health, address, migrated, _task: task }
     }
 
     /// Becomes true when the tables are there.
@@ -60,7 +83,10 @@ impl Upkeep {
 
     /// What was wrong when it was last looked at, as a public sentence.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = health.at.elapsed() > LONGEST_SILENCE;
+        let late = || format!("the database at {} has not answered for too long", self.address);
+        health.problem.clone().or_else(|| silent.then(late))
     }
 }
 
@@ -69,7 +95,7 @@ impl Worker {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut migrated = false;
-        let mut purged: Option<Instant> = None;
+        let mut next_purge = Instant::now();
         loop {
             ticks.tick().await;
             let outcome = match migrated {
@@ -82,10 +108,14 @@ impl Worker {
             }
             let well = outcome.is_ok();
             self.publish(outcome);
-            if well && purged.is_none_or(|at| at.elapsed() >= PURGE) {
-                purged = Some(Instant::now());
-                if let Err(error) = self.purge().await {
-                    tracing::warn!(error = %chain(&error), "expired rows can't be removed");
+            if well && next_purge <= Instant::now() {
+                match self.purge().await {
+                    Ok(More::Remain) => {}
+                    Ok(More::None) => next_purge = Instant::now() + PURGE,
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), "expired rows can't be removed");
+                        next_purge = Instant::now() + PURGE;
+                    }
                 }
             }
         }
@@ -96,8 +126,8 @@ impl Worker {
         let address = self.database.address().to_owned();
         let problem =
             outcome.as_ref().err().map(|_| format!("the database at {address} can't be used"));
-        let mut shown = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.is_some() != problem.is_some() || (problem.is_some() && *shown != problem) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if health.problem != problem {
             match &outcome {
                 Ok(()) => tracing::info!(address, "health check passing"),
                 Err(error) => {
@@ -105,23 +135,35 @@ impl Worker {
                 }
             }
         }
-        *shown = problem;
+        *health = Health { problem, at: Instant::now() };
     }
 
-    /// Removes a bounded number of rows that no request looks at any more.
-    async fn purge(&self) -> Result<(), sqlx::Error> {
+    /// Removes a bounded number of rows that no request looks at any more. Once none remain, it sees of which
+    /// kinds the passwords' hashes are.
+    async fn purge(&self) -> Result<More, sqlx::Error> {
         let pool = self.database.pool();
         let before = self.clock.now().checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
+        let mut more = More::None;
         for statement in [
             "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)",
             "DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at < $1 LIMIT $2)",
             "DELETE FROM attempts WHERE key IN (SELECT key FROM attempts \
                WHERE last_at < $1 - interval '1 hour' AND blocked_until < $1 LIMIT $2)",
         ] {
-            sqlx::query(statement).bind(Time(before)).bind(PURGED_ROWS).execute(pool).await?;
+            let delete = sqlx::query(statement).bind(Time(before)).bind(i64::from(PURGED_ROWS));
+            let removed = self.database.timed(delete.execute(pool)).await?.rows_affected();
+            if removed >= u64::from(PURGED_ROWS) {
+                more = More::Remain;
+            }
         }
-        let scrypt = "SELECT EXISTS (SELECT 1 FROM credentials WHERE password_hash NOT LIKE '$%')";
-        self.passwords.scrypt_remains(sqlx::query_scalar(scrypt).fetch_one(pool).await?);
-        Ok(())
+        if more == More::None {
+            // Of a PHC string the settings; nothing of a hash that is the library's.
+            let kinds =
+                "SELECT DISTINCT split_part(password_hash, '$', 4) FROM credentials LIMIT 8";
+            let kinds: Vec<String> =
+                self.database.timed(sqlx::query_scalar(kinds).fetch_all(pool)).await?;
+            self.passwords.in_use(kinds.iter().filter_map(|text| HashKind::named(text)).collect());
+        }
+        Ok(more)
     }
 }

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 pub(super) use fields::Fields;
+pub(crate) use fields::{NAME, URL};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 

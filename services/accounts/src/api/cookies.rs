@@ -24,9 +24,11 @@ const CLEARED: [&str; 3] = ["session_token", "session_data", "dont_remember"];
 /// The value of the request's session cookie, percent-decoded: of several the first. With `secure` only
 /// a cookie with the prefix counts, without it only one that has none.
 pub(super) fn session(headers: &HeaderMap, secure: bool) -> Option<String> {
-    let wanted = name("session_token", secure);
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut cookies = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
+    let wanted = session_name(secure);
+    // Bytes, since another application's cookie in the same line may hold any.
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    let mut cookies = pairs.filter_map(|pair| Cookie::parse(str::from_utf8(pair).ok()?).ok());
     let cookie = cookies.find(|cookie| cookie.name() == wanted)?;
     Some(percent_decode_str(cookie.value()).decode_utf8().ok()?.into_owned())
 }
@@ -42,7 +44,7 @@ pub(super) fn set(
     let value = cookie.value();
     let value = utf8_percent_encode(&value, COMPONENT);
     let age = if session.remember { format!("Max-Age={lifetime}; ") } else { String::new() };
-    let name = name("session_token", secure);
+    let name = session_name(secure);
     append(headers, &format!("{name}={value}; {age}{}", attributes(secure)));
 }
 
@@ -52,6 +54,11 @@ pub(super) fn clear(headers: &mut HeaderMap, secure: bool) {
         let name = name(cleared, secure);
         append(headers, &format!("{name}=; Max-Age=0; {}", attributes(secure)));
     }
+}
+
+/// What the session's cookie is called.
+pub(crate) fn session_name(secure: bool) -> String {
+    name("session_token", secure)
 }
 
 fn name(name: &str, secure: bool) -> String {
@@ -101,6 +108,19 @@ mod tests {
             (&[""], false, None),
         ] {
             assert_eq!(found(lines, secure).as_deref(), expected, "{lines:?}");
+        }
+    }
+
+    /// Another application's cookie may hold any bytes, and says nothing of ours.
+    #[test]
+    fn bytes_beyond_ascii_hide_no_cookie() {
+        for crumb in
+            ["name=J\u{fc}rgen", "\u{fc}=1"].map(str::as_bytes).into_iter().chain([&b"x=\xff"[..]])
+        {
+            let line = [crumb, b"; better-auth.session_token=one; ", crumb].concat();
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_bytes(&line).unwrap());
+            assert_eq!(session(&headers, false).as_deref(), Some("one"), "{line:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What every request goes through before its endpoint, and every answer after it.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -12,6 +14,7 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::{Caller, cookies, cors, counted_path};
@@ -23,6 +26,9 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// After which the client of a request that took too long may come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Asked for all the time, and nothing follows what they commit.
 const READS: [&str; 5] = ["/get-session", "/session", "/token", "/jwks", "/ok"];
 
@@ -32,16 +38,9 @@ pub(super) async fn through(
     request: Request,
     next: Next,
 ) -> Response {
-    let id = random::lower(16);
     let page = cors::page(request.headers());
-    let span = tracing::info_span!("request", id, path = counted_path(request.uri().path()));
-    let mut response = answer(&accounts, request, next).instrument(span.clone()).await;
-    if let Some(Failure(cause)) = response.extensions_mut().remove::<Failure>() {
-        span.in_scope(|| {
-            tracing::warn!(cause, status = response.status().as_u16(), "request failed")
-        });
-        response = with_id(response, &id).await;
-    }
+    let path = counted_path(request.uri().path());
+    let mut response = identified(path, answer(&accounts, request, next)).await;
     let cleared = response.extensions_mut().remove::<ClearSession>().is_some();
     let headers = response.headers_mut();
     if cleared {
@@ -50,11 +49,43 @@ pub(super) async fn through(
     cors::mark(page.as_ref(), accounts.origins(), headers);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The same for the routes of gateways and services, whose paths are few.
+pub(crate) async fn internal(
+    State(accounts): State<Accounts>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    identified(&path, in_time(accounts.config().http.request_timeout, next.run(request))).await
+}
+
+/// Gives a request an id, by which the log's line of a failure is found.
+async fn identified(path: &str, answer: impl Future<Output = Response>) -> Response {
+    let id = random::lower(16);
+    let span = tracing::info_span!("request", id, path);
+    let mut response = answer.instrument(span.clone()).await;
+    if let Some(Failure(cause)) = response.extensions_mut().remove::<Failure>() {
+        span.in_scope(|| {
+            tracing::warn!(cause, status = response.status().as_u16(), "request failed")
+        });
+        response = with_id(response, &id).await;
+    }
     // Letters and digits only.
     if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Ends what takes too long: its password is not hashed any more, its connection is tried and given back.
+async fn in_time(longest: Duration, answer: impl Future<Output = Response>) -> Response {
+    timeout(longest, answer).await.unwrap_or_else(|elapsed| {
+        let error = ApiError::Unavailable { retry_after: RETRY_AFTER, source: elapsed.into() };
+        error.into_response()
+    })
 }
 
 /// Nothing is under this path and method.
@@ -76,12 +107,13 @@ async fn answer(accounts: &Accounts, request: Request, next: Next) -> Response {
     }
     parts.extensions.insert(caller);
     let is_read = parts.method == Method::GET && READS.contains(&counted_path(parts.uri.path()));
-    let request = Request::from_parts(parts, body);
+    let longest = accounts.config().http.request_timeout;
+    let answer = in_time(longest, next.run(Request::from_parts(parts, body)));
     if is_read {
-        return next.run(request).await;
+        return answer.await;
     }
     // In a task of its own: a caller who leaves must not part a commit from what follows it.
-    let task = accounts.tasks().spawn(next.run(request).in_current_span());
+    let task = accounts.tasks().spawn(answer.in_current_span());
     task.await.unwrap_or_else(|error| ApiError::Internal(error.into()).into_response())
 }
 

@@ -11,6 +11,7 @@ use crate::{
     Accounts,
     error::{ApiError, INVALID_PASSWORD},
     limits::Kind,
+    links,
     passwords::Password,
     sessions::{self, Session},
     time::Time,
@@ -65,8 +66,9 @@ pub(super) async fn change(
     if alive.bind(&found.session.id).fetch_optional(&mut *transaction).await?.is_none() {
         return Err(ApiError::NoSession(sessions::NoSession::Revoked));
     }
-    // A link that was sent before is as good as the old password.
-    let links = sqlx::query("DELETE FROM links WHERE user_id = $1 AND kind IN ('reset', 'delete')");
+    // A link that was asked for before is as good as the old password, but for one that only verifies.
+    let links = sqlx::query("DELETE FROM links WHERE user_id = $1 AND kind <> $2");
+    let links = links.bind(&user.id).bind(links::Kind::Verify.name());
     links.bind(&user.id).execute(&mut *transaction).await?;
     let kept = (form.revoke_others != Some(true)).then_some(found.session.id.as_str());
     if form.revoke_others != Some(false) {

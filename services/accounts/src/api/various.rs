@@ -17,7 +17,7 @@ pub(super) async fn ok() -> Response {
 
 /// All endpoints, described.
 pub(super) async fn open_api(State(accounts): State<Accounts>) -> Response {
-    json(openapi::document(accounts.origins().own().as_str()))
+    json(openapi::document(accounts.origins().own()))
 }
 
 /// A page that names an error's code, for links whose page is not known.

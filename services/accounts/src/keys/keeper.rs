@@ -10,11 +10,11 @@ use hsmd_chain::SignedPayload;
 use hsmd_client::Endorsement;
 use hsmd_service::Hsm;
 use hsmd_support::chain;
-use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Listed, OwnKey, PURPOSE, Shared, rows};
+use crate::database::Database;
 
 /// How often the table is read: how long a withdrawal goes unnoticed.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ const PURGE: Duration = Duration::from_secs(3600);
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     hsm: Hsm,
-    database: PgPool,
+    database: Database,
     /// Whether the table is there.
     migrated: watch::Receiver<bool>,
     /// What was last written, and when.
@@ -43,7 +43,7 @@ impl Keeper {
     pub(super) fn new(
         shared: Arc<Shared>,
         hsm: Hsm,
-        database: PgPool,
+        database: Database,
         migrated: watch::Receiver<bool>,
     ) -> Self {
         let (written, listed_since, purged) = (None, None, None);
@@ -64,7 +64,8 @@ impl Keeper {
                 _ = log.changed() => {}
                 _ = endorsements.changed() => {}
             }
-            match self.round().await {
+            let database = self.database.clone();
+            match database.timed(self.round()).await {
                 Ok(true) => self.failing = false,
                 Ok(false) => {
                     self.replace();
@@ -87,7 +88,7 @@ impl Keeper {
         if !self.publish(&own).await? {
             return Ok(false);
         }
-        let rows = rows::read(own.kid(), &self.database).await?;
+        let rows = rows::read(own.kid(), self.database.pool()).await?;
         let kid = own.kid().as_str();
         if rows.iter().any(|row| row.kid == kid && row.withdrawn) {
             return Ok(false);
@@ -99,7 +100,7 @@ impl Keeper {
             rows.iter().filter_map(|row| Listed::new(row, known(&row.kid), log, config)).collect();
         self.update(&own, listed);
         if self.purged.is_none_or(|at| at.elapsed() >= PURGE) {
-            rows::purge(&self.database).await?;
+            rows::purge(self.database.pool()).await?;
             self.purged = Some(Instant::now());
         }
         Ok(true)
@@ -119,7 +120,7 @@ impl Keeper {
         }
         let token = self.shared.config.lifetime + self.shared.config.skew;
         let text = current.as_ref().map(|endorsement| endorsement.to_json());
-        if !rows::publish(own.kid(), text.as_deref(), token, &self.database).await? {
+        if !rows::publish(own.kid(), text.as_deref(), token, self.database.pool()).await? {
             return Ok(false);
         }
         let published = text.and_then(|text| SignedPayload::parse(&text).ok()).and_then(|signed| {
@@ -138,9 +139,9 @@ impl Keeper {
     /// Shows what was read.
     fn update(&self, own: &OwnKey, listed: Vec<Listed>) {
         let live = |it: &Listed| it.endorsement().is_some_and(|it| self.shared.is_live(it));
-        // Oldest first: an older replica's key, while that lives, signs until verifiers know ours.
-        let older =
-            listed.iter().take_while(|it| it.kid() != own.kid()).any(|it| it.lives() && live(it));
+        // Oldest first: an older replica's key, while that lives, signs until verifiers know ours. Without an
+        // endorsement it will soon have one, as after a taint.
+        let older = listed.iter().take_while(|it| it.kid() != own.kid()).any(Listed::lives);
         let known = self
             .listed_since
             .is_some_and(|since| !older || since.elapsed() >= self.shared.config.listing_delay);

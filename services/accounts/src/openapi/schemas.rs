@@ -11,7 +11,7 @@ use utoipa::{
 
 use super::{of_type, refer};
 use crate::{
-    api::{Account, Current, SignedIn},
+    api::{Account, Current, SignedIn, session_name},
     sessions::Session,
     time::Time,
     users::User,
@@ -20,11 +20,12 @@ use crate::{
 /// How a request shows its session.
 pub(super) const SESSION: &str = "session";
 
-pub(super) fn components() -> Components {
+/// `secure`: browsers come by TLS.
+pub(super) fn components(secure: bool) -> Components {
     let jwks = ObjectBuilder::new()
         .property("keys", ArrayBuilder::new().items(RefOr::T(Schema::from(jwk()))).build())
         .required("keys");
-    let cookie = ApiKeyValue::new("better-auth.session_token");
+    let cookie = ApiKeyValue::new(session_name(secure));
     ComponentsBuilder::new()
         .schema_from::<User>()
         .schema_from::<Session>()

@@ -36,9 +36,30 @@ struct Stored {
     hash: Vec<u8>,
 }
 
-/// Whether a stored hash is of the library's form.
-pub(crate) fn is_scrypt(stored: &str) -> bool {
-    !stored.starts_with('$')
+/// Of which form a stored hash is, and how much work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashKind {
+    Argon2(Argon2Settings),
+    /// The library's.
+    Scrypt,
+}
+
+impl HashKind {
+    /// `None` for a damaged hash.
+    pub(super) fn of(stored: &str) -> Option<Self> {
+        match stored.starts_with('$') {
+            true => Some(Self::Argon2(parse(stored)?.settings)),
+            false => Some(Self::Scrypt),
+        }
+    }
+
+    /// By a PHC string's settings. There are none in a hash of the library's.
+    pub(crate) fn named(settings: &str) -> Option<Self> {
+        match settings {
+            "" => Some(Self::Scrypt),
+            settings => Argon2Settings::parse(settings).map(Self::Argon2),
+        }
+    }
 }
 
 impl Scratch {
@@ -67,12 +88,32 @@ impl Scratch {
         format!("$argon2id$v=19$m={memory_kib},t={iterations},p={parallelism}${salt}${hash}")
     }
 
-    /// Whether a stored hash is one that [`hash`](Self::hash) would make.
-    pub(super) fn is_current(&self, stored: &str) -> bool {
-        parse(stored).is_some_and(|stored| stored.settings == self.settings)
+    /// What [`hash`](Self::hash) makes.
+    pub(super) fn current(&self) -> HashKind {
+        HashKind::Argon2(self.settings)
     }
 
-    pub(super) fn verify_argon2(&mut self, stored: &str, password: &[u8]) -> bool {
+    /// Compares a password with a stored hash; the work is that of the hash's kind.
+    pub(super) fn verify(&mut self, stored: &str, password: &[u8]) -> bool {
+        match HashKind::of(stored) {
+            Some(HashKind::Scrypt) => self.verify_scrypt(stored, password),
+            Some(HashKind::Argon2(_)) | None => self.verify_argon2(stored, password),
+        }
+    }
+
+    /// The work of a hash, for nothing.
+    pub(super) fn spend(&mut self, kind: HashKind, password: &[u8]) {
+        match kind {
+            HashKind::Scrypt => drop(self.scrypt(password, b"00000000000000000000000000000000")),
+            HashKind::Argon2(settings) => {
+                if let Ok(params) = settings.params() {
+                    drop(self.argon2(params, password, &[0; 16], 32));
+                }
+            }
+        }
+    }
+
+    fn verify_argon2(&mut self, stored: &str, password: &[u8]) -> bool {
         let parsed = parse(stored).and_then(|it| it.settings.params().ok().map(|p| (it, p)));
         let Some((stored, params)) = parsed else {
             // A damaged hash costs what a good one does.
@@ -83,16 +124,11 @@ impl Scratch {
         hash.is_some_and(|hash| hash.ct_eq(&stored.hash).into())
     }
 
-    pub(super) fn verify_scrypt(&mut self, stored: &str, password: &[u8]) -> bool {
+    fn verify_scrypt(&mut self, stored: &str, password: &[u8]) -> bool {
         let (salt, key) = stored.split_once(':').unwrap_or((stored, ""));
         let expected = base16(key);
         let hash = self.scrypt(password, salt.as_bytes());
         expected.is_some_and(|expected| hash.ct_eq(&expected).into())
-    }
-
-    /// The work of a scrypt hash, for nothing.
-    pub(super) fn spend_scrypt(&mut self, password: &[u8]) {
-        let _hash = self.scrypt(password, b"00000000000000000000000000000000");
     }
 
     fn argon2(
@@ -133,26 +169,29 @@ impl Argon2Settings {
     fn params(self) -> Result<Params, argon2::Error> {
         Params::new(self.memory_kib, self.iterations, self.parallelism, None)
     }
+
+    /// `m=…,t=…,p=…`, within bounds that no foreign text can blow up.
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(',').zip(["m=", "t=", "p="]);
+        let mut number =
+            || numbers.next().and_then(|(part, name)| part.strip_prefix(name)?.parse().ok());
+        let (memory_kib, iterations, parallelism) = (number()?, number()?, number()?);
+        let bounded = memory_kib <= 1 << 20 && iterations <= 64 && parallelism <= 64;
+        bounded.then_some(Self { memory_kib, iterations, parallelism })
+    }
 }
 
-/// `$argon2id$v=19$m=…,t=…,p=…$<salt>$<hash>`, within bounds that no foreign text can blow up.
+/// `$argon2id$v=19$<settings>$<salt>$<hash>`.
 fn parse(text: &str) -> Option<Stored> {
     let mut parts = text.strip_prefix("$argon2id$v=19$")?.split('$');
     let (settings, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
-    let mut numbers = settings.split(',').zip(["m=", "t=", "p="]);
-    let mut number =
-        || numbers.next().and_then(|(part, name)| part.strip_prefix(name)?.parse().ok());
-    let (memory_kib, iterations, parallelism) = (number()?, number()?, number()?);
-    if memory_kib > 1 << 20 || iterations > 64 || parallelism > 64 {
-        return None;
-    }
+    let settings = Argon2Settings::parse(settings)?;
     let salt = Base64Unpadded::decode_vec(salt).ok()?;
     let hash = Base64Unpadded::decode_vec(hash).ok()?;
     let sizes = (8..=64).contains(&salt.len()) && (16..=64).contains(&hash.len());
-    let settings = Argon2Settings { memory_kib, iterations, parallelism };
     sizes.then_some(Stored { settings, salt, hash })
 }
 

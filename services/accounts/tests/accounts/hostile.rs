@@ -87,7 +87,7 @@ fn a_refused_sign_in_costs_the_same_whoever_is_asked_for() {
     let stack = Stack::start();
     let accounts = stack.accounts();
     let http = &accounts.http;
-    for name in ["argon", "scrypt", "none"] {
+    for name in ["argon", "scrypt", "none", "older"] {
         Browser::sign_up(http, &format!("{name}@example.com"));
     }
     let of = |name: &str| format!("(SELECT id FROM users WHERE email = '{name}@example.com')");
@@ -97,6 +97,12 @@ fn a_refused_sign_in_costs_the_same_whoever_is_asked_for() {
         of("scrypt")
     ));
     stack.sql(&format!("DELETE FROM credentials WHERE user_id = {}", of("none")));
+    // What other settings of [passwords] have left.
+    let older = format!("$argon2id$v=19$m=128,t=1,p=1${}${}", "A".repeat(22), "A".repeat(43));
+    stack.sql(&format!(
+        "UPDATE credentials SET password_hash = '{older}' WHERE user_id = {}",
+        of("older")
+    ));
     // A replica that has looked since.
     let accounts = stack.accounts();
     let http = &accounts.http;
@@ -108,9 +114,9 @@ fn a_refused_sign_in_costs_the_same_whoever_is_asked_for() {
         let after = counts();
         (answer, after.0 - before.0, after.1 - before.1)
     };
-    for name in ["argon", "scrypt", "none", "unknown"] {
+    for name in ["argon", "scrypt", "none", "older", "unknown"] {
         let (answer, argon2, scrypt) = sign_in(name, "wrong password");
-        assert_eq!((answer.status, argon2, scrypt), (401, 1, 1), "{name}");
+        assert_eq!((answer.status, argon2, scrypt), (401, 2, 1), "{name}");
     }
     let (answer, argon2, scrypt) = sign_in("argon", PASSWORD);
     assert_eq!((answer.status, argon2, scrypt), (200, 1, 0));

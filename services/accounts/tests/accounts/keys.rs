@@ -309,3 +309,33 @@ fn a_new_key_waits_until_verifiers_know_it_unless_it_is_alone() {
     assert_eq!(kids(&second.http).len(), 2);
     assert_ne!(kid(&ann.at(&second.http).token()), kid(&old));
 }
+
+/// When a taint comes meanwhile, the older replica's key has lost its endorsement but still signs as soon as
+/// it has another one.
+#[test]
+fn a_taint_does_not_end_the_wait_of_a_new_key() {
+    let stack = Stack::start();
+    let tokens = "listing_delay = \"1h\"\n".to_owned();
+    let settings = Settings { tokens, ..Settings::default() };
+    let first = stack.accounts_with(&settings).ready();
+    let ann = Browser::sign_up(&first.http, "ann@example.com");
+    let old = kid(&ann.token());
+    let second = stack.accounts_with(&settings);
+    wait_for("its key in the older one's list", || (kids(&first.http).len() == 2).then_some(()));
+    let generation = |it: &Replica| it.http.get("/health/key").json()["generationId"].clone();
+    let tainted = generation(&second);
+    stack.taint();
+    for replica in [&second, &first] {
+        wait_for("the next generation's endorsement", || {
+            let now = generation(replica);
+            now.is_string() && now != tainted
+        });
+        // The list is read again after the endorsement was published.
+        wait_for("both keys", || replica.http.get("/api/auth/jwks").status == 200);
+        assert_eq!(kids(&replica.http).len(), 2);
+    }
+    assert_eq!(ann.at(&second.http).get("/token").status, 503);
+    let ready = second.http.get("/ready");
+    assert!(ready.status == 503 && ready.body.contains("not known to verifiers"), "{ready:?}");
+    assert_eq!(kid(&ann.token()), old, "the older one signs as before");
+}

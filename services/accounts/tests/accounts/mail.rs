@@ -276,3 +276,26 @@ fn three_mails_an_hour_for_a_recipient() {
     }
     mails(&stack, 3);
 }
+
+/// Who knew the old password may have asked for a change of the address before.
+#[test]
+fn a_new_password_ends_all_links_but_those_that_verify() {
+    let stack = Stack::start();
+    let accounts = stack.accounts_with_mail("change_email = true\n");
+    let http = &accounts.http;
+    let ann = Browser::sign_up(http, "ann@example.com");
+    let change = |email: &str| ann.post("/change-email", &json!({"newEmail": email})).status;
+    assert_eq!(change("first@thief.example.com"), 200);
+    mails(&stack, 1);
+    stack.sql("UPDATE users SET email_verified = true");
+    assert_eq!(change("second@thief.example.com"), 200);
+    let sent = mails(&stack, 2);
+    let new = json!({"currentPassword": PASSWORD, "newPassword": "battery staple"});
+    assert_eq!(ann.post("/change-password", &new).status, 200);
+    for mail in &sent {
+        let query = format!("/api/auth/verify-email?token={}", token(mail));
+        assert_eq!(http.get(&query).code(), "INVALID_TOKEN", "{mail}");
+    }
+    mails(&stack, 2);
+    assert_eq!(ann.get("/get-session").at("/user/email"), "ann@example.com");
+}

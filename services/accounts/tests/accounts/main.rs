@@ -22,5 +22,6 @@ mod rolling;
 mod rounds;
 mod smtp;
 mod stack;
+mod switch;
 mod tools;
 mod wire;

@@ -33,7 +33,7 @@ const BACKGROUND: [&str; 7] = [
     "DELETE FROM ",
     "INSERT INTO keys ",
     "SELECT 1",
-    "SELECT EXISTS ",
+    "SELECT DISTINCT ",
     "SELECT kid, ",
     "UPDATE keys ",
 ];
@@ -152,10 +152,11 @@ fn a_session_is_one_round_trip_and_a_token_no_more() {
         let is_session = |sql: &str| sql.starts_with("SELECT s.id, ");
         let sessions: usize = rounds.iter().filter(|it| is_session(it.0)).map(|it| it.1).sum();
         assert_eq!(sessions, REQUESTS, "{path}: {rounds:?}");
-        // sqlx tries a connection when it is given back, which is after the answer. One may be late: the one
-        // of the request before these.
+        // A connection is tried when it is given back, which is after the answer: by us for a bounded time, and
+        // by sqlx. Those of the request before these may be late.
         let tried = rounds.get("").copied().unwrap_or(0);
-        assert!(tried <= rounds.values().sum::<usize>() - tried + 1, "{path}: {rounds:?}");
+        let given_back = rounds.values().sum::<usize>() - tried + 1;
+        assert!(tried <= 2 * given_back, "{path}: {rounds:?}");
         for (sql, count) in rounds.iter().filter(|it| !is_session(it.0) && !it.0.is_empty()) {
             let known = BACKGROUND.iter().any(|it| sql.starts_with(it));
             assert!(known && *count < REQUESTS, "{path}: {rounds:?}");

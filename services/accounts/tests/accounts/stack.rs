@@ -42,6 +42,7 @@ pub(crate) struct Replica {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) listen: String,
+    pub(crate) http: &'static str,
     pub(crate) site: String,
     pub(crate) limits: String,
     pub(crate) more: String,
@@ -54,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".to_owned(),
+            http: "",
             site: format!(
                 "public_url = \"http://127.0.0.1:8031\"\ntrusted_origins = [\"{PAGE}\"]\n"
             ),
@@ -120,10 +122,10 @@ impl Stack {
     }
 
     pub(crate) fn config(&self, settings: &Settings) -> String {
-        let Settings { listen, site, limits, more, tokens, database, staleness } = settings;
+        let Settings { listen, http, site, limits, more, tokens, database, staleness } = settings;
         let path = |name| self.path(name).display().to_string();
         format!(
-            "[http]\nlisten = \"{listen}\"\n\
+            "[http]\nlisten = \"{listen}\"\n{http}\
              [site]\n{site}\
              [hsm]\nidentity = \"{}\"\nendpoint = \"{}\"\nmax_staleness = \"{staleness}\"\n\
              [database]\nurl_file = \"{}\"\n{database}\

@@ -9,8 +9,8 @@ use crate::{
 };
 
 /// The longest texts, in characters.
-const NAME: usize = 256;
-const URL: usize = 2048;
+pub(crate) const NAME: usize = 256;
+pub(crate) const URL: usize = 2048;
 const TEXT: usize = 4096;
 
 /// The members of one body, and what was found wrong with those that were asked for.
