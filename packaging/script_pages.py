@@ -1,6 +1,7 @@
 """script_pages.py FOLDER SCRIPT…: a manual page (section 8) for each of the operator's scripts.
 
-What a page says is the comment at the head of the script, which ends with its usage.
+What a page says is the comment at the head of the script, which ends with its usage: commands, and variables with
+what they are for.
 """
 
 import pathlib
@@ -15,6 +16,8 @@ def page(script):
         lines.append(line.removeprefix("#"))
     usage = [line.strip() for line in lines if line.startswith("   ")]
     usage = [f"/usr/lib/hsmd/{line[8:]}" if line.startswith("scripts/") else line for line in usage]
+    variables = [line.split(maxsplit=1) for line in usage if line.startswith("HSMD_")]
+    usage = [line for line in usage if not line.startswith("HSMD_")]
     text = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("   "))
     summary, _, rest = text.partition(": ")
     if summary.startswith(script.name):
@@ -29,6 +32,8 @@ def page(script):
         *[part for line in usage or [f"/usr/lib/hsmd/{text.split(': ')[0]}"] for part in (escape(line), ".br")][:-1],
         ".SH DESCRIPTION",
         escape(text),
+        *[".SH ENVIRONMENT"][:len(variables)],
+        *[part for name, use in variables for part in (".TP", escape(name), escape(use))],
         ".SH SEE ALSO",
         "hsmctl(1), /usr/share/doc/hsmd/operations.md",
         "",

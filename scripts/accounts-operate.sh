@@ -2,13 +2,14 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # the names in capitals come from the files before
 
-# Whether it is part of this installation. What can't be asked counts as there: it fails at its step.
+# Whether it is part of this installation, running or not. What can't be asked counts as there: it fails at
+# its step.
 has_accounts() {
     local name
     case $WHERE in
     dev) [ -e "$DEV/accounts-1.toml" ] ;;
     # A unit that was stopped and disabled in an incident still has sessions and keys.
-    systemd) [ -e /etc/hsmd/accounts.toml ] || installed hsmd-accounts ;;
+    systemd) [ -e /etc/hsmd/accounts.toml ] || [[ " ${SERVICES[*]} " == *' accounts '* ]] ;;
     k8s)
         name=$(kube get deployment/accounts --ignore-not-found --output name) || return 0
         [ -n "$DRY$name" ]

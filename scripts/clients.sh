@@ -12,7 +12,8 @@ ctl() {
     dev) ask 30 hsmctl "$@" ;;
     systemd) ask 30 hsmctl --endpoint unix:///run/hsmd/service.sock \
         --admin-endpoint unix:///run/hsmd/admin.sock "$@" ;;
-    k8s) kube exec deployment/hsmd -- hsmctl "$@" ;;
+    # Of a standby pair the service names the daemon that is ready.
+    k8s) kube exec service/hsmd -- hsmctl "$@" ;;
     esac
 }
 
@@ -21,13 +22,14 @@ member() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
 # Ends before anything is done unless hsmd says that it can sign.
 signing() {
-    local state
-    state=$(ctl --output json status | member state) || true
-    [ -n "$DRY" ] || case $state in
-    serving | degraded) ;;
-    '') die "hsmd does not answer, so new keys could not be endorsed" ;;
-    *) die "hsmd is $state, so new keys could not be endorsed" ;;
-    esac
+    local status state problem
+    status=$(ctl --output json status) || true
+    [ -z "$DRY" ] || return 0
+    state=$(member state <<<"$status") || die "hsmd does not answer, so new keys could not be endorsed"
+    # A degraded daemon signs as long as it has an active generation: not while its token or its lock is away.
+    if [[ $state =~ ^(serving|degraded)$ ]] && [ -n "$(member activeGenerationId <<<"$status")" ]; then return; fi
+    problem=$(sed -nE 's/.*"problems":\["(([^"\\]|\\.)*)".*/: \1/p' <<<"$status")
+    die "hsmd is $state and does not sign, so new keys could not be endorsed$problem"
 }
 
 # The head's id, to be named in what replaces it: a repetition must not replace the next one.
@@ -41,32 +43,61 @@ head_id() {
 
 # change rotate|taint: replaces the generation EXPECTED, once, and leaves the new head's id in HEAD.
 change() {
-    local answer
-    answer=$(ctl --output json "$1" --expected "$EXPECTED" --reason "$REASON") || die "hsmctl $1 failed: see above"
+    local answer code=0 options=(--expected "$EXPECTED" --reason "$REASON")
+    # In the pod nothing else can be written to by a path that is known.
+    [ "$WHERE $1" != 'k8s taint' ] || options+=(--event-file /tmp/hsmd-taint.json)
+    [ -n "$DRY" ] || say "generation $EXPECTED is to be replaced"
+    answer=$(ctl --output json "$1" "${options[@]}") || code=$?
     [ -z "$DRY" ] || return 0
-    HEAD=$(member id <<<"$answer")
-    [ -n "$HEAD" ] || die "hsmctl $1 did not name the new event: $answer"
+    # With an event in the answer it is done, also when hsmctl could not write the event's file and failed.
+    HEAD=$(member id <<<"$answer") || die "hsmctl $1 failed: see above"
+    [ $code = 0 ] || say "hsmctl could not write the event to a file: keep what it said above"
+    keep_event "$(member eventFile <<<"$answer" || true)"
     # The event's text stands in the answer as a string.
     say "generation $HEAD signs now, its public key is $(grep -o 'publicKey\\":\\"[^\\]*' <<<"$answer" | cut -d '"' -f 3)"
     [[ $answer == *'"performed":true'* ]] || say "this had been done before; nothing was replaced now"
 }
 
-# The endorsed keys are in Redis 0 (access) and 1 (response).
-# HSMD_REDIS_CLI is a command that reaches it where this does not, like "redis-cli -h redis --user ops";
-# redis-cli takes a password from REDISCLI_AUTH. A refusal by Redis is a failure, too (-e).
+# keep_event FILE: where an event is that the database does not have yet, if there is one.
+keep_event() {
+    [ -n "$1" ] || return 0
+    say "the database does not have the event yet; keep it until hsmctl status says that it has:"
+    if [ "$WHERE" != k8s ]; then
+        say "$PWD/$1"
+    else
+        # The pod's file goes with the pod.
+        kube exec service/hsmd -- cat "$1" >&2 || say "it can't be read from $1 in the pod"
+        say ''
+    fi
+}
+
+# The endorsed keys are in Redis 0 (access) and 1 (response). A command in HSMD_REDIS_CLI takes the place of
+# all others: when it fails, another one would reach another Redis. A refusal by Redis is a failure, too (-e).
 redis() {
     local url cli
     read -ra cli <<<"${HSMD_REDIS_CLI-}"
-    if [ ${#cli[@]} -gt 0 ]; then ask 10 "${cli[@]}" "$@" && return; fi
+    if [ ${#cli[@]} -gt 0 ]; then
+        ask 10 "${cli[@]}" "$@"
+        return
+    fi
     case $WHERE in
     dev) ask 10 redis-cli -e -s "$RUN/redis.sock" "$@" ;;
     systemd)
-        url=$(setting url app unix:///run/redis/redis.sock)
+        url=$(setting url "$(configured app auth keys)" unix:///run/redis/redis.sock)
         if [[ $url == unix://* ]]; then ask 10 redis-cli -e -s "${url#unix://}" "$@"; else ask 10 redis-cli -e -u "$url" "$@"; fi
         ;;
     # The pod knows its password.
     k8s) kube exec deployment/redis -- sh -c "$REDIS_IN_POD" redis-cli -e "$@" ;;
     esac
+}
+
+# redis_failed WHAT: ends with what may be missing.
+redis_failed() { die "$1$([ -n "${HSMD_REDIS_CLI-}" ] || echo ' (HSMD_REDIS_CLI gives the command that reaches it)')"; }
+
+# configured SERVICE…: the first that has a configuration on this machine.
+configured() {
+    local name
+    for name in "$@"; do [ ! -e "/etc/hsmd/$name.toml" ] || { echo "$name" && return; }; done
 }
 
 # setting KEY SERVICE DEFAULT: what a unit's configuration says.

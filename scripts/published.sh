@@ -8,9 +8,9 @@ ROUNDS=${HSMD_PURGE_ROUNDS:-8}
 # list_published: the keys of both, in ACCESS and RESPONSE. Ends the script when they can't be listed.
 list_published() {
     local list
-    list=$(published 0) || die "Redis 0 can't be listed"
+    list=$(published 0) || redis_failed "Redis 0 can't be listed"
     mapfile -t ACCESS <<<"$list"
-    list=$(published 1) || die "Redis 1 can't be listed"
+    list=$(published 1) || redis_failed "Redis 1 can't be listed"
     mapfile -t RESPONSE <<<"$list"
 }
 
@@ -28,7 +28,7 @@ remove() {
     shift
     [ -n "${1-}" ] || return 0
     for ((round = 0; round < ROUNDS; round++)); do
-        removed=$(redis -n "$database" del "$@") || die "Redis $database is not purged"
+        removed=$(redis -n "$database" del "$@") || redis_failed "Redis $database is not purged"
         [ -z "$DRY" ] || return 0
         [[ $removed =~ ^[0-9]+$ ]] || die "Redis $database is not purged: $removed"
         [ "$removed" != 0 ] || return 0
@@ -53,7 +53,7 @@ name_publishers() {
 flush_published() {
     local database answer
     for database in 0 1; do
-        answer=$(redis -n $database flushdb) || [ -n "$DRY" ] || die "Redis $database is not purged: $answer"
+        answer=$(redis -n $database flushdb) || redis_failed "Redis $database is not purged${answer:+: $answer}"
         [ "$answer" = OK ] || [ -n "$DRY" ] || die "Redis $database is not purged: $answer"
     done
 }

@@ -11,26 +11,62 @@ declare -A PATHS=([accounts]=/health/key)
 # How long every service together has for its new endorsed keys, in seconds.
 ENDORSED_WITHIN=${HSMD_ENDORSED_WITHIN:-60}
 
-# What asks a pod from within, where neither a network policy nor a missing program stands in the way.
+# HOST PORT PATH: asks over plain HTTP and needs no other program. In a pod it asks from within, where no network
+# policy stands in the way.
 # shellcheck disable=SC2016 # expanded there
-ASK='exec 3<>/dev/tcp/127.0.0.1/$0 && printf "GET $1 HTTP/1.0\r\n\r\n" >&3 && tail -n 1 <&3'
+ASK='exec 3<>"/dev/tcp/$0/$1" && printf "GET $2 HTTP/1.0\r\n\r\n" >&3 && exec tail -n 1 <&3'
+
+# The services that should run, and whether there is a Redis with their keys.
+SERVICES=() REDIS=''
+
+# Finds both. What can't be asked counts as there: it fails at its step.
+find_services() {
+    local name list
+    case $WHERE in
+    dev) SERVICES=("${FLEET[@]}" "${ACCOUNTS[@]}") ;;
+    # What was stopped and disabled in an incident has left its keys.
+    systemd)
+        for name in keys auth app accounts; do ! installed "hsmd-$name" || SERVICES+=("$name"); done
+        REDIS=$(configured app auth keys)
+        ;;
+    # The same for what is scaled to none.
+    k8s)
+        list=$(kube get deployments --output 'jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}') || list=''
+        list=" ${list:-keys=1 auth=1 app=1 accounts=1}"
+        for name in keys auth app accounts; do
+            [[ $list != *" $name="[1-9]* ]] || SERVICES+=("$name")
+            [[ $list != *" $name="* ]] || [ "$name" = accounts ] || REDIS=yes
+        done
+        ;;
+    esac
+    for name in "${SERVICES[@]}"; do [[ $name == accounts* ]] || REDIS=yes; done
+    REDIS=${HSMD_REDIS_CLI:-$REDIS}
+    [ ${#SERVICES[@]} -gt 0 ] || say "no service runs here"
+    [ -n "$REDIS" ] || say "no service here uses Redis"
+}
+
+# Those that have keys of their own, which a restart replaces.
+with_keys() { printf '%s\n' "${SERVICES[@]}" | grep -v '^keys'; }
 
 # What every service that should run says of itself: its name, a blank, its answer or nothing.
 healths() {
-    local name names
+    local name names where host
     case $WHERE in
-    dev) for name in "${FLEET[@]}" "${ACCOUNTS[@]}"; do
-        line "$name" ask 5 curl -sS "$(url "$name")$(asked "$name")"
+    dev) for name in "${SERVICES[@]}"; do
+        line "$name" ask 5 bash -c "$ASK" 127.0.0.1 "$(port "$name")" "$(asked "$name")"
     done ;;
-    systemd) for name in keys auth app accounts; do
-        installed "hsmd-$name" || continue
-        line "$name" ask 5 curl -sS "http://$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")$(asked "$name")"
+    systemd) for name in "${SERVICES[@]}"; do
+        where=$(setting listen "$name" "127.0.0.1:${PORTS[$name]}")
+        host=${where%:*}
+        line "$name" ask 5 bash -c "$ASK" "${host//[][]/}" "${where##*:}" "$(asked "$name")"
     done ;;
     k8s)
         names=$(pods) || die "the pods can't be listed"
         for name in $names; do
-            LIMIT=5 line "$name" kube exec "$name" -- bash -c "$ASK" "${PORTS[${name%%-*}]}" "$(asked "$name")"
+            LIMIT=5 line "$name" kube exec "$name" -- bash -c "$ASK" 127.0.0.1 "${PORTS[${name%%-*}]}" "$(asked "$name")"
         done
+        # No pod runs, so none answers.
+        for name in "${SERVICES[@]}"; do [[ " $names" == *" $name-"* ]] || line "$name" true; done
         ;;
     esac
 }
@@ -40,7 +76,7 @@ asked() { echo "${PATHS[${1%%-*}]:-/health}"; }
 
 # A unit that failed is enabled still, and one that was started by hand is active.
 installed() {
-    act systemctl --quiet is-active "$1" || act systemctl --quiet is-enabled "$1" 2>/dev/null
+    ask 10 systemctl --quiet is-active "$1" || ask 10 systemctl --quiet is-enabled "$1" 2>/dev/null
 }
 
 # A line in any case: a service that can't be asked must not look like one that is not there.
@@ -78,7 +114,6 @@ lacking() {
 # Until each service follows HEAD, and each key it has is published as endorsed by HEAD.
 wait_endorsed() {
     local name health all missing end=$((SECONDS + ENDORSED_WITHIN))
-    has_services || return 0
     if [ -n "$DRY" ]; then healths && return; fi
     while :; do
         all=$(healths)
@@ -86,7 +121,6 @@ wait_endorsed() {
         while read -r name health; do
             mapfile -t -O ${#missing[@]} missing < <(lacking "$name" "$health")
         done <<<"$all"
-        [ -n "$all" ] || missing=("no service runs here")
         [ ${#missing[@]} -gt 0 ] || return 0
         [ $SECONDS -lt $end ] || break
         sleep 0.2
@@ -96,11 +130,11 @@ wait_endorsed() {
 
 # Restarts what has keys, one after the other: each process makes new ones.
 roll() {
-    local name names=(auth app)
+    local name names
     case $WHERE in
     systemd) ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart" ;;
     k8s)
-        ! has_accounts || names+=(accounts)
+        mapfile -t names < <(with_keys)
         kube rollout restart "${names[@]/#/deployment/}"
         for name in "${names[@]}"; do LIMIT=310 kube rollout status --timeout 5m "deployment/$name"; done
         ;;
@@ -109,7 +143,7 @@ roll() {
             act process_stop "$name" && act service_start "$name"
             [ -n "$DRY" ] || wait_for 30 service_ready "$name" || die "$name is not ready half a minute after its restart: see $DEV/$name.log"
         done
-        ! has_accounts || roll_accounts
+        roll_accounts
         ;;
     esac
 }

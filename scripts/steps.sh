@@ -2,26 +2,34 @@
 # the script ends. Sourced by target.sh.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # the names in capitals come from the files before
-TODO=() DONE=() BEGUN='' HINT=''
+TODO=() COMMANDS=() DONE=() BEGUN='' HINT=''
 
-# plan STEP…: what is to be done, in this order. From here on the end is reported.
+# plan WHAT COMMAND [WORD]: one more step, to be done after those before. From here on the end is reported.
 plan() {
-    TODO=("$@")
+    TODO+=("$1")
+    COMMANDS+=("${*:2}")
     trap report EXIT
+    # Without these the end by a signal has the exit code of the command before. They wait for that command.
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
 }
 
 # hint TEXT: said when only a part was done.
 hint() { HINT=$1; }
 
-# step COMMAND…: does the first step that is left, and says how long it took.
-step() {
-    local what=${TODO[0]} begun=${EPOCHREALTIME/./}
-    BEGUN=$what
-    "$@"
-    BEGUN=''
-    DONE+=("$what")
-    TODO=("${TODO[@]:1}")
-    [ -n "$DRY" ] || say "$what: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
+# perform: does what is planned, and says how long each step took.
+perform() {
+    local begun command
+    while [ ${#TODO[@]} -gt 0 ]; do
+        begun=${EPOCHREALTIME/./}
+        BEGUN=${TODO[0]}
+        read -ra command <<<"${COMMANDS[0]}"
+        "${command[@]}"
+        DONE+=("$BEGUN") TODO=("${TODO[@]:1}") COMMANDS=("${COMMANDS[@]:1}")
+        [ -n "$DRY" ] || say "$BEGUN: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
+        BEGUN=''
+    done
 }
 
 # What a person has to know after a failure: half of the work must not pass for the whole.

@@ -1,6 +1,7 @@
 # Where the operator's scripts act: options, and each deed for each target.
 # Dev is scripts/dev's installation; systemd the units on this machine, with the paths of their packages;
-# k8s the deployments hsmd, keys, auth, app, redis and accounts in the namespace HSMD_NAMESPACE.
+# k8s the service hsmd and the deployments keys, auth, app, accounts and redis, as far as they are there, in
+# the namespace HSMD_NAMESPACE.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # options are for the other files
 for file in lib postgres process fleet accounts clients services accounts-operate steps; do
@@ -45,20 +46,18 @@ usage() { usage_text >&2 && exit 64; }
 installation_here() {
     [ "$WHERE" = dev ] || return 0
     [ -e "$DEV/env" ] || die "there is no installation in $DEV: run scripts/dev up"
-    [ -e "$DEV/app.toml" ] || FLEET=()
+    [ -e "$DEV/app.toml" ] || FLEET=() ACCOUNTS=()
     # shellcheck source=/dev/null
     . "$DEV/env"
 }
-
-# Whether there are services whose keys could be purged.
-has_services() { [ "$WHERE" != dev ] || [ ${#FLEET[@]} -gt 0 ]; }
 
 # act COMMAND…: runs it; with --dry-run only shows it.
 act() {
     if [ -z "$DRY" ]; then "$@"; else printf '%s\n' "$(printf '%q ' "$@" | sed 's/ $//')" >&3; fi
 }
 
-# ask SECONDS COMMAND…: likewise, for at most so long: what does not answer must not hold up the rest.
+# ask SECONDS COMMAND…: likewise, for at most so long: what does not answer must not hold up the rest. In the
+# foreground, or Ctrl-C would not reach it.
 ask() {
-    if [ -z "$DRY" ]; then timeout "$@"; else act "${@:2}"; fi
+    if [ -z "$DRY" ]; then timeout --foreground "$@"; else act "${@:2}"; fi
 }

@@ -1,6 +1,7 @@
 """scripts/pin-identity: the first identity, the next one, and files that it must not touch."""
 
 import pathlib
+import re
 import shutil
 import tempfile
 import tomllib
@@ -46,9 +47,30 @@ class Pin(unittest.TestCase):
         self.assertEqual(self.pin(FIRST, self.daemon).returncode, 0)
         self.assertEqual(self.daemon.stat().st_mode & 0o777, 0o640)
 
+    def test_an_identity_that_was_removed_is_added(self):
+        bare = self.folder / "bare.toml"
+        bare.write_text('[[token]]\nlabel = "hsmd"\n')
+        for path in [self.daemon, *map(pathlib.Path, self.services)]:
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if "identity = " not in line))
+        anchor = f"{FIRST}@7:{SECOND}"
+        answer = self.pin(anchor, bare, self.daemon, *self.services)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual(tomllib.loads(bare.read_text())["identity"], FIRST)
+        # Its uids are no numbers yet.
+        daemon = re.sub("@[A-Z_]+@", "1", self.daemon.read_text())
+        self.assertEqual(tomllib.loads(daemon)["identity"], FIRST)
+        for path in self.services:
+            self.assertEqual(tomllib.loads(pathlib.Path(path).read_text())["hsm"]["identity"], anchor)
+
     def test_nothing_is_changed_when_one_file_does_not_fit(self):
         before = self.daemon.read_text()
-        for text in ("", f'identity = "{FIRST}"\n' * 2):
+        for text in (
+            "",
+            "[[token]]\n" + f'identity = "{FIRST}"\n' * 2,
+            f"[[token]]\nidentity = '{FIRST}'\n",
+            f'# identity = "{FIRST}"\nidentity = "{FIRST}"\n[[token]]\n',
+        ):
             other = self.folder / "other.toml"
             other.write_text(text)
             answer = self.pin(FIRST, self.daemon, other)
