@@ -120,7 +120,7 @@ fn resealed(random: &mut Random, log: &LogBuilder, now: Timestamp) -> (String, O
     let name = random.pick(&names);
     let quoted = |text: String| format!("\"{text}\"");
     let old = draft.member(name).to_owned();
-    let value = match random.below(12) {
+    let value = match random.below(13) {
         0 => random.damage(&old),
         1 => quoted(Digest::of(b"any").to_string()),
         2 => quoted(event.public_key().digest().to_string()),
@@ -149,6 +149,8 @@ fn resealed(random: &mut Random, log: &LogBuilder, now: Timestamp) -> (String, O
         10 => quoted(
             "2026-02-29T24:00:00.000Z".replace("29T24", random.pick(&["28T23", "29T00", "28T24"])),
         ),
+        // A number becomes a string.
+        11 => quoted(old.trim_matches('"').to_owned()),
         _ => old.clone(),
     };
     let draft = draft.set(name, &value, "");

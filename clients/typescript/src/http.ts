@@ -2,7 +2,7 @@
 
 import { Unavailable, must } from "./errors.js";
 import { readEntry } from "./event.js";
-import { entries, readObject } from "./text.js";
+import { entries, fromBytes, readObject } from "./text.js";
 import { MESSAGE_TIMEOUT, pause, type EndorsementSource, type LogSource, type Message } from "./source.js";
 
 export interface HttpOptions {
@@ -29,6 +29,9 @@ const MAX_LOG = 64 << 20;
 
 /** The largest other answer accepted; a head statement has about 400 bytes. */
 const MAX_ANSWER = 64 << 10;
+
+/** What an answer's buffer has room for at first, in bytes. */
+const FIRST_BUFFER = 4 << 10;
 
 interface Answer {
   status: number;
@@ -117,17 +120,23 @@ export class HttpSource implements LogSource, EndorsementSource {
 async function textOf(answer: Response, limit: number): Promise<string> {
   if (!answer.body) return "";
   const reader = answer.body.getReader();
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  let [size, text] = [0, ""];
+  // One buffer: pieces of a byte each would take 50 times as much.
+  let [size, bytes] = [0, new Uint8Array(FIRST_BUFFER)];
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return text + decoder.decode();
-    size += value.length;
-    if (size > limit) {
+    if (done) return fromBytes(bytes.subarray(0, size));
+    const end = size + value.length;
+    if (end > limit) {
       await reader.cancel();
       throw new Error(`the answer is longer than ${limit} bytes`);
     }
-    text += decoder.decode(value, { stream: true });
+    if (end > bytes.length) {
+      const larger = new Uint8Array(Math.max(end, 2 * bytes.length));
+      larger.set(bytes.subarray(0, size));
+      bytes = larger;
+    }
+    bytes.set(value, size);
+    size = end;
   }
 }
 

@@ -108,8 +108,8 @@ test("a hostile log takes little more memory than its text", async () => {
       await readEvents("[" + text + "0]").then(() => "accepted", (error) => error.name).then(console.log);
     }`;
   const cwd = new URL(".", import.meta.url);
-  const arguments_ = ["--max-old-space-size=40", "--input-type=module", "--eval", program];
-  const { stdout } = await promisify(execFile)(process.execPath, arguments_, { cwd });
+  const given = ["--max-old-space-size=40", "--input-type=module", "--eval", program];
+  const { stdout } = await promisify(execFile)(process.execPath, given, { cwd });
   assert.equal(stdout, "Refused\n".repeat(9));
 });
 

@@ -1,10 +1,12 @@
 // A log from an untrusted HTTP source is fresh only by a head statement, from the time at which that was made.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import test from "node:test";
+import { promisify } from "node:util";
 import * as hsmd from "@hsmd/client";
 import { connectHttp } from "@hsmd/client/node";
 import { GOLDEN, IDENTITY, Mirror, statement, taint } from "./mirror.mjs";
@@ -84,6 +86,19 @@ test("an answer over a Unix socket is not read beyond its limit", async (t) => {
   const gateway = connectHttp(`unix://${folder}/gateway.sock`, { timeout: 30 * SECOND });
   await assert.rejects(gateway.endorse("response", "1AAI", hsmd.HOUR), /longer than 65536 bytes/);
   await until(() => closed);
+});
+
+test("an answer in pieces of a byte takes little more memory than its text", async () => {
+  const program = `
+    import { HttpSource } from "@hsmd/client";
+    let left = 1_000_000;
+    const pull = (body) => (left-- > 0 ? body.enqueue(Uint8Array.of(32)) : body.close());
+    const source = new HttpSource("http://mirror", { fetch: async () => new Response(new ReadableStream({ pull })) });
+    await source.watch(0, new AbortController().signal).next().catch((error) => console.log(error.message));`;
+  const cwd = new URL(".", import.meta.url);
+  const given = ["--max-old-space-size=30", "--input-type=module", "--eval", program];
+  const { stdout } = await promisify(execFile)(process.execPath, given, { cwd });
+  assert.equal(stdout, "JSON: not an array\n");
 });
 
 test("a source may be asked as seldom as one likes", async (t) => {

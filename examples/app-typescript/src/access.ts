@@ -1,6 +1,6 @@
 // What is checked before a request is served, in the order of docs/protocol.md, section 3.
 
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, inflateRawSync } from "node:zlib";
 import { HOUR, Refused, digestBytes, milliseconds, nonceBytes, point, signatureBytes, verify } from "@hsmd/client";
 import { fromBytes, members, named, plain, readObject, readPayload, type Value } from "@hsmd/client/text";
 
@@ -11,6 +11,8 @@ export const SKEW = 5_000;
 const MAX_TOKEN = 16 << 10;
 const MAX_JSON = 16 << 10;
 const SIGNATURE_LENGTH = 88;
+const [FHCRC, FEXTRA, FNAME, FCOMMENT] = [2, 4, 8, 16] as const;
+const GZIP_TRAILER = 8;
 
 const TOKEN = [
   "serverIdentity", "device", "identity", "publicKey", "rotationHash", "issuedAt", "expiry", "refreshExpiry",
@@ -131,13 +133,25 @@ function unpack(packed: string): Uint8Array {
   const data = Buffer.from(packed, "base64url");
   must(data.toString("base64url") === packed, "token: not base64url");
   try {
-    const options = { info: true, maxOutputLength: MAX_JSON };
-    const { buffer, engine } = gunzipSync(data, options) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
-    must(engine.bytesWritten === data.length, "token: followed by something");
-    return buffer;
+    const text = gunzipSync(data, { maxOutputLength: MAX_JSON });
+    must(memberLength(data) === data.length, "token: followed by something");
+    return text;
   } catch (error) {
     throw new Refused(`token: not gzip: ${(error as Error).message}`);
   }
+}
+
+/** The length of the first member (RFC 1952) of good gzip data. `gunzipSync` joins all members. */
+function memberLength(data: Buffer): number {
+  const flags = data.readUInt8(3);
+  let at = 10;
+  if (flags & FEXTRA) at += 2 + data.readUInt16LE(at);
+  for (const flag of [FNAME, FCOMMENT]) if (flags & flag) at = data.indexOf(0, at) + 1;
+  if (flags & FHCRC) at += 2;
+  const deflated = inflateRawSync(data.subarray(at), { info: true, maxOutputLength: MAX_JSON }) as unknown as {
+    engine: { bytesWritten: number };
+  };
+  return at + deflated.engine.bytesWritten + GZIP_TRAILER;
 }
 
 /** Published clients write up to nine fraction digits; what is finer than a millisecond is cut off. */

@@ -131,6 +131,8 @@ function milliseconds(text) {
 // src/text.ts
 var MAX_LEVELS = 32;
 var MAX_DEPTH = 128;
+var MIN_ENTRY = 116;
+var MAX_ENTRY = 4096;
 var BLANKS = " 	\r\n";
 var NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 var ESCAPED = {
@@ -160,14 +162,40 @@ var Scanner = class {
   places = /* @__PURE__ */ new Map();
   deepest = 0;
   blanks = false;
+  /** Where the value that is read must have ended. */
+  limit = Infinity;
   whole() {
     this.skipBlanks();
     const value = this.value(1);
-    this.skipBlanks();
-    must(this.at === this.text.length, "JSON: something follows the value");
+    this.end();
     return value;
   }
+  /** The texts of an array's elements, up to the first that is too short for an entry of a log. */
+  entries() {
+    const found = [];
+    this.skipBlanks();
+    must(this.text[this.at] === "[", "JSON: not an array");
+    const all = this.items(1, "]", () => {
+      const start = this.at;
+      this.limit = start + MAX_ENTRY;
+      this.value(2);
+      this.mustBeWithin();
+      found.push(this.text.slice(start, this.at));
+      return this.at - start >= MIN_ENTRY;
+    });
+    if (all) this.end();
+    return found;
+  }
+  end() {
+    this.skipBlanks();
+    must(this.at === this.text.length, "JSON: something follows the value");
+  }
+  /** Is asked before anything that takes memory. */
+  mustBeWithin() {
+    must(this.at <= this.limit, `log: an entry has more than ${MAX_ENTRY} characters`);
+  }
   value(level) {
+    this.mustBeWithin();
     const first = this.text[this.at];
     if (first === "{") return this.object(level);
     if (first === "[") return this.array(level);
@@ -195,12 +223,13 @@ var Scanner = class {
       this.at += 1;
       this.skipBlanks();
       members2[name] = this.placed(level, name);
+      return true;
     });
     return members2;
   }
   array(level) {
     const elements2 = [];
-    this.items(level, "]", () => elements2.push(this.placed(level, elements2.length)));
+    this.items(level, "]", () => elements2.push(this.placed(level, elements2.length)) > 0);
     return elements2;
   }
   placed(level, name) {
@@ -209,6 +238,7 @@ var Scanner = class {
     if (level === 1) this.places.set(name, { start, end: this.at });
     return value;
   }
+  /** What stands between two brackets; `item` reads one and says whether to go on. Returns whether all were read. */
   items(level, close, item) {
     must(level <= MAX_DEPTH, "JSON: too many levels");
     this.deepest = Math.max(this.deepest, level);
@@ -216,7 +246,7 @@ var Scanner = class {
     this.skipBlanks();
     if (this.text[this.at] !== close) {
       for (; ; ) {
-        item();
+        if (!item()) return false;
         this.skipBlanks();
         if (this.text[this.at] !== ",") break;
         this.at += 1;
@@ -225,6 +255,7 @@ var Scanner = class {
     }
     must(this.text[this.at] === close, `JSON: ${close} expected`);
     this.at += 1;
+    return true;
   }
   string() {
     const { text } = this;
@@ -247,6 +278,7 @@ var Scanner = class {
     return value;
   }
   escape() {
+    this.mustBeWithin();
     const letter = this.text[this.at + 1] ?? "";
     if (letter === "u") {
       const digits = this.text.slice(this.at + 2, this.at + 6);
@@ -274,6 +306,9 @@ function elements(text) {
   must(Array.isArray(scanner.whole()), "JSON: not an array");
   return [...scanner.places.values()].map(({ start, end }) => text.slice(start, end));
 }
+function entries(text) {
+  return new Scanner(text).entries();
+}
 function members(text) {
   const scanner = new Scanner(text);
   must(isObject(scanner.whole()), "JSON: not an object");
@@ -298,9 +333,9 @@ function plain(text, what) {
   return text.slice(1, -1);
 }
 function integer(value, what) {
-  const text = value instanceof Numeral ? value.text : value;
-  must(typeof text === "string" && /^(?:0|[1-9][0-9]{0,7})$/.test(text), `${what}: no integer in its one form`);
-  return Number(text);
+  const right = value instanceof Numeral && /^(?:0|[1-9][0-9]{0,7})$/.test(value.text);
+  must(right, `${what}: no integer in its one form`);
+  return Number(value.text);
 }
 function named(value, names) {
   const found = [...value];
@@ -383,18 +418,22 @@ var Event = class _Event {
       string(fields["rotationHash"])
     );
   }
-  /** Reads one entry of a published log: `{"payload":<event>,"signature":"0I…"}`. */
+  /** Reads one entry of a published log. */
   static async read(entry) {
-    const parts = members(entry);
-    const both = parts.size === 2 && parts.has("payload") && parts.has("signature");
-    must(both, "log: members of an entry");
-    return _Event.parse(parts.get("payload"), plain(parts.get("signature"), "log: signature"));
+    const { text, signature } = readEntry(entry);
+    return _Event.parse(text, signature);
   }
 };
+function readEntry(entry) {
+  const parts = members(entry);
+  const both = parts.size === 2 && parts.has("payload") && parts.has("signature");
+  must(both, "log: members of an entry");
+  return { text: parts.get("payload"), signature: plain(parts.get("signature"), "log: signature") };
+}
 function canonical(fields) {
   const value = (name) => {
     const found = fields[name];
-    if (found instanceof Numeral) return found.text;
+    if (name === "sequenceNumber" && found instanceof Numeral) return found.text;
     return name === "taintPrevious" ? "true" : `"${string(found)}"`;
   };
   const members2 = FIELDS.filter((name) => name in fields).map((name) => `"${name}":${value(name)}`);
@@ -426,7 +465,7 @@ var Anchor = class _Anchor {
     const known = text.slice(at + 1);
     const colon = known.indexOf(":");
     must(colon >= 0, "anchor: not <sequence>:<event id>");
-    const number = integer(known.slice(0, colon), "anchor: sequence number");
+    const number = integer(new Numeral(known.slice(0, colon)), "anchor: sequence number");
     const eventId = known.slice(colon + 1);
     digestBytes(eventId);
     must(number > 0 || eventId === identity, "anchor: event 0 has the identity as its id");
@@ -531,7 +570,7 @@ var KeyLog = class _KeyLog {
 };
 async function readEvents(text) {
   const events = [];
-  for (const entry of elements(text)) events.push(await Event.read(entry));
+  for (const entry of entries(text)) events.push(await Event.read(entry));
   return events;
 }
 
@@ -573,6 +612,7 @@ function checkEndorsement({ values, payload }, now) {
   must(named(Object.keys(values), ["purpose", "publicKey", "expiration"]), "endorsement: members");
   const { purpose, publicKey: publicKey2, expiration } = values;
   must(typeof purpose === "string" && /^[!-~]{1,64}$/.test(purpose), "endorsement: purpose");
+  must(typeof publicKey2 === "string" && typeof expiration === "string", "endorsement: members");
   const rebuilt = `{"purpose":"${purpose}","publicKey":"${publicKey2}","expiration":"${expiration}"}`;
   must(rebuilt === payload, "endorsement: not in canonical form");
   point(publicKey2);
@@ -620,7 +660,7 @@ async function batched(text, parts, log, now, window, memory) {
   const quoted = path.map((element) => `"${element}"`).join(",");
   const rebuilt = `{"payload":${leaf},"proof":{"index":${proof.get("index")},"path":[${quoted}]},"batch":{"body":${body},"signature":"${signature}"}}`;
   must(text === rebuilt, "batched: not in canonical form");
-  const index = integer(proof.get("index"), "batched: index");
+  const index = integer(new Numeral(proof.get("index")), "batched: index");
   const values = readPayload(leaf);
   const { payload, event } = readBody(body, log, now, window);
   await memory.verify(event.publicKey, body, signature);
@@ -633,7 +673,8 @@ function readBatch(payload) {
   const fields = readObject(payload);
   must(fields["purpose"] === "batch", "batch: the signed body is no batch");
   must(named(Object.keys(fields), ["purpose", "root", "size"]), "batch: members");
-  const root = fields["root"];
+  const { root } = fields;
+  must(typeof root === "string", "batch: root");
   const size = integer(fields["size"], "batch: size");
   must(payload === `{"purpose":"batch","root":"${root}","size":${size}}`, "batch: not in canonical form");
   must(size >= 1 && size <= MAX_BATCH, "batch: size out of range");
@@ -678,15 +719,15 @@ async function verifyHead(text, log, now, { maxStaleness = 6e4, skew = SKEW } = 
 // src/page.ts
 async function verifyLog(text, anchor, now, progress) {
   const log = new KeyLog(anchor);
-  const entries = elements(text);
-  if (entries.length === 0) throw new Refused("log: empty");
-  for (const [number, entry] of entries.entries()) {
+  const entries2 = entries(text);
+  if (entries2.length === 0) throw new Refused("log: empty");
+  for (const [number, entry] of entries2.entries()) {
     try {
       log.append(await Event.read(entry), now);
     } catch (error) {
       throw error instanceof Refused ? Object.assign(error, { number }) : error;
     }
-    progress(number + 1, entries.length, log.head.id);
+    progress(number + 1, entries2.length, log.head.id);
   }
   log.checkAnchor();
   return log;
