@@ -98,6 +98,13 @@ systemctl restart hsmd.service
 serving
 mv /root/plain-pin /etc/hsmd/credentials/pin
 
+# The operator's scripts, as the package installs them: a routine, new keys for all, both red buttons.
+/usr/lib/hsmd/rotate-hsm-key
+/usr/lib/hsmd/purge-keys-and-roll-services --yes
+/usr/lib/hsmd/red-button --yes
+/usr/lib/hsmd/red-button --yes --end-sessions
+hsmctl --output json log | grep -q '"taintPrevious":true'
+
 # Removed, it is gone, and what must outlive it is still there.
 apt-get --quiet --yes remove hsmd
 [ ! -e /usr/bin/hsmd ] && [ -e /var/lib/hsmd ] && [ -e /etc/hsmd/credentials/pin ]

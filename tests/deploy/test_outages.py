@@ -77,6 +77,7 @@ class Outages(unittest.TestCase):
             tainted = events()
         self.assertEqual(len(tainted), len(before) + 1)
         self.assertTrue(tainted[-1]["taintPrevious"])
+        self.assertRegex(said, r"keep it until .*\n.*/hsmd-taint-[0-9]+\.json\n")
         self.assertIn("done: tainted", said)
         self.assertIn("done: published keys purged", said)
         self.assertIn("NOT done: every service holds new endorsed keys", said)
@@ -86,6 +87,17 @@ class Outages(unittest.TestCase):
         code, said = run("red-button", "--yes", "--expected", before[-1]["id"])
         self.assertEqual(code, 0, said)
         self.assertEqual(events(), tainted)
+
+    def test_a_taint_without_postgres_where_no_file_can_be_written_is_a_taint(self):
+        before = events()
+        # Not even root can write there.
+        with contextlib.chdir("/proc"), without_postgres():
+            said = self.act("red-button", 1)
+        self.assertEqual(len(events()), len(before) + 1)
+        self.assertIn("done: tainted", said)
+        self.assertIn("done: published keys purged", said)
+        self.assertIn("keep what it said above", said)
+        self.assertIn('[{"payload":', said)
 
     def test_a_purge_without_postgres_stops_at_the_first_service_and_says_that_old_keys_are_valid(self):
         second, old = pid("auth-2"), published()

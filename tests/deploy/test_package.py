@@ -61,6 +61,12 @@ class Package(unittest.TestCase):
             self.assertIn("unix:///run/hsmd/", shown.stdout)
             page = gzip.decompress((self.root / f"usr/share/man/man8/{name}.8.gz").read_bytes()).decode()
             self.assertIn(f"/usr/lib/hsmd/{name}".replace("-", "\\-"), page)
+            # What they call is in the package, in what it needs, or recommended.
+            for line in shown.stdout.splitlines():
+                self.assertIn(line.split()[0], ["bash", "hsmctl", "hsmd-as-service", "redis-cli", "systemctl"], line)
+            self.assertEqual("HSMD_REDIS_CLI" in page.partition(".SH ENVIRONMENT")[2], name != "export-hsm-identity")
+        control = (self.root / "DEBIAN/control").read_text()
+        self.assertRegex(control, r"(?m)^Recommends: .*\bredis-tools\b")
 
     def test_the_documents_are_in_it(self):
         documents = self.root / "usr/share/doc/hsmd"

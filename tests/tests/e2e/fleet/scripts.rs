@@ -33,39 +33,42 @@ fn shown(arguments: &str) -> Vec<String> {
 fn a_dry_run_shows_what_would_be_done_to_the_units() {
     let redis = "redis-cli -e -s /run/redis/redis.sock";
     let status = format!("{SYSTEMD_HSMCTL} --output json status");
+    let asked = ["keys", "auth", "app", "accounts"]
+        .map(|name| format!("systemctl --quiet is-active hsmd-{name}"));
+    let after_asking = |arguments: &str| {
+        let mut lines = shown(arguments);
+        assert_eq!(lines[..asked.len()], asked);
+        lines.split_off(asked.len())
+    };
     assert_eq!(
         shown("export-hsm-identity --target systemd"),
         [format!("{SYSTEMD_HSMCTL} identity")]
     );
-    let rotate = shown("rotate-hsm-key --target systemd --reason monthly");
+    let rotate = after_asking("rotate-hsm-key --target systemd --reason monthly");
     // The head is asked for first: what is replaced is named, so that a repetition replaces nothing.
     assert_eq!(rotate[0], status);
     let deed = format!("{SYSTEMD_HSMCTL} --output json rotate --expected HEAD --reason monthly");
     assert_eq!(rotate[1], deed);
     assert!(rotate[1..].iter().any(|line| line.ends_with("/health")), "{rotate:?}");
-    let button = shown("red-button --target systemd --reason stolen");
+    let button = after_asking("red-button --target systemd --reason stolen");
     let expected = [
         status.clone(),
         format!("{SYSTEMD_HSMCTL} --output json taint --expected HEAD --reason stolen"),
         format!("{redis} -n 0 flushdb"),
         format!("{redis} -n 1 flushdb"),
-        "systemctl --quiet is-active hsmd-keys".into(),
     ];
-    assert_eq!(button[..5], expected);
-    let ending = shown("red-button --target systemd --end-sessions");
-    let asked = "systemctl --quiet is-active hsmd-accounts";
-    assert_eq!(ending[0], asked);
-    assert_eq!(ending[3], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
-    assert_eq!(ending[5], "systemctl start hsmd-rolling-restart.service");
-    assert_eq!(ending[6], format!("{redis} -n 0 del KEYS"));
+    assert_eq!(button[..4], expected);
+    let ending = after_asking("red-button --target systemd --end-sessions");
+    assert_eq!(ending[2], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
+    assert_eq!(ending[4], "systemctl start hsmd-rolling-restart.service");
+    assert_eq!(ending[5], format!("{redis} -n 0 del KEYS"));
     let accounts = "hsmd-as-service --service accounts";
-    assert_eq!(ending[8], format!("{accounts} withdraw --all"));
-    assert_eq!(ending[9], format!("{accounts} end-sessions"));
-    assert!(ending[10..].iter().any(|line| line.ends_with("/health/key")), "{ending:?}");
+    assert_eq!(ending[7], format!("{accounts} withdraw --all"));
+    assert_eq!(ending[8], format!("{accounts} end-sessions"));
+    assert!(ending[9..].iter().any(|line| line.ends_with("/health/key")), "{ending:?}");
     assert_eq!(
-        shown("purge-keys-and-roll-services --target systemd"),
+        after_asking("purge-keys-and-roll-services --target systemd"),
         [
-            asked.into(),
             status,
             format!("{redis} -n 0 --scan --pattern 1AAI\\*"),
             format!("{redis} -n 1 --scan --pattern 1AAI\\*"),
@@ -82,21 +85,21 @@ fn a_dry_run_shows_what_would_be_done_to_the_deployments() {
     let kubectl = "kubectl --namespace hsmd";
     assert_eq!(
         shown("export-hsm-identity --target k8s"),
-        [format!("{kubectl} exec deployment/hsmd -- hsmctl identity")]
+        [format!("{kubectl} exec service/hsmd -- hsmctl identity")]
     );
     let button = shown("red-button --target k8s --reason stolen");
-    let taint =
-        "exec deployment/hsmd -- hsmctl --output json taint --expected HEAD --reason stolen";
-    assert_eq!(button[1], format!("{kubectl} {taint}"));
-    for (line, database) in button[2..4].iter().zip(["0", "1"]) {
+    assert!(button[0].starts_with(&format!("{kubectl} get deployments ")), "{button:?}");
+    let hsmctl = format!("{kubectl} exec service/hsmd -- hsmctl --output json");
+    let taint = "taint --expected HEAD --reason stolen --event-file /tmp/hsmd-taint.json";
+    assert_eq!(button[2], format!("{hsmctl} {taint}"));
+    for (line, database) in button[3..5].iter().zip(["0", "1"]) {
         assert!(line.starts_with(&format!("{kubectl} exec deployment/redis -- sh -c ")), "{line}");
         assert!(line.ends_with(&format!(" redis-cli -e -n {database} flushdb")), "{line}");
     }
-    assert!(button[4].starts_with(&format!("{kubectl} get pods --selector ")), "{button:?}");
-    assert!(button[5].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{button:?}");
+    assert!(button[5].starts_with(&format!("{kubectl} get pods --selector ")), "{button:?}");
+    assert!(button[6].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{button:?}");
     let rotate = shown("rotate-hsm-key --target k8s --reason monthly");
-    let deed = button[1].replace("taint", "rotate").replace("stolen", "monthly");
-    assert_eq!(rotate[1], deed);
+    assert_eq!(rotate[2], format!("{hsmctl} rotate --expected HEAD --reason monthly"));
     let roll = shown("purge-keys-and-roll-services --target k8s");
     assert_eq!(
         roll[5..9],
