@@ -1,5 +1,6 @@
 """A device among the applications of all languages, beside the development installation in HSMD_DEV."""
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -162,6 +163,8 @@ class Apps(unittest.TestCase):
             "half a token": device.request(token=token[:200]),
             "a padded token": device.request(token=token + "="),
             "a token with something after it": device.request(token=packed(by, text, b"\0\0\0")),
+            "a token of two members": device.request(token=packed(by, text[:50], gzip.compress(text[50:].encode()))),
+            "a token with an empty member after it": device.request(token=packed(by, text, gzip.compress(b""))),
             "a token that unfolds to too much": device.request(token=packed(by, " " * (20 << 10))),
             "a token that is not UTF-8": device.request(token=packed(by, b'{"\xff":1}')),
             "a token with a blank": device.request(token=packed(by, text[:-1] + " }")),

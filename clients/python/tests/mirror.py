@@ -105,6 +105,7 @@ class Mirror:
     def __init__(self, events, path=None):
         self.events = list(events)
         self.head = lambda: statement(self.events[-1])
+        self.folder = ""
         self.endorses = True
         self._asked = threading.Condition()
         self.count = 0
@@ -140,10 +141,10 @@ class Mirror:
             return self._asked.wait_for(lambda: self.count > before, 60)
 
     def _get(self, request):
-        if request.path in ("/hsm/keys", "/log"):
+        if request.path == f"{self.folder}/hsm/keys":
             entries = (f'{{"payload":{e.text},"signature":"{e.signature}"}}' for e in list(self.events))
             self._answer(request, 200, f"[{','.join(entries)}]")
-        elif request.path in ("/hsm/head", "/head"):
+        elif request.path == f"{self.folder}/hsm/head":
             try:
                 self._answer(request, 200, self.head())
             except LookupError:

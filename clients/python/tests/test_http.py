@@ -21,7 +21,7 @@ class UntrustedSource(unittest.TestCase):
 
     def follow(self, **options):
         return self.follow_source(
-            hsmd.HttpSource(self.mirror.url, log_path="/hsm/keys", interval=0.02), **options
+            hsmd.HttpSource(self.mirror.url, interval=0.02), **options
         )
 
     def follow_source(self, source, **options):
@@ -56,8 +56,8 @@ class UntrustedSource(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         gateway = Mirror(GOLDEN, f"{folder}/gateway.sock")
         self.addCleanup(gateway.close)
-        said = hsmd.HttpSource(self.mirror.url, log_path="/hsm/keys", trusted=True)
-        for source in (hsmd.HttpSource(gateway.url, log_path="/hsm/keys"), said):
+        said = hsmd.HttpSource(self.mirror.url, trusted=True)
+        for source in (hsmd.HttpSource(gateway.url), said):
             log = self.follow_source(source)
             self.assertTrue(log.wait(lambda log: log.head.id == GOLDEN[3].id, 30))
         self.assertEqual((gateway.count, self.mirror.count), (0, 0))
@@ -68,6 +68,11 @@ class UntrustedSource(unittest.TestCase):
         frozen = statement(GOLDEN[3], now() - 2 * MINUTE)
         self.mirror.head = lambda: frozen
         self.assert_stale(self.follow_source(hsmd.HttpSource(self.mirror.url, interval=0.02)), "head: stale")
+
+    def test_a_log_may_be_below_a_path_of_the_url(self):
+        self.mirror.folder = "/mirror"
+        log = self.follow_source(hsmd.HttpSource(f"{self.mirror.url}/mirror/", interval=0.02))
+        self.assertTrue(log.wait(lambda log: log.head.id == GOLDEN[3].id, 30))
 
     def test_a_frozen_mirror_is_stale_whatever_it_repeats(self):
         log = self.follow(max_staleness=2)
@@ -131,7 +136,7 @@ class UntrustedSource(unittest.TestCase):
         self.assertEqual(log._log.head.id, GOLDEN[3].id)
 
     def test_whatever_a_source_raises_the_log_is_followed_on(self):
-        source = hsmd.HttpSource(self.mirror.url, log_path="/hsm/keys", interval=0.02)
+        source = hsmd.HttpSource(self.mirror.url, interval=0.02)
         raised = [KeyError("a fault of the source's"), ValueError("another")]
 
         class Faulty:

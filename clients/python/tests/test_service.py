@@ -87,7 +87,7 @@ class Service(unittest.TestCase):
             self.log.verify_endorsement(text, purpose="response", key=key)
 
     def test_a_log_over_http_is_followed(self):
-        source = hsmd.HttpSource(os.environ["HSMD_KEYS_URL"], log_path="/hsm/keys", interval=0.1)
+        source = hsmd.HttpSource(os.environ["HSMD_KEYS_URL"], interval=0.1)
         polled = hsmd.FollowedLog(source, os.environ["HSMD_IDENTITY"]).start()
         self.addCleanup(polled.close)
         self.assertTrue(polled.wait(lambda log: log.head.id == self.log.head().id, 30))

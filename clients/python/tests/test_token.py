@@ -22,7 +22,7 @@ class Tokens(unittest.TestCase):
     def setUp(self):
         self.mirror = Mirror(GOLDEN)
         self.addCleanup(self.mirror.close)
-        source = hsmd.HttpSource(self.mirror.url, log_path="/hsm/keys", interval=0.02)
+        source = hsmd.HttpSource(self.mirror.url, interval=0.02)
         self.log = hsmd.FollowedLog(source, IDENTITY).start()
         self.addCleanup(self.log.close)
         self.endorser = hsmd.Endorser(source, self.log, purpose="jwt", ttl=3600).start()

@@ -6,10 +6,7 @@ import { entries, fromBytes, readObject } from "./text.js";
 import { MESSAGE_TIMEOUT, pause, type EndorsementSource, type LogSource, type Message } from "./source.js";
 
 export interface HttpOptions {
-  /**
-   * Where the log is below the URL: `/log` of the gateway if absent, `/hsm/keys` of the keys service. The head
-   * statement is at `head` beside it.
-   */
+  /** Where the log is below the URL: `/hsm/keys` if absent. The head statement is at `head` beside it. */
   logPath?: string;
   /** How often the log is asked for, in milliseconds. A taint goes unnoticed for as long. */
   interval?: number;
@@ -51,7 +48,7 @@ export class HttpSource implements LogSource, EndorsementSource {
   constructor(url: string, options: HttpOptions = {}) {
     this.#url = url.replace(/\/$/, "");
     const fetch = options.fetch ?? ((...request: Parameters<typeof globalThis.fetch>) => globalThis.fetch(...request));
-    this.#options = { logPath: "/log", interval: 500, trusted: false, timeout: 5000, ...options, fetch };
+    this.#options = { logPath: "/hsm/keys", interval: 500, trusted: false, timeout: 5000, ...options, fetch };
     // Each answer has a timeout of its own; this one must not end the pause between two of them.
     const { interval, timeout } = this.#options;
     this.messageTimeout = Math.max(MESSAGE_TIMEOUT, interval + 2 * timeout);

@@ -91,10 +91,10 @@ export class Mirror {
     };
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
-    if (["/hsm/keys", "/log"].includes(request.url)) {
+    if (request.url === "/hsm/keys") {
       const entries = this.events.map(({ text, signature }) => `{"payload":${text},"signature":"${signature}"}`);
       send(200, `[${entries}]`);
-    } else if (["/hsm/head", "/head"].includes(request.url)) {
+    } else if (request.url === "/hsm/head") {
       const text = await this.head();
       send(text === null ? 503 : 200, text ?? "");
       this.count += 1;

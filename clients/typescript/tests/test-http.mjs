@@ -15,7 +15,7 @@ const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 
 function follow(t, mirror, options = {}) {
-  return followSource(t, new hsmd.HttpSource(mirror.url, { logPath: "/hsm/keys", interval: 20 }), options);
+  return followSource(t, new hsmd.HttpSource(mirror.url, { interval: 20 }), options);
 }
 
 function followSource(t, source, options = {}) {
@@ -55,8 +55,8 @@ test("the own gateway is trusted over a Unix socket, or where that is said", asy
   const folder = mkdtempSync(`${tmpdir()}/hsmd-ts.`);
   t.after(() => rmSync(folder, { recursive: true }));
   const [gateway, mirror] = [await Mirror.start(t, `${folder}/gateway.sock`), await Mirror.start(t)];
-  const said = new hsmd.HttpSource(mirror.url, { logPath: "/hsm/keys", trusted: true });
-  for (const source of [connectHttp(gateway.url, { logPath: "/hsm/keys" }), said]) {
+  const said = new hsmd.HttpSource(mirror.url, { trusted: true });
+  for (const source of [connectHttp(gateway.url), said]) {
     const log = followSource(t, source);
     assert.ok(await log.wait(({ head }) => head.id === GOLDEN[3].id, 30 * SECOND));
   }

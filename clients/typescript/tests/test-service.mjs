@@ -72,7 +72,7 @@ test("a key stays endorsed through rotation and taint", async (t) => {
 
 test("what Rust services published verifies here, from either source", async (t) => {
   const { log } = await service(t);
-  const http = await follow(t, new hsmd.HttpSource(HSMD_KEYS_URL, { logPath: "/hsm/keys" }));
+  const http = await follow(t, new hsmd.HttpSource(HSMD_KEYS_URL));
   assert.ok(await http.wait(({ head }) => head.id === log.head().id, 30 * SECOND));
   const keys = redis("--scan", "--pattern", "1AAI*").split("\n").filter(Boolean);
   assert.ok(keys.length > 0);

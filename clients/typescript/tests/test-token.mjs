@@ -14,7 +14,7 @@ const verify = (token, ...keys) =>
 
 async function service(t) {
   const mirror = await Mirror.start(t);
-  const source = new hsmd.HttpSource(mirror.url, { logPath: "/hsm/keys", interval: 20 });
+  const source = new hsmd.HttpSource(mirror.url, { interval: 20 });
   const log = new hsmd.FollowedLog(source, IDENTITY).start();
   t.after(() => log.close());
   const endorser = await hsmd.Endorser.start(source, log, { purpose: "jwt", ttl: hsmd.HOUR });

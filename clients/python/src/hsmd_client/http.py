@@ -27,16 +27,16 @@ _MAX_PIECE = 64 << 10
 
 
 class HttpSource:
-    """Polls a log and asks for endorsements: `unix:///path`, `http://…` or `https://…`.
+    """Polls a log and asks for endorsements: `unix:///path`, `http://…` or `https://…`, below which the log is.
 
-    The keys service has its log at `/hsm/keys`. It need not be trusted: only a head statement, which it has at
-    `head` beside the log, shows that the log is the newest, as of the time at which that was made. What is
-    `trusted`, a Unix socket unless it is said otherwise, is believed to answer with the newest log, as
-    hsmd-gateway does. A taint goes unnoticed for `interval` seconds.
+    A keys service need not be trusted: only a head statement, which is at `head` beside the log, shows that the
+    log is the newest, as of the time at which that was made. What is `trusted`, a Unix socket unless it is said
+    otherwise, is believed to answer with the newest log, as hsmd-gateway does. A taint goes unnoticed for
+    `interval` seconds.
     """
 
     def __init__(
-        self, url: str, *, log_path: str = "/log", interval: float = 0.5, trusted: bool | None = None
+        self, url: str, *, log_path: str = "/hsm/keys", interval: float = 0.5, trusted: bool | None = None
     ) -> None:
         self._url = url.rstrip("/")
         self._trusted = url.startswith("unix:") if trusted is None else trusted
@@ -77,7 +77,7 @@ class HttpSource:
         deadline = time.monotonic() + _TIMEOUT
         connection = self._connection()
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, self._folder() + path, body, headers)
             answer = http.client.HTTPResponse(_Reader(connection.sock, deadline), method=method)
             answer.begin()
             return answer.status, answer.getheader("etag"), _body(answer, limit).decode()
@@ -85,6 +85,11 @@ class HttpSource:
             raise Unavailable(f"{self._url}{path} does not answer: {error}") from error
         finally:
             connection.close()
+
+    def _folder(self) -> str:
+        """The path that a URL has of its own; that of a Unix socket is the socket's."""
+        parts = urlsplit(self._url)
+        return "" if parts.scheme == "unix" else parts.path
 
     def _connection(self) -> http.client.HTTPConnection:
         parts = urlsplit(self._url)
