@@ -5,6 +5,7 @@
 
 import logging
 import os
+import threading
 import time
 from typing import Annotated
 
@@ -18,6 +19,8 @@ SITE = os.environ["SITE"]
 JWKS = f"{SITE}/api/auth/jwks"
 # How long an unknown key is not asked for again, so that made-up tokens don't become requests.
 COOL_DOWN = 30
+# How long the keys are not asked for again while there are none to believe.
+WITHOUT_KEYS = 1
 # How long the keys are kept: a key that was withdrawn must be forgotten, too.
 LIFESPAN = 300
 
@@ -48,26 +51,33 @@ class JoseKeys:
     def __init__(self) -> None:
         self.keys: dict[str, dict] = {}
         self.fetched = self.tried = float("-inf")
+        # FastAPI calls us in threads: one of them fetches, the others want what it brings.
+        self.lock = threading.Lock()
 
     def find(self, kid: str | None) -> dict:
-        now = time.monotonic()
-        wanted = kid not in self.keys or now - self.fetched > LIFESPAN
-        if wanted and now - self.tried > COOL_DOWN:
-            self.tried = now
-            self.fetch()
-        keys = self.keys
-        if kid not in keys:
-            raise HTTPException(401, "unknown key")
-        return keys[kid]
+        with self.lock:
+            pause = WITHOUT_KEYS if self.are_old() else COOL_DOWN
+            wanted = kid not in self.keys or self.are_old()
+            if wanted and time.monotonic() - self.tried > pause:
+                self.fetch()
+            if self.are_old():
+                raise HTTPException(503, "the keys can't be fetched")
+            if kid not in self.keys:
+                raise HTTPException(401, "unknown key")
+            return self.keys[kid]
+
+    def are_old(self) -> bool:
+        return time.monotonic() - self.fetched > LIFESPAN
 
     def fetch(self) -> None:
         try:
             answer = httpx.get(JWKS, timeout=5)
             answer.raise_for_status()
             self.keys = {key["kid"]: key for key in answer.json()["keys"]}
-            self.fetched = self.tried
-        except (httpx.HTTPError, ValueError):
-            log.exception("the keys can't be fetched: the old ones are kept")
+            self.fetched = time.monotonic()
+        except (httpx.HTTPError, KeyError, TypeError, ValueError):
+            log.exception("the keys can't be fetched")
+        self.tried = time.monotonic()
 
 
 jose_keys = JoseKeys()

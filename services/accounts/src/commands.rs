@@ -131,7 +131,7 @@ pub async fn import(config: &Config, from: &Path, write: bool) -> Result<String,
     let database = open(config)?;
     database.migrate().await.map_err(|error| failed(&database, error))?;
     // Its transaction waits while the library's tables are read.
-    let to = database.patient().await.map_err(|error| failed(&database, error.into()))?;
+    let to = database.of_its_own().await.map_err(|error| failed(&database, error.into()))?;
     let report = import::import(from, write, &to).await?;
     Ok(report.text(write))
 }

@@ -38,7 +38,7 @@ pub struct Database {
     options: PgConnectOptions,
     schema: String,
     /// How long we wait for the server at the most: first for a connection, then for a statement's answer.
-    patience: Duration,
+    longest: Duration,
     /// Where the server is, without user and password.
     address: String,
 }
@@ -51,7 +51,9 @@ impl Database {
     pub fn open(config: &DatabaseConfig) -> Result<Self, ServerError> {
         let Server { options, address } =
             Server::read(&config.url_file, "hsmd-accounts")?.with_timeout(config.timeout);
-        let options = options.options([("search_path", &config.schema)]);
+        // Without the warnings that there was no transaction to roll back: see below.
+        let settings = [("search_path", config.schema.as_str()), ("client_min_messages", "error")];
+        let options = options.options(settings);
         let release_timeout = config.timeout;
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
@@ -66,17 +68,19 @@ impl Database {
                     Ok(true)
                 })
             })
-            // One that has fallen silent is closed. sqlx tries each as well, but without a bound, and the pool
-            // would have one place less meanwhile.
+            // A BEGIN whose answer was not waited for stays open: sqlx forgets it (sqlx issue 4393), and what is
+            // committed next would be undone. One that has fallen silent is closed: sqlx tries each as well, but
+            // without a bound, and the pool would have one place less meanwhile.
             .after_release(move |connection, _| {
                 Box::pin(async move {
-                    let tried = timeout(release_timeout, sqlx::Connection::ping(connection)).await;
-                    tried.unwrap_or_else(|_| Err(silent())).map(|()| true)
+                    let ended = sqlx::raw_sql("ROLLBACK").execute(connection);
+                    let ended = timeout(release_timeout, ended).await;
+                    ended.unwrap_or_else(|_| Err(silent())).map(|_| true)
                 })
             })
             .connect_lazy_with(options.clone());
-        let (schema, patience) = (config.schema.clone(), config.timeout.saturating_mul(2));
-        Ok(Self { pool, options, schema, patience, address })
+        let (schema, longest) = (config.schema.clone(), config.timeout.saturating_mul(2));
+        Ok(Self { pool, options, schema, longest, address })
     }
 
     /// Bounds work that takes a connection and one statement, or a few short ones: the server's own timeouts
@@ -85,7 +89,7 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        timeout(self.patience, work).await.unwrap_or_else(|_| Err(silent()))
+        timeout(self.longest, work).await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Makes the schema and its tables or brings them up to date. Replicas that start together wait for
@@ -101,7 +105,7 @@ impl Database {
     }
 
     async fn migrate_unbounded(&self) -> Result<(), DatabaseError> {
-        let pool = self.patient().await?;
+        let pool = self.of_its_own().await?;
         let mut transaction = pool.begin().await?;
         let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK);
         lock.execute(&mut *transaction).await?;
@@ -116,7 +120,7 @@ impl Database {
 
     /// A connection of its own for what takes longer than a request's statement, like waiting for another
     /// replica, and for a transaction that waits for something else.
-    pub(crate) async fn patient(&self) -> Result<PgPool, sqlx::Error> {
+    pub(crate) async fn of_its_own(&self) -> Result<PgPool, sqlx::Error> {
         let settings = [("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "0")];
         let options = self.options.clone().options(settings);
         PgPoolOptions::new().max_connections(1).connect_with(options).await

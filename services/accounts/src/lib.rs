@@ -44,7 +44,7 @@ use hsmd_service::Hsm;
 use hsmd_support::chain;
 use percent_encoding::utf8_percent_encode;
 use sqlx::PgPool;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -65,6 +65,9 @@ use crate::{
 
 /// How long the answer may take that a request was over its time.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// How long waiting mails have at a stop, also where requests have taken all the time there was.
+const LAST_MAILS: Duration = Duration::from_secs(2);
 
 /// What the endpoints share. Clones are cheap.
 #[derive(Clone)]
@@ -159,17 +162,19 @@ impl Accounts {
         self.0.upkeep.problem().into_iter().chain(self.0.keys.problem()).collect()
     }
 
-    /// Waits until the requests that run have ended and the mails that wait were sent, but not longer than
-    /// `end`. Meanwhile the other replicas learn of the stop.
+    /// Waits until the requests that run have ended, but not longer than `end`. Then the mails that wait are
+    /// sent and the other replicas learn of the stop.
     async fn drain(&self, end: tokio::time::Instant) {
         self.0.tasks.close();
         if timeout_at(end, self.0.tasks.wait()).await.is_err() {
             tracing::warn!("requests were still running after the grace period");
         }
-        self.keys().stop(&self.0.database).await;
-        if let Some(mailer) = &self.0.mailer {
-            mailer.finish(end).await;
-        }
+        let mails = async {
+            if let Some(mailer) = &self.0.mailer {
+                mailer.finish(end.max(tokio::time::Instant::now() + LAST_MAILS)).await;
+            }
+        };
+        tokio::join!(self.keys().stop(&self.0.database), mails);
     }
 
     fn config(&self) -> &Config {
@@ -244,9 +249,14 @@ impl Accounts {
 
     /// Goes on with something after its request was answered, whose time then tells nothing.
     fn later(&self, work: impl Future<Output = Result<(), sqlx::Error>> + Send + 'static) {
-        let work = async {
-            if let Err(error) = work.await {
-                tracing::warn!(error = %chain(&error), "mail not prepared");
+        let longest = self.0.config.http.request_timeout;
+        let work = async move {
+            match timeout(longest, work).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %chain(&error), "mail not prepared");
+                }
+                Err(error) => tracing::warn!(%error, "mail not prepared"),
             }
         };
         self.0.tasks.spawn(work.in_current_span());

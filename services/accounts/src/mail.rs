@@ -3,6 +3,11 @@
 mod outbox;
 mod smtp;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use hsmd_runtime::{ConfigError, StartError};
 use hsmd_support::chain;
 use prometheus_client::metrics::counter::Counter;
@@ -48,6 +53,8 @@ pub(crate) struct MailCounts {
 pub(crate) struct Mailer {
     queue: mpsc::Sender<Mail>,
     counts: MailCounts,
+    /// How many were taken and neither sent nor lost yet.
+    pending: Arc<AtomicU64>,
     /// No mail comes any more.
     last: CancellationToken,
     worker: TaskTracker,
@@ -136,9 +143,10 @@ impl Mailer {
         let counts = MailCounts::default();
         let (queue, mails) = mpsc::channel(WAITING);
         let (last, worker) = (CancellationToken::new(), TaskTracker::new());
-        worker.spawn(work(target, mails, last.clone(), counts.clone()));
+        let pending = Arc::new(AtomicU64::new(0));
+        worker.spawn(work(target, mails, last.clone(), counts.clone(), Arc::clone(&pending)));
         worker.close();
-        Ok(Self { queue, counts, last, worker })
+        Ok(Self { queue, counts, pending, last, worker })
     }
 
     /// Takes no mail any more, and waits until those are sent that were taken, but not longer than `end`: the
@@ -146,16 +154,17 @@ impl Mailer {
     pub(crate) async fn finish(&self, end: Instant) {
         self.last.cancel();
         if timeout_at(end, self.worker.wait()).await.is_err() {
-            // One is with the worker.
-            let rest = self.queue.max_capacity() - self.queue.capacity() + 1;
-            self.counts.lost.inc_by(u64::try_from(rest).unwrap_or(u64::MAX));
+            let rest = self.pending.load(Relaxed);
+            self.counts.lost.inc_by(rest);
             tracing::error!(rest, "mails lost: they were not sent within the grace period");
         }
     }
 
     /// Sends a mail later. One that finds the queue full is lost, which is logged and counted.
     pub(crate) fn send(&self, mail: Mail) {
+        self.pending.fetch_add(1, Relaxed);
         if let Err(error) = self.queue.try_send(mail) {
+            self.pending.fetch_sub(1, Relaxed);
             self.counts.lost.inc();
             tracing::error!(%error, "mail lost: too many are waiting, or the service stops");
         }
@@ -171,6 +180,7 @@ async fn work(
     mut mails: mpsc::Receiver<Mail>,
     last: CancellationToken,
     counts: MailCounts,
+    pending: Arc<AtomicU64>,
 ) {
     loop {
         let mail = tokio::select! {
@@ -186,6 +196,7 @@ async fn work(
             Target::Outbox(outbox) => outbox.append(mail).await,
             Target::Smtp(smtp) => smtp.send(&mail).await,
         };
+        pending.fetch_sub(1, Relaxed);
         match sent {
             Ok(()) => drop(counts.sent.inc()),
             Err(error) => {

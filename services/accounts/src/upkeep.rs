@@ -111,7 +111,12 @@ impl Worker {
             if well && next_purge <= Instant::now() {
                 match self.purge().await {
                     Ok(More::Remain) => {}
-                    Ok(More::None) => next_purge = Instant::now() + PURGE,
+                    Ok(More::None) => {
+                        next_purge = Instant::now() + PURGE;
+                        if let Err(error) = self.see_hashes().await {
+                            tracing::warn!(error = %chain(&error), "the passwords' hashes can't be seen");
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "expired rows can't be removed");
                         next_purge = Instant::now() + PURGE;
@@ -138,8 +143,7 @@ impl Worker {
         *health = Health { problem, at: Instant::now() };
     }
 
-    /// Removes a bounded number of rows that no request looks at any more. Once none remain, it sees of which
-    /// kinds the passwords' hashes are.
+    /// Removes a bounded number of rows that no request looks at any more.
     async fn purge(&self) -> Result<More, sqlx::Error> {
         let pool = self.database.pool();
         let before = self.clock.now().checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
@@ -156,14 +160,21 @@ impl Worker {
                 more = More::Remain;
             }
         }
-        if more == More::None {
-            // Of a PHC string the settings; nothing of a hash that is the library's.
-            let kinds =
-                "SELECT DISTINCT split_part(password_hash, '$', 4) FROM credentials LIMIT 8";
-            let kinds: Vec<String> =
-                self.database.timed(sqlx::query_scalar(kinds).fetch_all(pool)).await?;
-            self.passwords.in_use(kinds.iter().filter_map(|text| HashKind::named(text)).collect());
-        }
         Ok(more)
+    }
+
+    /// Sees of which kinds the passwords' hashes are: each by a step in an index, for there may be millions.
+    async fn see_hashes(&self) -> Result<(), sqlx::Error> {
+        // Of a PHC string the settings; nothing of a hash that is the library's.
+        let kinds = "WITH RECURSIVE kinds (kind) AS ( \
+               (SELECT split_part(password_hash, '$', 4) FROM credentials ORDER BY 1 LIMIT 1) \
+               UNION ALL SELECT (SELECT split_part(password_hash, '$', 4) FROM credentials \
+                 WHERE split_part(password_hash, '$', 4) > kind ORDER BY 1 LIMIT 1) \
+               FROM kinds WHERE kind IS NOT NULL) \
+             SELECT kind FROM kinds WHERE kind IS NOT NULL LIMIT 8";
+        let read = sqlx::query_scalar(kinds).fetch_all(self.database.pool());
+        let kinds: Vec<String> = self.database.timed(read).await?;
+        self.passwords.in_use(kinds.iter().filter_map(|text| HashKind::named(text)).collect());
+        Ok(())
     }
 }

@@ -14,10 +14,10 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::Instrument as _;
 
-use super::{Caller, cookies, cors, counted_path};
+use super::{Caller, cookies, cors, counted_path, page};
 use crate::{
     Accounts,
     error::{ApiError, ClearSession, Failure},
@@ -59,7 +59,8 @@ pub(crate) async fn internal(
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    identified(&path, in_time(accounts.config().http.request_timeout, next.run(request))).await
+    let answer = in_time(accounts.config().http.request_timeout, next.run(request));
+    identified(&path, async { answer.await.unwrap_or_else(ApiError::into_response) }).await
 }
 
 /// Gives a request an id, by which the log's line of a failure is found.
@@ -81,11 +82,13 @@ async fn identified(path: &str, answer: impl Future<Output = Response>) -> Respo
 }
 
 /// Ends what takes too long: its password is not hashed any more, its connection is tried and given back.
-async fn in_time(longest: Duration, answer: impl Future<Output = Response>) -> Response {
-    timeout(longest, answer).await.unwrap_or_else(|elapsed| {
-        let error = ApiError::Unavailable { retry_after: RETRY_AFTER, source: elapsed.into() };
-        error.into_response()
-    })
+async fn in_time(
+    longest: Duration,
+    answer: impl Future<Output = Response>,
+) -> Result<Response, ApiError> {
+    let late =
+        |source: Elapsed| ApiError::Unavailable { retry_after: RETRY_AFTER, source: source.into() };
+    timeout(longest, answer).await.map_err(late)
 }
 
 /// Nothing is under this path and method.
@@ -100,21 +103,26 @@ async fn answer(accounts: &Accounts, request: Request, next: Next) -> Response {
         _ => {}
     }
     let (mut parts, body) = request.into_parts();
+    let refused = match page::is_here(parts.uri.path()) {
+        true => page::refused,
+        false => ApiError::into_response,
+    };
     let caller = Caller::of(accounts, &parts);
     if let Err(retry_after) = accounts.accept(caller.network, counted_path(parts.uri.path())) {
         accounts.counters().limited();
-        return ApiError::TooMany { retry_after }.into_response();
+        return refused(ApiError::TooMany { retry_after });
     }
     parts.extensions.insert(caller);
     let is_read = parts.method == Method::GET && READS.contains(&counted_path(parts.uri.path()));
     let longest = accounts.config().http.request_timeout;
     let answer = in_time(longest, next.run(Request::from_parts(parts, body)));
     if is_read {
-        return answer.await;
+        return answer.await.unwrap_or_else(refused);
     }
     // In a task of its own: a caller who leaves must not part a commit from what follows it.
     let task = accounts.tasks().spawn(answer.in_current_span());
-    task.await.unwrap_or_else(|error| ApiError::Internal(error.into()).into_response())
+    let ended = task.await.unwrap_or_else(|error| Err(ApiError::Internal(error.into())));
+    ended.unwrap_or_else(refused)
 }
 
 /// A failure's answer with the request's id in its body, by which the log's line is found.

@@ -12,8 +12,8 @@ use axum::{
     http::{
         HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
-            SET_COOKIE,
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
+            REFERRER_POLICY, SET_COOKIE,
         },
     },
     response::{IntoResponse, Response},
@@ -143,16 +143,8 @@ async fn done(
         Ok(answer) => answer,
         Err(error) => {
             let (status, message) = (error.status(), error.message());
-            let mut response = view(accounts, caller, status, Some(&message)).await;
-            // What the outermost layer does with an error: Retry-After, the log, the cookies.
-            let (parts, _) = error.into_response().into_parts();
-            for (name, value) in parts.headers.iter().filter(|(name, _)| *name != CONTENT_TYPE) {
-                if *name != axum::http::header::CONTENT_LENGTH {
-                    response.headers_mut().insert(name, value.clone());
-                }
-            }
-            response.extensions_mut().extend(parts.extensions);
-            return response;
+            let response = view(accounts, caller, status, Some(&message)).await;
+            return with_error(response, error);
         }
     };
     let (parts, _) = answer.into_parts();
@@ -171,7 +163,43 @@ async fn view(
     status: StatusCode,
     message: Option<&str>,
 ) -> Response {
-    render(accounts, caller, status, message).await.unwrap_or_else(IntoResponse::into_response)
+    render(accounts, caller, status, message).await.unwrap_or_else(refused)
+}
+
+/// Whether a request is for the page.
+pub(super) fn is_here(path: &str) -> bool {
+    path.strip_prefix(PAGE).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// The page when nothing can be shown on it.
+pub(super) fn refused(error: ApiError) -> Response {
+    let message = error.message();
+    match html(error.status(), &Page { message: Some(&message), view: View::Nothing }) {
+        Ok(response) => with_error(response, error),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// What the outermost layer does with an error: Retry-After, the log, the cookies.
+fn with_error(mut response: Response, error: ApiError) -> Response {
+    let (parts, _) = error.into_response().into_parts();
+    for (name, value) in parts.headers {
+        if let Some(name) = name.filter(|name| ![CONTENT_TYPE, CONTENT_LENGTH].contains(name)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.extensions_mut().extend(parts.extensions);
+    response
+}
+
+fn html(status: StatusCode, page: &Page<'_>) -> Result<Response, ApiError> {
+    let page = page.render().map_err(|error| ApiError::Internal(error.into()))?;
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ];
+    Ok((status, headers, page).into_response())
 }
 
 async fn render(
@@ -189,13 +217,7 @@ async fn render(
         Ok(found) => View::user(found, &sessions),
         Err(_) => View::Visitor { sign_up: accounts.config().users.sign_up },
     };
-    let page = Page { message, view }.render().map_err(|error| ApiError::Internal(error.into()))?;
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
-    ];
-    let response = (status, headers, page).into_response();
+    let response = html(status, &Page { message, view })?;
     let forget = found.is_err_and(NoSession::clears);
     Ok(if forget { cleared(response) } else { response })
 }

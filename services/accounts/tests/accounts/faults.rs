@@ -1,6 +1,8 @@
 //! Parts that are away, and that change.
 
-use std::{fs::File, io::Read as _, process::Command};
+use std::{
+    fs::File, io::Read as _, net::TcpStream, os::unix::fs::OpenOptionsExt as _, process::Command,
+};
 
 use serde_json::json;
 
@@ -9,6 +11,9 @@ use crate::{
     stack::{PAGE, Settings, Stack, secret, wait_for},
     switch::Switch,
 };
+
+/// Of open(2) on Linux.
+const O_NONBLOCK: i32 = 0o4000;
 
 #[test]
 fn without_postgres_sessions_are_neither_lost_nor_granted() {
@@ -42,22 +47,49 @@ fn without_postgres_sessions_are_neither_lost_nor_granted() {
         http.post("/sign-in/email", &json!({"email": "ann@example.com", "password": PASSWORD}));
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
     assert_eq!(http.get("/api/auth/ok").status, 200);
-    stack.database.start_server();
     // The gauge is read without anybody asking for /ready.
     assert_eq!(accounts.metric("ready"), 0);
+    stack.database.start_server();
     wait_for("the return to be seen in /metrics", || (accounts.metric("ready") == 1).then_some(()));
     assert_eq!(http.get("/ready").status, 200);
     assert!(ann.is_signed_in());
+}
+
+/// A switch before the stack's Postgres.
+fn switched(stack: &Stack) -> Switch {
+    let switch = Switch::before(stack.database.socket_folder(), &stack.runtime);
+    let url = stack.database.owner_url();
+    let (before, _) = url.split_once("?host=").expect("a URL with a folder");
+    stack.secret("database.url", &format!("{before}?host={}", switch.folder().display()));
+    switch
+}
+
+/// A request gives up before its transaction has begun. The server begins it nevertheless, and the connection
+/// is used again: what it does then must last.
+#[test]
+fn a_transaction_that_begins_too_late_takes_nothing_with_it() {
+    let stack = Stack::start();
+    let switch = switched(&stack);
+    let database = "max_connections = 1\ntimeout = \"20s\"\n";
+    let http = "request_timeout = \"3s\"\n";
+    let accounts = stack.accounts_with(&Settings { database, http, ..Settings::default() }).ready();
+    let ann = Browser::sign_up(&accounts.http, "ann@example.com");
+    switch.hold_begin();
+    let bob = json!({"name": "Bob", "email": "bob@example.com", "password": PASSWORD});
+    assert_eq!(accounts.http.post("/sign-up/email", &bob).status, 503);
+    switch.repair();
+    wait_for("the connection", || ann.is_signed_in());
+    let signed_out = ann.post("/sign-out", &json!({}));
+    assert_eq!(signed_out.status, 200, "{signed_out:?}");
+    assert_eq!(stack.value("SELECT count(*) FROM sessions WHERE revoked_at IS NULL"), "0");
+    assert_eq!(stack.value("SELECT count(*) FROM users"), "1");
 }
 
 /// Nothing closes the connections: the service must give up the silent ones by itself.
 #[test]
 fn a_postgres_that_falls_silent_is_noticed_and_found_again() {
     let stack = Stack::start();
-    let switch = Switch::before(stack.database.socket_folder(), &stack.runtime);
-    let url = stack.database.owner_url();
-    let (before, _) = url.split_once("?host=").expect("a URL with a folder");
-    stack.secret("database.url", &format!("{before}?host={}", switch.folder().display()));
+    let switch = switched(&stack);
     let database = "max_connections = 2\ntimeout = \"1s\"\n";
     let http = "request_timeout = \"2s\"\n";
     let accounts = stack.accounts_with(&Settings { database, http, ..Settings::default() }).ready();
@@ -199,8 +231,10 @@ fn a_stop_sends_the_mails_that_wait() {
     accounts.process.terminate();
     let stopped = "SELECT count(*) FROM keys WHERE stopped_at IS NOT NULL";
     wait_for("the stop", || stack.value(stopped) == "1");
-    // Open for writing too, so that it never ends.
-    let pipe = File::options().read(true).write(true).open(&outbox).expect("the pipe");
+    // Open for writing too, so that it never ends; without mails it is read in vain, not for ever.
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(O_NONBLOCK);
+    let pipe = options.open(&outbox).expect("the pipe");
     stack.runtime.block_on(accounts.process.ended());
     let mut buffer = [0; 65536];
     let read = (&pipe).read(&mut buffer).expect("the mails");
@@ -214,9 +248,11 @@ fn a_stop_lets_requests_finish() {
     let stack = Stack::start();
     let mut accounts = stack.accounts();
     let ann = Browser::sign_up(&accounts.http, "ann@example.com");
-    let lock = "BEGIN; SELECT 1 FROM accounts.users FOR UPDATE; SELECT pg_sleep(1); COMMIT";
+    // Until the stop has begun.
+    let lock = "BEGIN; SELECT 1 FROM accounts.users FOR UPDATE; SELECT pg_sleep(60); COMMIT";
+    let address = accounts.http.url.trim_start_matches("http://").to_owned();
     std::thread::scope(|scope| {
-        scope.spawn(|| stack.sql(lock));
+        scope.spawn(|| stack.try_sql(lock).expect_err("cancelled"));
         let active = |what: &str| {
             let here = "datname = current_database()";
             let count = format!("SELECT count(*) FROM pg_stat_activity WHERE {here} AND {what}");
@@ -229,6 +265,11 @@ fn a_stop_lets_requests_finish() {
         });
         active("wait_event_type = 'Lock'");
         accounts.process.terminate();
+        wait_for("it listens no more", || TcpStream::connect(&address).is_err());
+        stack.value(
+            "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event = 'PgSleep'",
+        );
     });
     stack.runtime.block_on(accounts.process.ended());
     assert_eq!(stack.value("SELECT name FROM users"), "Anna");

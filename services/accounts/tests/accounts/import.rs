@@ -91,7 +91,12 @@ fn an_import_may_wait_for_the_library() {
     let accounts =
         stack.accounts_with(&Settings { database: "timeout = \"200ms\"\n", ..Settings::default() });
     let path = stack.path("library.url").display().to_string();
-    let lock = "BEGIN; LOCK TABLE \"user\"; SELECT pg_sleep(2); COMMIT";
+    // Until somebody has waited for it for much longer than the timeout.
+    let lock = "BEGIN; LOCK TABLE \"user\"; SELECT pg_sleep(0.1); \
+        DO $$ BEGIN FOR i IN 1..1000 LOOP EXIT WHEN EXISTS (SELECT 1 FROM pg_stat_activity \
+           WHERE datname = current_database() AND wait_event_type = 'Lock' \
+           AND query_start < clock_timestamp() - interval '1 s'); PERFORM pg_sleep(0.05); \
+           PERFORM pg_stat_clear_snapshot(); END LOOP; END $$; COMMIT";
     std::thread::scope(|scope| {
         scope.spawn(|| stack.runtime.block_on(library.execute(true, lock)).expect("the lock"));
         let held = "SELECT count(*) FROM pg_stat_activity \

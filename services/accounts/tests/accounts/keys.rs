@@ -12,6 +12,10 @@ use crate::{
 fn kids(http: &Http) -> Vec<String> {
     let answer = http.get("/api/auth/jwks");
     assert_eq!(answer.status, 200, "{answer:?}");
+    kids_of(&answer)
+}
+
+fn kids_of(answer: &Answer) -> Vec<String> {
     let keys = answer.json()["keys"].as_array().expect("a list").clone();
     keys.iter().map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
 }
@@ -213,7 +217,7 @@ fn a_taint_empties_the_list_and_the_same_keys_come_back() {
                         assert_eq!(answer.header("retry-after"), "1");
                         false
                     }
-                    200 => kids(&replica.http) == before,
+                    200 => kids_of(&answer) == before,
                     _ => panic!("{answer:?}"),
                 }
             })
@@ -292,10 +296,12 @@ fn a_new_key_waits_until_verifiers_know_it_unless_it_is_alone() {
     let old = ann.token();
     let second = stack.accounts_with(&settings);
     wait_for("its key in the older one's list", || (kids(&first.http).len() == 2).then_some(()));
+    wait_for("it says why it waits", || {
+        let ready = second.http.get("/ready");
+        ready.status == 503 && ready.body.contains("not known to verifiers")
+    });
     let waiting = ann.at(&second.http).get("/token");
     assert_eq!((waiting.status, waiting.header("retry-after")), (503, "1"));
-    let ready = second.http.get("/ready");
-    assert!(ready.status == 503 && ready.body.contains("not known to verifiers"), "{ready:?}");
     let session = ann.at(&second.http).get("/get-session");
     assert_eq!((session.status, session.header("set-auth-jwt")), (200, ""));
     assert_eq!(second.http.get("/health").json()["status"], "degraded");
@@ -323,7 +329,9 @@ fn a_taint_does_not_end_the_wait_of_a_new_key() {
     let second = stack.accounts_with(&settings);
     wait_for("its key in the older one's list", || (kids(&first.http).len() == 2).then_some(()));
     let generation = |it: &Replica| it.http.get("/health/key").json()["generationId"].clone();
-    let tainted = generation(&second);
+    let tainted = wait_for("its endorsement", || {
+        Some(generation(&second)).filter(serde_json::Value::is_string)
+    });
     stack.taint();
     for replica in [&second, &first] {
         wait_for("the next generation's endorsement", || {

@@ -83,9 +83,16 @@ fn an_address_is_limited_on_all_replicas_whether_it_exists_or_not() {
     };
     stack.sql("DELETE FROM attempts");
     for email in ["known@example.com", "unknown@example.com"] {
-        let statuses: Vec<_> =
-            (0..6).map(|number| attempt(number, email, "wrong password").status).collect();
-        assert_eq!(statuses, [401, 401, 401, 401, 429, 429], "{email}");
+        let wrong = |number| attempt(number, email, "wrong password").status;
+        assert_eq!([0, 1, 2, 3].map(wrong), [401; 4], "{email}");
+        // Its second may have passed meanwhile: a block that was made begins anew.
+        let renew = "UPDATE attempts SET blocked_until = now() + interval '1 s' \
+             WHERE blocked_until <> 'epoch'";
+        for number in [4, 5] {
+            stack.sql(renew);
+            assert_eq!(wrong(number), 429, "{email}");
+        }
+        stack.sql(renew);
         let refused = attempt(0, email, PASSWORD);
         assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
     }

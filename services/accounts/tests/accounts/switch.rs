@@ -1,11 +1,17 @@
 //! A switch in front of Postgres that breaks without telling anybody.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use tokio::{
-    io::copy_bidirectional,
-    net::{UnixListener, UnixStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     runtime::Runtime,
     sync::watch,
 };
@@ -15,7 +21,15 @@ const SOCKET: &str = ".s.PGSQL.5432";
 /// A Unix socket that leads to a Postgres. It ends with the runtime.
 pub(crate) struct Switch {
     folder: TempDir,
-    broken: watch::Sender<bool>,
+    position: watch::Sender<Position>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Position {
+    Passes,
+    /// What begins a transaction waits.
+    HoldsBegin,
+    Broken,
 }
 
 impl Switch {
@@ -25,9 +39,9 @@ impl Switch {
         let folder = folder.expect("a folder for the socket");
         let path = folder.path().join(SOCKET);
         let listener = runtime.block_on(async { UnixListener::bind(path) }).expect("a socket");
-        let (broken, seen) = watch::channel(false);
+        let (position, seen) = watch::channel(Position::Passes);
         runtime.spawn(accept(listener, server.join(SOCKET), seen));
-        Self { folder, broken }
+        Self { folder, position }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -36,29 +50,58 @@ impl Switch {
 
     /// Every connection is silent for ever, and so is each new one until the repair.
     pub(crate) fn break_silently(&self) {
-        self.broken.send_replace(true);
+        self.position.send_replace(Position::Broken);
     }
 
-    /// New connections lead to the server again. The old ones stay silent.
+    /// Each BEGIN, and what comes after it, reaches the server when the switch is repaired.
+    pub(crate) fn hold_begin(&self) {
+        self.position.send_replace(Position::HoldsBegin);
+    }
+
+    /// New connections lead to the server again, and so do those where a BEGIN waits. Others stay silent.
     pub(crate) fn repair(&self) {
-        self.broken.send_replace(false);
+        self.position.send_replace(Position::Passes);
     }
 }
 
-async fn accept(listener: UnixListener, server: PathBuf, broken: watch::Receiver<bool>) {
+async fn accept(listener: UnixListener, server: PathBuf, position: watch::Receiver<Position>) {
     loop {
-        let (mut client, _) = listener.accept().await.expect("a connection");
-        let (server, mut broken) = (server.clone(), broken.clone());
+        let (client, _) = listener.accept().await.expect("a connection");
+        let (server, mut position) = (server.clone(), position.clone());
         tokio::spawn(async move {
-            let mut server = UnixStream::connect(&server).await.expect("the server");
+            let server = UnixStream::connect(&server).await.expect("the server");
+            let (from_client, mut to_client) = client.into_split();
+            let (mut from_server, to_server) = server.into_split();
+            let seen = position.clone();
             let is_broken = tokio::select! {
                 biased;
-                seen = broken.wait_for(|broken| *broken) => seen.is_ok(),
-                _ = copy_bidirectional(&mut client, &mut server) => false,
+                seen = position.wait_for(|position| *position == Position::Broken) => seen.is_ok(),
+                _ = pass(from_client, to_server, seen) => false,
+                _ = copy(&mut from_server, &mut to_client) => false,
             };
             if is_broken {
                 std::future::pending().await
             }
         });
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut position: watch::Receiver<Position>,
+) -> io::Result<()> {
+    let mut buffer = [0; 8192];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let begins = buffer[..read].windows(5).any(|word| word == b"BEGIN");
+        if begins {
+            let waits = |position: &Position| *position != Position::HoldsBegin;
+            position.wait_for(waits).await.map_err(io::Error::other)?;
+        }
+        to.write_all(&buffer[..read]).await?;
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum View<'a> {
         /// Whether visitors may make an account.
         sign_up: bool,
     },
+    /// For anybody, when it is not known who asks.
+    Nothing,
     /// Signed in.
     User { user: &'a User, sessions: Vec<Listed<'a>> },
 }
@@ -48,6 +50,7 @@ impl<'a> View<'a> {
     fn title(&self) -> &'static str {
         match self {
             Self::Visitor { .. } => "Sign in",
+            Self::Nothing => "Account",
             Self::User { .. } => "Your account",
         }
     }
