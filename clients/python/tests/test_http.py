@@ -99,6 +99,8 @@ class UntrustedSource(unittest.TestCase):
             "signature": other.replace(other[-30:-2], statement(GOLDEN[3])[-30:-2]),
             "JSON": "<html>",
         }
+        # Before the log is fresh, which it would then be for a minute.
+        self.mirror.head = lambda: cases["head: stale"]
         log = self.follow()
         for reason, text in cases.items():
             with self.subTest(reason):

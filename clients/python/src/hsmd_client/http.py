@@ -18,7 +18,8 @@ from .keylog import read_entry
 from .source import Head, Message, NoStatement, Received, Statement
 from .text import entries, read_object
 
-# How long an answer may take, from the question to its last byte.
+# How long an answer may take, from the question to its last byte. To connect to each address, and to agree on
+# TLS, may take as long before.
 _TIMEOUT = 5
 _MAX_LOG = 64 << 20
 _MAX_ENDORSEMENT = 64 << 10
