@@ -171,6 +171,12 @@ impl Rpc {
         self.seen("GetHead", response.expect("the head").into_inner().head)
     }
 
+    /// The newest event; `None` while the log is not shown.
+    pub async fn shown_head(&self) -> Option<SignedEvent> {
+        let response = self.key_log.clone().get_head(v1::GetHeadRequest {}).await.ok()?;
+        Some(self.seen("GetHead", response.into_inner().head))
+    }
+
     /// All events, page by page.
     pub async fn list(&self) -> Vec<SignedEvent> {
         let mut events = Vec::new();

@@ -131,7 +131,7 @@ async fn a_tainted_endorsement_is_withdrawn_before_there_is_a_new_one() {
 #[tokio::test]
 async fn renews_before_the_expiration() {
     let peer = Peer::start(LogBuilder::new("renew"));
-    let endorser = start(&peer, &follow(&peer, LogOptions::default()), Duration::from_secs(1));
+    let endorser = start(&peer, &follow(&peer, LogOptions::default()), Duration::from_secs(3));
     let mut last = soon(endorser.ready()).await;
     let mut published = endorser.subscribe();
     published.mark_unchanged();

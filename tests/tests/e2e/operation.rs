@@ -60,7 +60,7 @@ pub(crate) fn with_callers(hsmd: Hsmd, more: &str) -> Hsmd {
 }
 
 /// A free port on an address that no other test of this machine uses.
-fn address() -> SocketAddr {
+pub(crate) fn address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [high, low] = ((std::process::id() % 60_000) as u16).to_be_bytes();
     let ip = Ipv4Addr::new(127, high.saturating_add(1), low, NEXT.fetch_add(1, Ordering::Relaxed));

@@ -43,7 +43,9 @@ async fn replay(hosts: [&Hsmd; 2], trace: &Trace) {
         let mut daemon = hosts[life.host].launch_until(&life.failpoint);
         if life.asked {
             daemon.ready().await;
-            advance(&daemon).await.expect_err("it dies before it answers");
+            let answered = advance(&daemon).await;
+            // On a busy machine a taint may be answered before its row is committed.
+            assert!(trace.taint || answered.is_err(), "{trace:?}: {answered:?}");
         }
         daemon.died().await;
         assert_eq!(database.events().await.len(), number(life.events), "{trace:?}");

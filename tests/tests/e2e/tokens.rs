@@ -176,7 +176,9 @@ async fn a_rotation_that_can_not_be_made_is_a_problem_at_once() {
 
 #[tokio::test]
 async fn a_pair_that_does_not_sign_is_not_committed() {
-    let (hsmd, faults) = Hsmd::initialised().await.with_faults();
+    // The daemon's own signatures must not meet the fault first.
+    let hsmd = Hsmd::initialised().await.set("token.0.health_interval", "30s");
+    let (hsmd, faults) = hsmd.with_faults();
     let daemon = hsmd.serve().await;
     let head = daemon.head().await.event().id();
     faults.corrupt("C_Sign".parse().unwrap(), hsmd_fault::Times::next(1)).unwrap();

@@ -3,6 +3,7 @@
 use hsmd_chain::SignedEvent;
 use hsmd_tests::{Daemon, Hsmd, Toll, until};
 
+use crate::DOCUMENT;
 use crate::faults::database::behind_a_proxy;
 use crate::faults::seen::{LOCK_PASSES, SOON, is_not_ready};
 use crate::faults::{Seen, faults};
@@ -90,7 +91,10 @@ async fn record_removed() -> Seen {
     let daemon = hsmd.serve().await;
     seen.signs(&daemon).await;
     hsmd.token.forget_journal();
-    let claimed = async || (hsmd.token.records() == 1 && daemon.is_serving("").await).then_some(());
+    let claimed = async || {
+        (hsmd.token.records() == 1).then_some(())?;
+        daemon.sign(DOCUMENT).await.ok().map(drop)
+    };
     seen.heals_within(SOON, claimed).await;
     seen.signs(&daemon).await;
     daemon.rotate_head().await;

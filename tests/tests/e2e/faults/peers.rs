@@ -65,9 +65,7 @@ async fn greedy() -> Seen {
         plaintext = true
         sign = ["document"]
     };
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = crate::operation::address();
     let hsmd = hsmd
         .set("token.0.queue_length", 1024)
         .set("token.0.health_interval", "30s")
@@ -101,6 +99,9 @@ async fn greedy() -> Seen {
         (daemon.status().await.ok()?.queue_depth as usize > 512).then_some(())
     })
     .await;
+    // So slow that this test sees in time what came first.
+    let slow = std::time::Duration::from_millis(5);
+    faults.delay("C_Sign".parse().unwrap(), slow, std::time::Duration::ZERO).unwrap();
     faults.release().unwrap();
     let signed = signing.await.unwrap().expect("a signature for another caller");
     assert!(greedy.try_join_next().is_none(), "a batch was signed before");

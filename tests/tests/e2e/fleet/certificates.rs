@@ -12,6 +12,9 @@ use crate::operation::observe::{observed, value};
 use crate::operation::pki::{Credentials, SERVER, in_seconds, replace};
 use crate::operation::{Tls, with_callers};
 
+/// How long the certificate lives that is replaced, in seconds.
+const SHORT: i64 = 60;
+
 /// One for each certificate, so that the daemon's counters say which of them was used.
 const CALLERS: [&str; 3] = ["first", "short", "renewed"];
 
@@ -72,8 +75,8 @@ async fn a_services_certificate_is_renewed_and_no_request_fails() {
     let mut fleet = Fleet::of(hsmd, Database::create().await, &way).await;
 
     // The connections that are open from now on have a certificate that ends soon.
-    renew(&fleet.hsmd, &issue("short", 30));
-    let end = in_seconds(30);
+    renew(&fleet.hsmd, &issue("short", SHORT));
+    let end = in_seconds(SHORT);
     all_call_as(&fleet, metrics, "short").await;
 
     let (answers, _) = under_load("a certificate renewed", &mut fleet, async |fleet, _| {

@@ -59,6 +59,7 @@ async fn documents_are_signed_byte_for_byte() {
     let behind = Behind::start().await;
     let gateway = RunningService::start("gateway", behind.folder.path(), &behind.loopback()).await;
     let curl = Curl::to(&gateway.url);
+    until("the gateway is ready", async || curl.get("/ready").await.status == 200).await;
     let document = r#"{"purpose":"document","text":"ü \u00fc","n":1.50,"list":[{"b":1,"a":2e0}]}"#;
     let answer = curl.post("/sign", &format!("{{\"payload\": {document} }}")).await;
     assert_eq!(answer.signed().payload(), document);
@@ -128,8 +129,8 @@ async fn a_log_that_is_stale_is_not_served() {
     let behind = Behind::start().await;
     let gateway = RunningService::start("gateway", behind.folder.path(), &behind.loopback()).await;
     let curl = Curl::to(&gateway.url);
-    let endorsement = curl.endorse(&after(600).to_string()).await.body;
     until("the gateway is ready", async || curl.get("/ready").await.status == 200).await;
+    let endorsement = curl.endorse(&after(600).to_string()).await.body;
     behind.daemon.kill().await;
     until("it is stale", async || curl.get("/log").await.status == 503).await;
     for path in ["/head", "/hsm/keys", "/hsm/head", "/ready"] {

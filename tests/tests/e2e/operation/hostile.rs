@@ -52,7 +52,7 @@ impl Arena {
     async fn with(change: impl FnOnce(Hsmd) -> Hsmd) -> Self {
         let (hsmd, tls) = Tls::of(with_callers(Hsmd::initialised().await, CALLERS));
         // What a hostile caller leaves open, a stop waits for in vain.
-        let hsmd = change(hsmd.set("stop_grace", "1s"));
+        let hsmd = change(hsmd.set("stop_grace", "3s"));
         let daemon = hsmd.serve().await;
         let good = tls.dial(&["good.example.org"]).remote(&hsmd).rpc;
         head(&good).await.unwrap();

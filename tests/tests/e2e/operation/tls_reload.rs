@@ -62,9 +62,9 @@ async fn half_replaced_files_leave_the_old_ones_in_force() {
     until(misfit, async || (misfits() > 0).then_some(())).await;
     assert_eq!(dial.greeted().await.unwrap().server_certificate(), old);
 
+    let before = misfits();
     Files(&hsmd).write_client_ca("no certificate at all");
     Files(&hsmd).write_key(&renewed);
-    let before = misfits();
     until(misfit, async || (misfits() > before).then_some(())).await;
     assert_eq!(dial.greeted().await.unwrap().server_certificate(), old);
     head(&dial.remote(&hsmd).rpc).await.unwrap();

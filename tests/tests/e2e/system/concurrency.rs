@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hsmd_chain::SignedPayload;
 use hsmd_tests::{Hsmd, Refusal, Rpc, now, until};
@@ -20,24 +20,33 @@ pub(crate) type Reply = (bool, Result<SignedPayload, Refusal>);
 pub(crate) struct Signers {
     tasks: JoinSet<Vec<Reply>>,
     stop: Arc<AtomicBool>,
+    served: Arc<AtomicUsize>,
 }
 
 impl Signers {
     pub(crate) fn start(hsmd: &Hsmd, marked: &Arc<AtomicBool>) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), Arc::<AtomicBool>::default());
+        let served = Arc::<AtomicUsize>::default();
         for number in 0..SIGNERS {
             let (rpc, stop, marked) = (hsmd.rpc(), Arc::clone(&stop), Arc::clone(marked));
+            let served = Arc::clone(&served);
             tasks.spawn(async move {
                 let mut replies = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
                     let was_marked = marked.load(Ordering::SeqCst);
                     let asked = ask(&rpc, number).await;
+                    served.fetch_add(asked.iter().flatten().count(), Ordering::SeqCst);
                     replies.extend(asked.into_iter().map(|reply| (was_marked, reply)));
                 }
                 replies
             });
         }
-        Self { tasks, stop }
+        Self { tasks, stop, served }
+    }
+
+    /// How many signatures they have got so far.
+    pub(crate) fn served(&self) -> usize {
+        self.served.load(Ordering::SeqCst)
     }
 
     pub(crate) async fn replies(self) -> Vec<Reply> {

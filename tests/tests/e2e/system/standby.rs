@@ -150,8 +150,9 @@ async fn a_restart_does_not_wait_for_a_person() {
 
 #[tokio::test]
 async fn what_took_long_asks_for_the_lock_again_before_it_destroys() {
-    let hsmd = Hsmd::initialised().await.set("standby", true);
-    let (hsmd, faults) = hsmd.with_faults();
+    // The daemon's own signatures must not meet the fault first.
+    let hsmd = Hsmd::initialised().await.set("token.0.health_interval", "30s");
+    let (hsmd, faults) = hsmd.set("standby", true).with_faults();
     let daemon = hsmd.serve().await;
     let zero = daemon.head().await.event().id();
     // A rotation that begins and fails; then half of a key is there.
