@@ -21,7 +21,7 @@ has_accounts() {
 accounts() {
     case $WHERE in
     dev) ask 30 hsmd-accounts --config "$DEV/accounts-1.toml" "$@" ;;
-    systemd) ask 60 hsmd-as-service --service accounts "$@" ;;
+    systemd) FOREGROUND='' ask 60 hsmd-as-service --service accounts "$@" ;;
     k8s) kube exec deployment/accounts -- hsmd-accounts --config /etc/hsmd/accounts.toml "$@" ;;
     esac
 }

@@ -5,6 +5,7 @@ NAMESPACE=${HSMD_NAMESPACE:-hsmd}
 # shellcheck disable=SC2016 # expanded there
 REDIS_IN_POD='REDISCLI_AUTH=$(cat /run/secrets/redis/password) exec redis-cli "$@"'
 
+# At most LIMIT seconds, 30 by default.
 kube() { ask "${LIMIT:-30}" kubectl --namespace "$NAMESPACE" "$@"; }
 
 ctl() {
@@ -20,14 +21,15 @@ ctl() {
 # member NAME: the first value of that name in the JSON on standard input.
 member() { grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
 
-# Ends before anything is done unless hsmd says that it can sign.
+# Ends before anything is done unless hsmd says that it can sign. The generation that signs is then in HEAD.
 signing() {
     local status state problem
     status=$(ctl --output json status) || true
     [ -z "$DRY" ] || return 0
     state=$(member state <<<"$status") || die "hsmd does not answer, so new keys could not be endorsed"
     # A degraded daemon signs as long as it has an active generation: not while its token or its lock is away.
-    if [[ $state =~ ^(serving|degraded)$ ]] && [ -n "$(member activeGenerationId <<<"$status")" ]; then return; fi
+    HEAD=$(member activeGenerationId <<<"$status") || true
+    if [[ $state =~ ^(serving|degraded)$ ]] && [ -n "$HEAD" ]; then return; fi
     problem=$(sed -nE 's/.*"problems":\["(([^"\\]|\\.)*)".*/: \1/p' <<<"$status")
     die "hsmd is $state and does not sign, so new keys could not be endorsed$problem"
 }
@@ -41,21 +43,27 @@ head_id() {
     echo "${id:-HEAD}"
 }
 
-# change rotate|taint: replaces the generation EXPECTED, once, and leaves the new head's id in HEAD.
+# change rotate|taint: replaces the generation EXPECTED, once, and leaves the new head's id in HEAD. A signal waits
+# until hsmctl has its answer: without it, what was done would not be known.
 change() {
     local answer code=0 options=(--expected "$EXPECTED" --reason "$REASON")
     # In the pod nothing else can be written to by a path that is known.
     [ "$WHERE $1" != 'k8s taint' ] || options+=(--event-file /tmp/hsmd-taint.json)
     [ -n "$DRY" ] || say "generation $EXPECTED is to be replaced"
-    answer=$(ctl --output json "$1" "${options[@]}") || code=$?
+    signals later
+    UNKNOWN='NOT known to be done'
+    answer=$(FOREGROUND='' ctl --output json "$1" "${options[@]}") || code=$?
     [ -z "$DRY" ] || return 0
     # With an event in the answer it is done, also when hsmctl could not write the event's file and failed.
-    HEAD=$(member id <<<"$answer") || die "hsmctl $1 failed: see above"
+    HEAD=$(member id <<<"$answer") || die "hsmctl $1 failed (exit code $code): see above"
+    UNKNOWN=''
     [ $code = 0 ] || say "hsmctl could not write the event to a file: keep what it said above"
     keep_event "$(member eventFile <<<"$answer" || true)"
     # The event's text stands in the answer as a string.
     say "generation $HEAD signs now, its public key is $(grep -o 'publicKey\\":\\"[^\\]*' <<<"$answer" | cut -d '"' -f 3)"
     [[ $answer == *'"performed":true'* ]] || say "this had been done before; nothing was replaced now"
+    [[ $answer != *'"keyDestroyed":false'* ]] ||
+        say "the old key is NOT destroyed: the token refuses; destroy it with the vendor's tool (hsmctl status lists it until it is gone)"
 }
 
 # keep_event FILE: where an event is that the database does not have yet, if there is one.
@@ -77,7 +85,7 @@ redis() {
     local url cli
     read -ra cli <<<"${HSMD_REDIS_CLI-}"
     if [ ${#cli[@]} -gt 0 ]; then
-        ask 10 "${cli[@]}" "$@"
+        FOREGROUND='' ask 10 "${cli[@]}" "$@"
         return
     fi
     case $WHERE in

@@ -20,7 +20,9 @@ published() {
     [ -z "$DRY" ] || echo KEYS
 }
 
-remove_published() { remove 0 "${ACCESS[@]}" && remove 1 "${RESPONSE[@]}"; }
+# First the listed ones, of which none may come back, then all: a process may have published a key after the list
+# was made and before its restart. The keys that the services have now come back: they publish them again.
+remove_published() { remove 0 "${ACCESS[@]}" && remove 1 "${RESPONSE[@]}" && flush_published; }
 
 # remove DATABASE KEY…: until none has come back.
 remove() {

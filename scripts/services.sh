@@ -31,8 +31,9 @@ find_services() {
         ;;
     # The same for what is scaled to none.
     k8s)
-        list=$(kube get deployments --output 'jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}') || list=''
-        list=" ${list:-keys=1 auth=1 app=1 accounts=1}"
+        list=$(kube get deployments --output 'jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}') && [ -z "$DRY" ] ||
+            list='keys=1 auth=1 app=1 accounts=1'
+        list=" $list"
         for name in keys auth app accounts; do
             [[ $list != *" $name="[1-9]* ]] || SERVICES+=("$name")
             [[ $list != *" $name="* ]] || [ "$name" = accounts ] || REDIS=yes
@@ -74,9 +75,12 @@ healths() {
 # asked NAME: the path under which this one says of its keys what is to be known.
 asked() { echo "${PATHS[${1%%-*}]:-/health}"; }
 
-# A unit that failed is enabled still, and one that was started by hand is active.
+# A unit that failed is enabled still, and one that was started by hand is active. When systemd can't be asked, it
+# counts as there; `is-enabled` ends with 1 then, as for a unit that is not there.
 installed() {
-    ask 10 systemctl --quiet is-active "$1" || ask 10 systemctl --quiet is-enabled "$1" 2>/dev/null
+    local state
+    state=$(ask 10 systemctl show --property=ActiveState,UnitFileState "$1") && [ -z "$DRY" ] || return 0
+    [[ $state != *ActiveState=@(inactive|failed)* || $state == *UnitFileState=enabled* ]]
 }
 
 # A line in any case: a service that can't be asked must not look like one that is not there.
@@ -95,7 +99,7 @@ pods() {
 
 # lacking NAME HEALTH: what keeps this service from holding keys that HEAD endorses; nothing if it does.
 lacking() {
-    local database key
+    local database key text
     [ -n "$2" ] || { echo "$1 (no answer)" && return; }
     if [[ $1 == accounts* ]]; then
         [[ $2 == *"\"generationId\":\"$HEAD\""* ]] || echo "$1 (its key is not published as endorsed by the new one)"
@@ -106,14 +110,15 @@ lacking() {
     for database in 0:accessKey 1:responseKey; do
         key=$(member "${database#*:}" <<<"$2") || true
         [ -n "$key" ] || continue
-        [[ $(redis -n "${database%:*}" get "$key") == *"\"generationId\":\"$HEAD\""* ]] ||
-            echo "$1 (its key is not published as endorsed by the new one)"
+        text=$(redis -n "${database%:*}" get "$key" 2>/dev/null) ||
+            { echo "$1 (Redis can't be asked; HSMD_REDIS_CLI gives the command that reaches it)" && return; }
+        [[ $text == *"\"generationId\":\"$HEAD\""* ]] || echo "$1 (its key is not published as endorsed by the new one)"
     done
 }
 
 # Until each service follows HEAD, and each key it has is published as endorsed by HEAD.
 wait_endorsed() {
-    local name health all missing end=$((SECONDS + ENDORSED_WITHIN))
+    local name health all missing begun=$SECONDS
     if [ -n "$DRY" ]; then healths && return; fi
     while :; do
         all=$(healths)
@@ -122,17 +127,25 @@ wait_endorsed() {
             mapfile -t -O ${#missing[@]} missing < <(lacking "$name" "$health")
         done <<<"$all"
         [ ${#missing[@]} -gt 0 ] || return 0
-        [ $SECONDS -lt $end ] || break
+        [ $((SECONDS - begun)) -lt "$ENDORSED_WITHIN" ] || break
         sleep 0.2
     done
-    die "after $ENDORSED_WITHIN s without new endorsed keys: $(IFS=, && echo "${missing[*]}")"
+    # A round that asks what does not answer may take longer than the limit.
+    die "after $((SECONDS - begun)) s without new endorsed keys: $(IFS=, && echo "${missing[*]}")"
 }
 
 # Restarts what has keys, one after the other: each process makes new ones.
 roll() {
     local name names
     case $WHERE in
-    systemd) ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart" ;;
+    systemd)
+        ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart"
+        # It leaves out a unit that does not run.
+        for name in $(with_keys); do
+            ask 10 systemctl --quiet is-active "hsmd-$name" ||
+                die "hsmd-$name does not run, so it was not restarted: systemctl restart hsmd-$name"
+        done
+        ;;
     k8s)
         mapfile -t names < <(with_keys)
         kube rollout restart "${names[@]/#/deployment/}"

@@ -2,17 +2,31 @@
 # the script ends. Sourced by target.sh.
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # the names in capitals come from the files before
-TODO=() COMMANDS=() DONE=() BEGUN='' HINT=''
+TODO=() COMMANDS=() DONE=() BEGUN='' HINT='' UNKNOWN='' LATER=''
 
 # plan WHAT COMMAND [WORD]: one more step, to be done after those before. From here on the end is reported.
 plan() {
     TODO+=("$1")
     COMMANDS+=("${*:2}")
     trap report EXIT
-    # Without these the end by a signal has the exit code of the command before. They wait for that command.
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    signals exit
+}
+
+# signals COMMAND: what a signal does, once the command before has ended: `exit` with the signal's exit code, or
+# `later`, with which the step goes on to its end.
+signals() {
+    # shellcheck disable=SC2064 # expanded now
+    trap "$1 129" HUP && trap "$1 130" INT && trap "$1 143" TERM
+}
+
+later() { LATER=$1; }
+
+# again: the command that goes on after a failure. It has to reach the same installation.
+again() {
+    local name words=()
+    for name in HSMD_DEV HSMD_NAMESPACE HSMD_REDIS_CLI; do [ -z "${!name-}" ] || words+=("$name=${!name}"); done
+    words+=("$0" --target "$WHERE" --reason "$REASON" --expected "$EXPECTED" ${END_SESSIONS:+--end-sessions})
+    quoted "${words[@]}"
 }
 
 # hint TEXT: said when only a part was done.
@@ -27,6 +41,8 @@ perform() {
         read -ra command <<<"${COMMANDS[0]}"
         "${command[@]}"
         DONE+=("$BEGUN") TODO=("${TODO[@]:1}") COMMANDS=("${COMMANDS[@]:1}")
+        signals exit
+        [ -z "$LATER" ] || exit "$LATER"
         [ -n "$DRY" ] || say "$BEGUN: $(((${EPOCHREALTIME/./} - begun) / 1000)) ms"
         BEGUN=''
     done
@@ -38,7 +54,9 @@ report() {
     [ $code != 0 ] || return 0
     [ -n "$BEGUN${DONE[*]}" ] || { say "nothing was done" && return; }
     for what in "${DONE[@]}"; do say "done: $what"; done
-    for what in "${TODO[@]}"; do say "NOT done: $what$([ "$what" != "$BEGUN" ] || echo ' (begun)')"; done
+    for what in "${TODO[@]}"; do
+        if [ "$what" = "$BEGUN" ]; then say "${UNKNOWN:-NOT done}: $what (begun)"; else say "NOT done: $what"; fi
+    done
     [ -z "$HINT" ] || say "$HINT"
 }
 

@@ -13,6 +13,8 @@ WHERE=systemd DRY='' YES='' REASON='' EXPECTED='' END_SESSIONS=''
 [ ! -e "$ROOT/Cargo.toml" ] || WHERE=dev
 # What --dry-run shows goes past all pipes.
 exec 3>&1
+# See ask, and kube in clients.sh.
+FOREGROUND=yes LIMIT=''
 
 # options "$@": the common ones. --reason stands in the record of what administrators did.
 options() {
@@ -53,11 +55,15 @@ installation_here() {
 
 # act COMMAND…: runs it; with --dry-run only shows it.
 act() {
-    if [ -z "$DRY" ]; then "$@"; else printf '%s\n' "$(printf '%q ' "$@" | sed 's/ $//')" >&3; fi
+    if [ -z "$DRY" ]; then "$@"; else printf '%s\n' "$(quoted "$@")" >&3; fi
 }
 
+# quoted WORD…: as they are typed in a shell.
+quoted() { printf '%q ' "$@" | sed 's/ $//'; }
+
 # ask SECONDS COMMAND…: likewise, for at most so long: what does not answer must not hold up the rest. In the
-# foreground, or Ctrl-C would not reach it.
+# foreground, or Ctrl-C would not reach it. With FOREGROUND='' the command has a process group of its own: Ctrl-C
+# does not reach it, and at the end of its time its children end with it, which could hold a pipe open.
 ask() {
-    if [ -z "$DRY" ]; then timeout --foreground "$@"; else act "${@:2}"; fi
+    if [ -z "$DRY" ]; then timeout ${FOREGROUND:+--foreground} -k 5 "$@"; else act "${@:2}"; fi
 }

@@ -99,11 +99,14 @@ serving
 mv /root/plain-pin /etc/hsmd/credentials/pin
 
 # The operator's scripts, as the package installs them: a routine, new keys for all, both red buttons.
+taints() { hsmctl --output json log | { grep -o '"taintPrevious":true' || true; } | wc -l; }
+before=$(taints)
 /usr/lib/hsmd/rotate-hsm-key
 /usr/lib/hsmd/purge-keys-and-roll-services --yes
+same "$(taints)" "$before" "taints by a rotation and a purge"
 /usr/lib/hsmd/red-button --yes
 /usr/lib/hsmd/red-button --yes --end-sessions
-hsmctl --output json log | grep -q '"taintPrevious":true'
+same "$(taints)" $((before + 2)) "taints by the red buttons"
 
 # Removed, it is gone, and what must outlive it is still there.
 apt-get --quiet --yes remove hsmd

@@ -63,6 +63,31 @@ class Pin(unittest.TestCase):
         for path in self.services:
             self.assertEqual(tomllib.loads(pathlib.Path(path).read_text())["hsm"]["identity"], anchor)
 
+    def test_what_stands_behind_the_identity_stays(self):
+        self.daemon.write_text(f'identity = "{SECOND}" # was "{FIRST}" before\n[[token]]\n')
+        self.assertEqual(self.pin(FIRST, self.daemon).returncode, 0)
+        self.assertEqual(self.daemon.read_text(), f'identity = "{FIRST}" # was "{FIRST}" before\n[[token]]\n')
+
+    def test_a_link_stays_a_link(self):
+        link = self.folder / "link.toml"
+        link.symlink_to(self.daemon)
+        answer = self.pin(FIRST, link, self.daemon)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertTrue(link.is_symlink())
+        self.assertIn(f'\nidentity = "{FIRST}"\n', self.daemon.read_text())
+
+    def test_nothing_is_changed_when_the_second_file_cannot_be_written(self):
+        first, second = self.daemon, self.folder / "second.toml"
+        shutil.copy(first, second)
+        # In its way.
+        (self.folder / "second.toml.new").mkdir()
+        before = first.read_text()
+        answer = self.pin(FIRST, first, second)
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("nothing was changed", answer.stderr)
+        self.assertEqual((first.read_text(), second.read_text()), (before, before))
+        self.assertFalse((self.folder / "hsmd.toml.new").exists())
+
     def test_nothing_is_changed_when_one_file_does_not_fit(self):
         before = self.daemon.read_text()
         for text in (
@@ -70,6 +95,13 @@ class Pin(unittest.TestCase):
             "[[token]]\n" + f'identity = "{FIRST}"\n' * 2,
             f"[[token]]\nidentity = '{FIRST}'\n",
             f'# identity = "{FIRST}"\nidentity = "{FIRST}"\n[[token]]\n',
+            f'"identity" = "{FIRST}"\n[[token]]\n',
+            f'hsm.identity = "{FIRST}"\n[hsm]\n',
+            f"'hsm' . 'identity' = \"{FIRST}\"\n[hsm]\n",
+            # Where it would be a setting of the database.
+            '[database]\n# identity = "E…"\n[[token]]\n',
+            '[hsm]\nbatch = true\n[database] # [hsm]\n# identity = "E…"\n',
+            '# identity = "E…"\n[hsm]\n',
         ):
             other = self.folder / "other.toml"
             other.write_text(text)

@@ -22,7 +22,7 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 
 /// After which the database counts as lost though no try of it has failed.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const LONGEST_WITHOUT_ANSWER: Duration = Duration::from_secs(30);
 
 /// How often expired rows are removed, and how many of a table at once. While more remain, each tick removes
 /// as many.
@@ -84,7 +84,7 @@ impl Upkeep {
     /// What was wrong when it was last looked at, as a public sentence.
     pub(crate) fn problem(&self) -> Option<String> {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = health.at.elapsed() > LONGEST_SILENCE;
+        let silent = health.at.elapsed() > LONGEST_WITHOUT_ANSWER;
         let late = || format!("the database at {} has not answered for too long", self.address);
         health.problem.clone().or_else(|| silent.then(late))
     }

@@ -34,7 +34,7 @@ fn a_dry_run_shows_what_would_be_done_to_the_units() {
     let redis = "redis-cli -e -s /run/redis/redis.sock";
     let status = format!("{SYSTEMD_HSMCTL} --output json status");
     let asked = ["keys", "auth", "app", "accounts"]
-        .map(|name| format!("systemctl --quiet is-active hsmd-{name}"));
+        .map(|name| format!("systemctl show --property=ActiveState\\,UnitFileState hsmd-{name}"));
     let after_asking = |arguments: &str| {
         let mut lines = shown(arguments);
         assert_eq!(lines[..asked.len()], asked);
@@ -60,24 +60,26 @@ fn a_dry_run_shows_what_would_be_done_to_the_units() {
     assert_eq!(button[..4], expected);
     let ending = after_asking("red-button --target systemd --end-sessions");
     assert_eq!(ending[2], format!("{redis} -n 0 --scan --pattern 1AAI\\*"));
-    assert_eq!(ending[4], "systemctl start hsmd-rolling-restart.service");
-    assert_eq!(ending[5], format!("{redis} -n 0 del KEYS"));
     let accounts = "hsmd-as-service --service accounts";
-    assert_eq!(ending[7], format!("{accounts} withdraw --all"));
-    assert_eq!(ending[8], format!("{accounts} end-sessions"));
-    assert!(ending[9..].iter().any(|line| line.ends_with("/health/key")), "{ending:?}");
-    assert_eq!(
-        after_asking("purge-keys-and-roll-services --target systemd"),
-        [
-            status,
-            format!("{redis} -n 0 --scan --pattern 1AAI\\*"),
-            format!("{redis} -n 1 --scan --pattern 1AAI\\*"),
-            "systemctl start hsmd-rolling-restart.service".into(),
-            format!("{redis} -n 0 del KEYS"),
-            format!("{redis} -n 1 del KEYS"),
-            format!("{accounts} withdraw --all"),
-        ]
-    );
+    // What was published between the list and the restarts goes with the flush.
+    let rolled = [
+        "systemctl start hsmd-rolling-restart.service".into(),
+        "systemctl --quiet is-active hsmd-auth".into(),
+        "systemctl --quiet is-active hsmd-app".into(),
+        "systemctl --quiet is-active hsmd-accounts".into(),
+        format!("{redis} -n 0 del KEYS"),
+        format!("{redis} -n 1 del KEYS"),
+        format!("{redis} -n 0 flushdb"),
+        format!("{redis} -n 1 flushdb"),
+        format!("{accounts} withdraw --all"),
+    ];
+    assert_eq!(ending[4..13], rolled);
+    assert_eq!(ending[13], format!("{accounts} end-sessions"));
+    assert!(ending[14..].iter().any(|line| line.ends_with("/health/key")), "{ending:?}");
+    let purge = after_asking("purge-keys-and-roll-services --target systemd");
+    let listed = ["0", "1"].map(|number| format!("{redis} -n {number} --scan --pattern 1AAI\\*"));
+    assert_eq!((&purge[0], &purge[1..3], &purge[3..12]), (&status, &listed[..], &rolled[..]));
+    assert!(purge[12..].iter().any(|line| line.ends_with("/health/key")), "{purge:?}");
 }
 
 #[test]
@@ -111,7 +113,12 @@ fn a_dry_run_shows_what_would_be_done_to_the_deployments() {
         ]
     );
     let accounts = "exec deployment/accounts -- hsmd-accounts --config /etc/hsmd/accounts.toml";
-    assert_eq!(roll.last(), Some(&format!("{kubectl} {accounts} withdraw --all")));
+    let redis = ["-n 0 del KEYS", "-n 1 del KEYS", "-n 0 flushdb", "-n 1 flushdb"];
+    for (line, ending) in roll[9..13].iter().zip(redis) {
+        assert!(line.ends_with(&format!(" redis-cli -e {ending}")), "{line}");
+    }
+    assert_eq!(roll[13], format!("{kubectl} {accounts} withdraw --all"));
+    assert!(roll[15].starts_with(&format!("{kubectl} exec auth-POD -- bash -c ")), "{roll:?}");
 }
 
 #[test]
