@@ -124,8 +124,15 @@ class HostileLog(unittest.TestCase):
                 self.assertLess(peak, 3 * len(text) + 400_000)
 
     def test_what_is_too_short_for_an_entry_is_the_last_that_is_read(self):
-        entry = entries(LOG)[0]
-        self.assertEqual(entries(f"[{entry},{entry},0,{entry},0]"), [entry, entry, "0"])
+        entry = next(entries(LOG))
+        self.assertEqual(list(entries(f"[{entry},{entry},0,{entry},0]")), [entry, entry, "0"])
+
+    def test_an_entry_is_given_before_what_follows_it_is_read(self):
+        entry = next(entries(LOG))
+        found = entries(f"[{entry},x")
+        self.assertEqual(next(found), entry)
+        with self.assertRaises(hsmd.Refused):
+            next(found)
 
     def test_an_entry_has_room_for_blanks_and_an_end(self):
         first = LOG.index(',"signature"')
@@ -138,7 +145,7 @@ class HostileLog(unittest.TestCase):
                     hsmd.KeyLog.parse(text, IDENTITY, NOW)
 
     def test_the_reasons(self):
-        entry = entries(LOG)[0]
+        entry = next(entries(LOG))
         reasons = {
             "": r"\[ expected",
             "{}": r"\[ expected",

@@ -141,7 +141,7 @@ export class Endorser {
     await this.log.wait((log) => log.has(generationId), 5000);
     const verified = await this.log.verifyEndorsement(text, { purpose, key: this.publicKey });
     const expiration = milliseconds(verified.values["expiration"]);
-    const endorsement = { text, publicKey: this.publicKey, generationId, expiration };
+    const endorsement = { text, publicKey: this.publicKey, generationId: verified.event.id, expiration };
     await publish?.(endorsement);
     this.#current = endorsement;
     // The last third is a reserve for outages; a tenth keeps a fleet from renewing together.

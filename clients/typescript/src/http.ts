@@ -65,8 +65,9 @@ export class HttpSource implements LogSource, EndorsementSource {
       if (answer.status !== 304 || head === null) {
         if (answer.status !== 200) throw new Unavailable(`${this.#url}${logPath} answered ${answer.status}`);
         etag = answer.etag;
-        const found = entries(answer.text);
-        for (const [number, entry] of found.entries()) {
+        const found: string[] = [];
+        for (const entry of entries(answer.text)) {
+          const number = found.push(entry) - 1;
           // Those before `from` are known; what changed since the last answer is judged by the log.
           if (number < from || known[number] === entry) continue;
           yield { event: readEntry(entry) };
@@ -105,7 +106,7 @@ export class HttpSource implements LogSource, EndorsementSource {
     const timeout = AbortSignal.timeout(this.#options.timeout);
     const signal = init.signal ? AbortSignal.any([init.signal, timeout]) : timeout;
     try {
-      const answer = await this.#options.fetch(this.#url + path, { ...init, signal });
+      const answer = await this.#options.fetch(this.#url + path, { redirect: "error", ...init, signal });
       return { status: answer.status, etag: answer.headers.get("etag"), text: await textOf(answer, limit) };
     } catch (error) {
       throw new Unavailable(`${this.#url}${path} does not answer: ${(error as Error).message}`, { cause: error });

@@ -16,7 +16,7 @@ export async function verifyLog(
   text: string, anchor: Anchor, now: number, progress: (done: number, all: number, id: string) => void,
 ): Promise<KeyLog> {
   const log = new KeyLog(anchor);
-  const entries = cut(text);
+  const entries = [...cut(text)];
   if (entries.length === 0) throw new Refused("log: empty");
   for (const [number, entry] of entries.entries()) {
     try {

@@ -14,7 +14,7 @@ const MIN_ENTRY = 116;
 /** An entry of the longest event has 523 characters; the rest is room for blanks. */
 const MAX_ENTRY = 4096;
 
-const BLANKS = " \t\r\n";
+const BLANKS = /[ \t\r\n]*/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const ESCAPED: Record<string, string> = {
   '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t",
@@ -54,20 +54,18 @@ class Scanner {
   }
 
   /** The texts of an array's elements, up to the first that is too short for an entry of a log. */
-  entries(): string[] {
-    const found: string[] = [];
+  *entries(): Generator<string> {
     this.skipBlanks();
     must(this.text[this.at] === "[", "JSON: not an array");
-    const all = this.items(1, "]", () => {
+    for (const _ of this.items(1, "]")) {
       const start = this.at;
       this.limit = start + MAX_ENTRY;
       this.value(2);
       this.mustBeWithin();
-      found.push(this.text.slice(start, this.at));
-      return this.at - start >= MIN_ENTRY;
-    });
-    if (all) this.end();
-    return found;
+      yield detached(this.text.slice(start, this.at));
+      if (this.at - start < MIN_ENTRY) return;
+    }
+    this.end();
   }
 
   private end(): void {
@@ -101,7 +99,7 @@ class Scanner {
 
   private object(level: number): Value {
     const members: { [name: string]: Value } = Object.create(null);
-    this.items(level, "}", () => {
+    for (const _ of this.items(level, "}")) {
       must(this.text[this.at] === '"', "JSON: a name expected");
       const name = this.string();
       must(!(name in members), "JSON: duplicate name");
@@ -110,14 +108,13 @@ class Scanner {
       this.at += 1;
       this.skipBlanks();
       members[name] = this.placed(level, name);
-      return true;
-    });
+    }
     return members;
   }
 
   private array(level: number): Value {
     const elements: Value[] = [];
-    this.items(level, "]", () => elements.push(this.placed(level, elements.length)) > 0);
+    for (const _ of this.items(level, "]")) elements.push(this.placed(level, elements.length));
     return elements;
   }
 
@@ -128,15 +125,15 @@ class Scanner {
     return value;
   }
 
-  /** What stands between two brackets; `item` reads one and says whether to go on. Returns whether all were read. */
-  private items(level: number, close: string, item: () => boolean): boolean {
+  /** Goes through what stands between two brackets. Who asks for an item has to read it before the next one. */
+  private *items(level: number, close: string): Generator<void> {
     must(level <= MAX_DEPTH, "JSON: too many levels");
     this.deepest = Math.max(this.deepest, level);
     this.at += 1;
     this.skipBlanks();
     if (this.text[this.at] !== close) {
       for (;;) {
-        if (!item()) return false;
+        yield;
         this.skipBlanks();
         if (this.text[this.at] !== ",") break;
         this.at += 1;
@@ -145,7 +142,6 @@ class Scanner {
     }
     must(this.text[this.at] === close, `JSON: ${close} expected`);
     this.at += 1;
-    return true;
   }
 
   private string(): string {
@@ -185,10 +181,10 @@ class Scanner {
   }
 
   private skipBlanks(): void {
-    while (this.at < this.text.length && BLANKS.includes(this.text[this.at] as string)) {
-      this.at += 1;
-      this.blanks = true;
-    }
+    BLANKS.lastIndex = this.at;
+    BLANKS.test(this.text);
+    this.blanks ||= BLANKS.lastIndex > this.at;
+    this.at = BLANKS.lastIndex;
   }
 }
 
@@ -204,12 +200,17 @@ export function elements(text: string): string[] {
 }
 
 /**
- * The exact text of each entry of a published log, up to the first that is too short to be one. What is made of an
- * entry is gone before the next one is read, and no entry is long: a hostile log takes little more memory than its
- * text.
+ * The exact text of each entry of a published log, up to the first that is too short to be one. Each is read when it is
+ * asked for, so what follows a refused one costs nothing, and no entry is long: a hostile log takes little more memory
+ * than its text.
  */
-export function entries(text: string): string[] {
+export function entries(text: string): Generator<string> {
   return new Scanner(text).entries();
+}
+
+/** The same text in memory of its own: a piece of a text keeps all of it. */
+function detached(text: string): string {
+  return fromBytes(new TextEncoder().encode(text));
 }
 
 /** The exact text of each member's value of an object, in its order. */

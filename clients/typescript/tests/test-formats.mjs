@@ -113,9 +113,32 @@ test("a hostile log takes little more memory than its text", async () => {
   assert.equal(stdout, "Refused\n".repeat(9));
 });
 
+test("a log keeps nothing of the answer that it came in", async () => {
+  const program = `
+    const { KeyLog } = await import("@hsmd/client");
+    const [log, identity, now] = ${JSON.stringify([LOG, IDENTITY, NOW])};
+    const kept = [];
+    for (let number = 0; number < 10; number += 1) {
+      const text = Buffer.from(log.slice(0, -1) + " ".repeat(16 << 20) + "]").toString();
+      kept.push(await KeyLog.parse(text, identity, now));
+    }
+    console.log(kept.length);`;
+  const cwd = new URL(".", import.meta.url);
+  const given = ["--max-old-space-size=100", "--input-type=module", "--eval", program];
+  const { stdout } = await promisify(execFile)(process.execPath, given, { cwd });
+  assert.equal(stdout, "10\n");
+});
+
+test("an entry is given before what follows it is read", () => {
+  const [entry] = entries(LOG);
+  const found = entries(`[${entry},x`);
+  assert.equal(found.next().value, entry);
+  assert.throws(() => found.next(), /a value expected/);
+});
+
 test("what is too short for an entry is the last that is read", () => {
   const [entry] = entries(LOG);
-  assert.deepEqual(entries(`[${entry},${entry},0,${entry},0]`), [entry, entry, "0"]);
+  assert.deepEqual([...entries(`[${entry},${entry},0,${entry},0]`)], [entry, entry, "0"]);
 });
 
 test("an entry has room for blanks, and an end", async () => {

@@ -72,6 +72,20 @@ test("a gateway that is not trusted is believed by its statement", async (t) => 
   await assertStale(mirror, read(), "head: stale");
 });
 
+test("a redirection is not followed", async (t) => {
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    response.writeHead(302, { location: "/elsewhere" }).end();
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const source = new hsmd.HttpSource(`http://127.0.0.1:${server.address().port}`);
+  await assert.rejects(source.watch(0, new AbortController().signal).next(), hsmd.Unavailable);
+  await assert.rejects(source.endorse("response", "1AAI", MINUTE), hsmd.Unavailable);
+  assert.deepEqual(asked, ["/hsm/keys", "/sign"]);
+});
+
 test("an answer over a Unix socket is not read beyond its limit", async (t) => {
   const folder = mkdtempSync(`${tmpdir()}/hsmd-ts.`);
   t.after(() => rmSync(folder, { recursive: true }));

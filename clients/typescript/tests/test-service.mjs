@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import test from "node:test";
-import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import * as hsmd from "@hsmd/client";
 import { connect } from "@hsmd/client/grpc";
 import { jwk } from "./mirror.mjs";
@@ -70,12 +70,15 @@ test("a key stays endorsed through rotation and taint", async (t) => {
   run("hsmctl", "verify", ...files);
 });
 
-test("what Rust services published verifies here, from either source", async (t) => {
+test("what services in each language published verifies here, from either source", async (t) => {
   const { log } = await service(t);
   const http = await follow(t, new hsmd.HttpSource(HSMD_KEYS_URL));
   assert.ok(await http.wait(({ head }) => head.id === log.head().id, 30 * SECOND));
   const keys = redis("--scan", "--pattern", "1AAI*").split("\n").filter(Boolean);
-  assert.ok(keys.length > 0);
+  for (const name of ["HSMD_APP_URL", "HSMD_APP_PYTHON_URL", "HSMD_APP_TYPESCRIPT_URL"]) {
+    const { responseKey } = await (await fetch(`${process.env[name]}/health`)).json();
+    assert.ok(keys.includes(responseKey), name);
+  }
   for (const key of keys) {
     const text = redis("get", key).replace(/\n$/, "");
     for (const reader of [log, http]) await reader.verifyEndorsement(text, { purpose: "response", key });
@@ -118,6 +121,33 @@ test("a token by a key that hsmd endorsed verifies in jose", async (t) => {
   await log.verifyEndorsement(text, { purpose: "jwt", key: kid });
   const { payload } = await jwtVerify(token, createLocalJWKSet({ keys: [jwk(kid)] }));
   assert.equal(payload.sub, "ann");
+});
+
+test("a token verifies in jose by the keys service's list until a taint", async (t) => {
+  const { channel, log } = await service(t);
+  const publish = ({ publicKey, text, expiration }) => void redis("set", publicKey, text, "pxat", String(expiration));
+  const endorser = await hsmd.Endorser.start(channel, log, { purpose: "jwt", ttl: hsmd.HOUR, publish });
+  await endorser.wait(30 * SECOND);
+  // Other tests take each key there for one of purpose response.
+  t.after(() => redis("del", endorser.publicKey));
+  const token = await endorser.signToken({ sub: "ann" });
+  const verified = async () => {
+    try {
+      return (await jwtVerify(token, createRemoteJWKSet(new URL(`${HSMD_KEYS_URL}/jwks`)))).payload.sub;
+    } catch (error) {
+      if (error instanceof errors.JOSEError) return null;
+      throw error;
+    }
+  };
+  const becomes = async (expected) => {
+    for (const end = Date.now() + 30 * SECOND; (await verified()) !== expected; await log.changed(100)) {
+      assert.ok(Date.now() < end, `not ${expected}`);
+    }
+  };
+  await becomes("ann");
+  endorser.close();
+  change("taint");
+  await becomes(null);
 });
 
 test("another identity is never believed", async (t) => {

@@ -133,7 +133,7 @@ var MAX_LEVELS = 32;
 var MAX_DEPTH = 128;
 var MIN_ENTRY = 116;
 var MAX_ENTRY = 4096;
-var BLANKS = " 	\r\n";
+var BLANKS = /[ \t\r\n]*/y;
 var NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 var ESCAPED = {
   '"': '"',
@@ -171,20 +171,18 @@ var Scanner = class {
     return value;
   }
   /** The texts of an array's elements, up to the first that is too short for an entry of a log. */
-  entries() {
-    const found = [];
+  *entries() {
     this.skipBlanks();
     must(this.text[this.at] === "[", "JSON: not an array");
-    const all = this.items(1, "]", () => {
+    for (const _ of this.items(1, "]")) {
       const start = this.at;
       this.limit = start + MAX_ENTRY;
       this.value(2);
       this.mustBeWithin();
-      found.push(this.text.slice(start, this.at));
-      return this.at - start >= MIN_ENTRY;
-    });
-    if (all) this.end();
-    return found;
+      yield detached(this.text.slice(start, this.at));
+      if (this.at - start < MIN_ENTRY) return;
+    }
+    this.end();
   }
   end() {
     this.skipBlanks();
@@ -214,7 +212,7 @@ var Scanner = class {
   }
   object(level) {
     const members2 = /* @__PURE__ */ Object.create(null);
-    this.items(level, "}", () => {
+    for (const _ of this.items(level, "}")) {
       must(this.text[this.at] === '"', "JSON: a name expected");
       const name = this.string();
       must(!(name in members2), "JSON: duplicate name");
@@ -223,13 +221,12 @@ var Scanner = class {
       this.at += 1;
       this.skipBlanks();
       members2[name] = this.placed(level, name);
-      return true;
-    });
+    }
     return members2;
   }
   array(level) {
     const elements2 = [];
-    this.items(level, "]", () => elements2.push(this.placed(level, elements2.length)) > 0);
+    for (const _ of this.items(level, "]")) elements2.push(this.placed(level, elements2.length));
     return elements2;
   }
   placed(level, name) {
@@ -238,15 +235,15 @@ var Scanner = class {
     if (level === 1) this.places.set(name, { start, end: this.at });
     return value;
   }
-  /** What stands between two brackets; `item` reads one and says whether to go on. Returns whether all were read. */
-  items(level, close, item) {
+  /** Goes through what stands between two brackets. Who asks for an item has to read it before the next one. */
+  *items(level, close) {
     must(level <= MAX_DEPTH, "JSON: too many levels");
     this.deepest = Math.max(this.deepest, level);
     this.at += 1;
     this.skipBlanks();
     if (this.text[this.at] !== close) {
       for (; ; ) {
-        if (!item()) return false;
+        yield;
         this.skipBlanks();
         if (this.text[this.at] !== ",") break;
         this.at += 1;
@@ -255,7 +252,6 @@ var Scanner = class {
     }
     must(this.text[this.at] === close, `JSON: ${close} expected`);
     this.at += 1;
-    return true;
   }
   string() {
     const { text } = this;
@@ -292,10 +288,10 @@ var Scanner = class {
     return meant;
   }
   skipBlanks() {
-    while (this.at < this.text.length && BLANKS.includes(this.text[this.at])) {
-      this.at += 1;
-      this.blanks = true;
-    }
+    BLANKS.lastIndex = this.at;
+    BLANKS.test(this.text);
+    this.blanks ||= BLANKS.lastIndex > this.at;
+    this.at = BLANKS.lastIndex;
   }
 };
 function isObject(value) {
@@ -308,6 +304,9 @@ function elements(text) {
 }
 function entries(text) {
   return new Scanner(text).entries();
+}
+function detached(text) {
+  return fromBytes(new TextEncoder().encode(text));
 }
 function members(text) {
   const scanner = new Scanner(text);
@@ -340,6 +339,13 @@ function integer(value, what) {
 function named(value, names) {
   const found = [...value];
   return found.length === names.length && found.every((name, at) => name === names[at]);
+}
+function fromBytes(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Refused("not UTF-8");
+  }
 }
 
 // src/event.ts
@@ -719,7 +725,7 @@ async function verifyHead(text, log, now, { maxStaleness = 6e4, skew = SKEW } = 
 // src/page.ts
 async function verifyLog(text, anchor, now, progress) {
   const log = new KeyLog(anchor);
-  const entries2 = entries(text);
+  const entries2 = [...entries(text)];
   if (entries2.length === 0) throw new Refused("log: empty");
   for (const [number, entry] of entries2.entries()) {
     try {

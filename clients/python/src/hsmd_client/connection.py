@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -47,7 +48,7 @@ def connect(
 class Channel:
     """The log and endorsements of a daemon. A changed TLS file makes a new connection for the next call."""
 
-    def __init__(self, target: str, options: list, files: tuple[Path, Path, Path] | None) -> None:
+    def __init__(self, target: str, options: list[tuple[str, Any]], files: tuple[Path, Path, Path] | None) -> None:
         self._target = target
         self._options = options
         self._files = files

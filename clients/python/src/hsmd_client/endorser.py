@@ -120,7 +120,7 @@ class Endorser:
         attempt = 0
         while not self._stopping.is_set():
             if not self._due():
-                self._log.wait_for_change(self._current and self._current.generation_id, 0.25)
+                self._log.wait_for_change(self._current.generation_id if self._current else None, 0.25)
                 continue
             try:
                 self._endorse()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from .connection import now
@@ -79,7 +80,7 @@ class HttpSource:
         connection = self._connection()
         try:
             connection.request(method, self._folder() + path, body, headers)
-            answer = http.client.HTTPResponse(_Reader(connection.sock, deadline), method=method)
+            answer = http.client.HTTPResponse(cast(socket.socket, _Reader(connection.sock, deadline)), method=method)
             answer.begin()
             return answer.status, answer.getheader("etag"), _body(answer, limit).decode()
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
@@ -118,9 +119,10 @@ class _Poll:
             if status != 304 or head is None:
                 if status != 200:
                     raise Unavailable(f"{self._source._url}{self._path} answered {status}")
-                etag, found = etag_now, entries(text)
+                etag, found = etag_now, list[str]()
                 # Those before `start` are known; what changed since the last answer is judged by the log.
-                for number, entry in enumerate(found):
+                for number, entry in enumerate(entries(text)):
+                    found.append(entry)
                     if number >= self._start and known[number : number + 1] != [entry]:
                         yield Received(*read_entry(entry))
                 known, head = found, _newest(found, self._source._trusted)
@@ -164,7 +166,7 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"no whole answer within {_TIMEOUT} s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from .encoding import digest, digest_bytes, milliseconds, public_key, verify
 from .errors import Fork, Refused, Rollback, require
@@ -75,7 +76,7 @@ class Event:
         )  # fmt: skip
 
 
-def _canonical(fields: dict) -> str:
+def _canonical(fields: dict[str, Any]) -> str:
     def value(name: str) -> str:
         if name == "sequenceNumber":
             return str(fields[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Callable
 
 from .errors import Refused, require
@@ -62,20 +63,14 @@ def _skip(text: str, position: int) -> int:
     return run.end() if run else position
 
 
-def _items(text: str, brackets: str, item: Callable[[int], int | None]) -> None:
-    """Calls `item(start) -> end` for each item between the brackets; nothing may follow them.
-
-    An item without an end is the last one that is looked at.
-    """
+def _items(text: str, brackets: str, item: Callable[[int], int]) -> None:
+    """Calls `item(start) -> end` for each item between the brackets; nothing may follow them."""
     position = _skip(text, 0)
     require(text[position : position + 1] == brackets[0], f"JSON: {brackets[0]} expected")
     position = _skip(text, position + 1)
     if text[position : position + 1] != brackets[1]:
         while True:
-            end = item(position)
-            if end is None:
-                return
-            position = _skip(text, end)
+            position = _skip(text, item(position))
             if text[position : position + 1] != ",":
                 break
             position = _skip(text, position + 1)
@@ -96,27 +91,32 @@ def elements(text: str) -> list[str]:
     return found
 
 
-def entries(text: str) -> list[str]:
+def entries(text: str) -> Iterator[str]:
     """The exact text of each entry of a published log, up to the first that is too short to be one.
 
-    What is made of an entry is gone before the next one is read, and no entry is long: a hostile log takes
-    little more memory than its text.
+    Each is read when it is asked for, so what follows a refused one costs nothing, and no entry is long: a hostile
+    log takes little more memory than its text.
     """
-    found: list[str] = []
-
-    def entry(start: int) -> int | None:
-        window = text[start : start + MAX_ENTRY + 1]
+    position = _skip(text, 0)
+    require(text[position : position + 1] == "[", "JSON: [ expected")
+    position = _skip(text, position + 1)
+    number, more = 0, text[position : position + 1] != "]"
+    while more:
+        window = text[position : position + MAX_ENTRY + 1]
         try:
             _, length = _value(window, 0)
             require(length <= MAX_ENTRY, "too long")
         except Refused as error:
-            number = len(found)
             raise Refused(f"log: entry {number} is no JSON of at most {MAX_ENTRY} characters: {error}") from error
-        found.append(window[:length])
-        return start + length if length >= MIN_ENTRY else None
-
-    _items(text, "[]", entry)
-    return found
+        yield window[:length]
+        if length < MIN_ENTRY:
+            return
+        position = _skip(text, position + length)
+        number, more = number + 1, text[position : position + 1] == ","
+        if more:
+            position = _skip(text, position + 1)
+    require(text[position : position + 1] == "]", "JSON: ] expected")
+    require(_skip(text, position + 1) == len(text), "JSON: something follows the value")
 
 
 def members(text: str) -> dict[str, str]:
@@ -148,7 +148,8 @@ def read_object(text: str) -> dict[str, Any]:
     value, end = _value(text, 0)
     require(isinstance(value, dict), "JSON: not an object")
     require(end == len(text), "JSON: something follows the object")
-    return value
+    values: dict[str, Any] = value
+    return values
 
 
 def read_payload(text: str) -> dict[str, Any]:
