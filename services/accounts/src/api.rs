@@ -68,6 +68,7 @@ const PATHS: &[&str] = &[
     "/ok",
     "/error",
     "/open-api/generate-schema",
+    "/reference",
 ];
 
 /// The routes below [`BASE`] with all that a request goes through.
@@ -100,6 +101,7 @@ pub(crate) fn router(accounts: &Accounts) -> Router {
         .route("/ok", get(various::ok))
         .route("/error", get(various::error))
         .route("/open-api/generate-schema", get(various::open_api))
+        .route("/reference", get(various::reference))
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::not_found)
         .with_state(accounts.clone());

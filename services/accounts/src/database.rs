@@ -1,5 +1,7 @@
 //! Postgres: the pool and the migrations. Statements are where they are needed.
 
+mod given_up;
+
 use std::{io, time::Duration};
 
 use hsmd_service::postgres::{Server, ServerError};
@@ -10,6 +12,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use crate::config::DatabaseConfig;
+use given_up::GivenUp;
 
 /// How long a connection may have been idle before it is tried with a round trip of its own.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
@@ -39,6 +42,7 @@ pub struct Database {
     schema: String,
     /// How long we wait for the server at the most: first for a connection, then for a statement's answer.
     longest: Duration,
+    given_up: GivenUp,
     /// Where the server is, without user and password.
     address: String,
 }
@@ -55,6 +59,8 @@ impl Database {
         let settings = [("search_path", config.schema.as_str()), ("client_min_messages", "error")];
         let options = options.options(settings);
         let release_timeout = config.timeout;
+        let given_up = GivenUp::new();
+        let suspect = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
@@ -68,11 +74,15 @@ impl Database {
                     Ok(true)
                 })
             })
-            // A BEGIN whose answer was not waited for stays open: sqlx forgets it (sqlx issue 4393), and what is
-            // committed next would be undone. One that has fallen silent is closed: sqlx tries each as well, but
-            // without a bound, and the pool would have one place less meanwhile.
+            // After work was given up. A BEGIN whose answer was not waited for stays open: sqlx forgets it (sqlx
+            // issue 4393), and what is committed next would be undone. One that has fallen silent is closed: sqlx
+            // tries each as well, but without a bound, and the pool would have one place less meanwhile.
             .after_release(move |connection, _| {
+                let is_suspect = suspect.lately();
                 Box::pin(async move {
+                    if !is_suspect {
+                        return Ok(true);
+                    }
                     let ended = sqlx::raw_sql("ROLLBACK").execute(connection);
                     let ended = timeout(release_timeout, ended).await;
                     ended.unwrap_or_else(|_| Err(silent())).map(|_| true)
@@ -80,7 +90,7 @@ impl Database {
             })
             .connect_lazy_with(options.clone());
         let (schema, longest) = (config.schema.clone(), config.timeout.saturating_mul(2));
-        Ok(Self { pool, options, schema, longest, address })
+        Ok(Self { pool, options, schema, longest, given_up, address })
     }
 
     /// Bounds work that takes a connection and one statement, or a few short ones: the server's own timeouts
@@ -89,7 +99,12 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        timeout(self.longest, work).await.unwrap_or_else(|_| Err(silent()))
+        timeout(self.longest, self.noting(work)).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// For all work with the pool's connections that may be dropped before its end.
+    pub(crate) fn noting<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.given_up.noting(work)
     }
 
     /// Makes the schema and its tables or brings them up to date. Replicas that start together wait for

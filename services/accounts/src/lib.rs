@@ -247,9 +247,15 @@ impl Accounts {
         }
     }
 
+    /// For what may be dropped before its end, and uses the database.
+    fn noting<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.0.database.noting(work)
+    }
+
     /// Goes on with something after its request was answered, whose time then tells nothing.
     fn later(&self, work: impl Future<Output = Result<(), sqlx::Error>> + Send + 'static) {
         let longest = self.0.config.http.request_timeout;
+        let work = self.noting(work);
         let work = async move {
             match timeout(longest, work).await {
                 Ok(Ok(())) => {}

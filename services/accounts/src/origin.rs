@@ -84,7 +84,8 @@ impl Origins {
     /// Whether a browser may be sent here: a path of the service's own origin, or a URL in a trusted one.
     pub(crate) fn allows_redirect(&self, target: &str) -> bool {
         let odd = |byte: u8| byte == b'\\' || byte.is_ascii_control() || byte == b' ';
-        if target.len() > LONGEST || target.bytes().any(odd) {
+        if target.len() > LONGEST || target.bytes().any(odd) || target.chars().any(char::is_control)
+        {
             return false;
         }
         let path = |whole: &str| whole.split(['?', '#']).next().map(str::to_ascii_lowercase);
@@ -195,6 +196,7 @@ mod tests {
             "/a//b",
             "/\tevil",
             "/a\nb",
+            "/a\u{9f}b",
             "/%0d%0aset-cookie:x",
             "https:evil.com",
             "https:/app.example.com",

@@ -108,15 +108,14 @@ impl Worker {
             }
             let well = outcome.is_ok();
             self.publish(outcome);
+            // Each time, for an import may bring another kind.
+            if well && let Err(error) = self.see_hashes().await {
+                tracing::warn!(error = %chain(&error), "the passwords' hashes can't be seen");
+            }
             if well && next_purge <= Instant::now() {
                 match self.purge().await {
                     Ok(More::Remain) => {}
-                    Ok(More::None) => {
-                        next_purge = Instant::now() + PURGE;
-                        if let Err(error) = self.see_hashes().await {
-                            tracing::warn!(error = %chain(&error), "the passwords' hashes can't be seen");
-                        }
-                    }
+                    Ok(More::None) => next_purge = Instant::now() + PURGE,
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "expired rows can't be removed");
                         next_purge = Instant::now() + PURGE;

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::LOCATION},
     response::{IntoResponse as _, Response},
 };
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -60,12 +61,16 @@ pub(super) fn with_cookie(
 
 /// Sends the browser on.
 pub(super) fn redirect(target: &str) -> Response {
-    let location = HeaderValue::from_str(target).map(|target| [(LOCATION, target)]);
-    // What is not ASCII has been refused or encoded before.
-    location.map_or_else(
-        |_| StatusCode::NOT_FOUND.into_response(),
-        |location| (StatusCode::FOUND, location).into_response(),
+    location(target).map_or_else(
+        || StatusCode::NOT_FOUND.into_response(),
+        |target| (StatusCode::FOUND, [(LOCATION, target)]).into_response(),
     )
+}
+
+/// The value of `Location`: what is not ASCII is encoded.
+pub(super) fn location(target: &str) -> Option<HeaderValue> {
+    let ascii = utf8_percent_encode(target, CONTROLS).to_string();
+    HeaderValue::from_str(&ascii).ok()
 }
 
 /// An answer that makes the browser forget its session.

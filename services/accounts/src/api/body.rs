@@ -12,7 +12,7 @@ pub(crate) use fields::{NAME, URL};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
-use super::csrf;
+use super::{csrf, query::Query};
 use crate::{
     Accounts,
     error::{ApiError, INVALID_JSON, TOO_LARGE},
@@ -65,6 +65,7 @@ impl<F: Form> FromRequest<Accounts> for Posted<F> {
         let mut fields = Fields::new(&members, accounts.origins());
         let form = F::read(&mut fields);
         fields.finish()?;
+        Query::new(parts.uri.query()).check_callback(accounts.origins())?;
         Ok(Self(form))
     }
 }

@@ -51,17 +51,23 @@ impl Caller {
         &self,
         accounts: &Accounts,
     ) -> Result<Result<Authenticated, NoSession>, sqlx::Error> {
-        let found = match &self.cookie {
-            Ok(cookie) => {
-                sessions::find(cookie.clone(), accounts.now(), accounts.database()).await?
-            }
-            Err(reason) => Err(*reason),
-        };
+        let found = self.look(accounts).await?;
         if let Err(reason) = found {
             accounts.counters().refused_session(reason);
             tracing::info!(reason = reason.reason(), address = %self.address, "session refused");
         }
         Ok(found)
+    }
+
+    /// As [`session`](Self::session), but a refusal is neither counted nor logged.
+    pub(crate) async fn look(
+        &self,
+        accounts: &Accounts,
+    ) -> Result<Result<Authenticated, NoSession>, sqlx::Error> {
+        match &self.cookie {
+            Ok(cookie) => sessions::find(cookie.clone(), accounts.now(), accounts.database()).await,
+            Err(reason) => Ok(Err(*reason)),
+        }
     }
 
     /// As [`session`](Self::session), where one is needed.

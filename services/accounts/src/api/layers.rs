@@ -59,7 +59,7 @@ pub(crate) async fn internal(
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    let answer = in_time(accounts.config().http.request_timeout, next.run(request));
+    let answer = in_time(&accounts, next.run(request));
     identified(&path, async { answer.await.unwrap_or_else(ApiError::into_response) }).await
 }
 
@@ -83,12 +83,13 @@ async fn identified(path: &str, answer: impl Future<Output = Response>) -> Respo
 
 /// Ends what takes too long: its password is not hashed any more, its connection is tried and given back.
 async fn in_time(
-    longest: Duration,
+    accounts: &Accounts,
     answer: impl Future<Output = Response>,
 ) -> Result<Response, ApiError> {
     let late =
         |source: Elapsed| ApiError::Unavailable { retry_after: RETRY_AFTER, source: source.into() };
-    timeout(longest, answer).await.map_err(late)
+    let longest = accounts.config().http.request_timeout;
+    timeout(longest, accounts.noting(answer)).await.map_err(late)
 }
 
 /// Nothing is under this path and method.
@@ -114,13 +115,14 @@ async fn answer(accounts: &Accounts, request: Request, next: Next) -> Response {
     }
     parts.extensions.insert(caller);
     let is_read = parts.method == Method::GET && READS.contains(&counted_path(parts.uri.path()));
-    let longest = accounts.config().http.request_timeout;
-    let answer = in_time(longest, next.run(Request::from_parts(parts, body)));
+    let answer = next.run(Request::from_parts(parts, body));
     if is_read {
-        return answer.await.unwrap_or_else(refused);
+        return in_time(accounts, answer).await.unwrap_or_else(refused);
     }
     // In a task of its own: a caller who leaves must not part a commit from what follows it.
-    let task = accounts.tasks().spawn(answer.in_current_span());
+    let (tasks, accounts) = (accounts.tasks(), accounts.clone());
+    let answer = async move { in_time(&accounts, answer).await };
+    let task = tasks.spawn(answer.in_current_span());
     let ended = task.await.unwrap_or_else(|error| Err(ApiError::Internal(error.into())));
     ended.unwrap_or_else(refused)
 }

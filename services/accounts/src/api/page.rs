@@ -86,7 +86,12 @@ async fn sign_up(state: State<Accounts>, caller: Caller, form: Submitted<SignUp>
         let Posted(Html(form)) = form?;
         sign_up::sign_up(state.clone(), caller.clone(), Posted(form)).await
     };
-    done(&state, &caller, answer.await).await
+    let answer = answer.await;
+    if answer.is_ok() && state.config().users.require_email_verification {
+        let next = "We have sent you a mail: open its link, then sign in here.";
+        return view(&state, &caller, StatusCode::OK, Some(next)).await;
+    }
+    done(&state, &caller, answer).await
 }
 
 async fn sign_in(state: State<Accounts>, caller: Caller, form: Submitted<SignIn>) -> Response {
@@ -208,7 +213,11 @@ async fn render(
     status: StatusCode,
     message: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let found = caller.session(accounts).await?;
+    // With a message it has been noted before who is refused.
+    let found = match message {
+        None => caller.session(accounts).await?,
+        Some(_) => caller.look(accounts).await?,
+    };
     let sessions = match &found {
         Ok(found) => list(&found.user.id, accounts.now(), accounts.database()).await?,
         Err(_) => Vec::new(),

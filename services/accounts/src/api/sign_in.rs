@@ -1,15 +1,11 @@
 //! `POST /sign-in/email`.
 
-use axum::{
-    extract::State,
-    http::{HeaderValue, header::LOCATION},
-    response::Response,
-};
+use axum::{extract::State, http::header::LOCATION, response::Response};
 use sqlx::PgPool;
 
 use super::{
     Caller,
-    answers::{SignedIn, json, with_cookie},
+    answers::{SignedIn, json, location, with_cookie},
     body::{Fields, Form, Posted},
 };
 use crate::{
@@ -92,7 +88,7 @@ pub(super) async fn sign_in(
             user: &user,
             session: Some(&session),
         });
-        if let Some(url) = url.and_then(|url| HeaderValue::from_str(url).ok()) {
+        if let Some(url) = url.and_then(location) {
             response.headers_mut().insert(LOCATION, url);
         }
         return Ok(with_cookie(&accounts, response, &session, &cookie));

@@ -1,6 +1,7 @@
 //! `POST /sign-up/email`.
 
 use axum::{extract::State, response::Response};
+use hsmd_support::chain;
 
 use super::{
     Caller,
@@ -97,8 +98,14 @@ pub(super) async fn sign_up(
         }
         None => {
             let (later, new, callback) = (accounts.clone(), user.clone(), form.callback);
-            accounts
-                .later(async move { email::verification(&later, &new, callback.as_deref()).await });
+            accounts.later(async move {
+                // Three an hour for a recipient, as all mails.
+                if let Err(error) = later.attempts().begin(Kind::Mail, &new.email).await {
+                    tracing::warn!(error = %chain(&error), "verification mail not sent");
+                    return Ok(());
+                }
+                email::verification(&later, &new, callback.as_deref()).await
+            });
             signed_up(&user, None)
         }
     })

@@ -254,4 +254,5 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         get("/error", "error", "Names an error's code", Html),
     ),
     get("/open-api/generate-schema", "openApi", "This document", One("Document")),
+    get("/reference", "reference", "This document to be read", Html),
 ];

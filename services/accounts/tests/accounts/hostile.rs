@@ -156,9 +156,14 @@ fn redirects_lead_to_trusted_pages_only() {
         "http://app.example.com/",
         "\\/evil.com",
         "/a\r\nx: y",
+        "/a\u{85}b",
     ] {
         assert_eq!(sign_in(bad).code(), "INVALID_CALLBACK_URL", "{bad}");
     }
+    let body = json!({"email": "ann@example.com", "password": PASSWORD});
+    let by_query = http.post("/sign-in/email?callbackURL=https%3A%2F%2Fevil.com", &body);
+    assert_eq!((by_query.status, by_query.code().as_str()), (403, "INVALID_CALLBACK_URL"));
+    assert_eq!(sign_in("/ä").header("location"), "/%C3%A4");
     for good in ["/", "/a?b=c", "https://app.example.com/x", "http://127.0.0.1:8031/"] {
         assert_eq!(sign_in(good).header("location"), good);
     }

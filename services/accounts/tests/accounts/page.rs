@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Answer, Browser, Http, PASSWORD},
-    stack::{Settings, Stack},
+    stack::{Settings, Stack, wait_for},
 };
 
 const SITE: &str = "http://127.0.0.1:8031";
@@ -68,6 +68,33 @@ fn what_a_person_does_on_the_page() {
     let out = submit(http, "/sign-out", &cookie, "");
     assert!(out.status == 303 && out.clears(), "{out:?}");
     assert!(show(http, &cookie).body.contains("action=\"/account/sign-in\""));
+}
+
+#[test]
+fn a_person_whose_address_is_to_be_verified_is_told_of_the_mail() {
+    let stack = Stack::start();
+    let accounts = stack.accounts_with_mail("require_email_verification = true\n");
+    let http = &accounts.http;
+    let visitor = show(http, "").body;
+    assert!(visitor.contains("name=\"callbackURL\" value=\"/account\""), "{visitor}");
+    let body = "name=Ann&email=ann%40example.com&password=correct+horse&callbackURL=%2Faccount";
+    for answer in ["a new address", "a known one"].map(|_| submit(http, "/sign-up", "", body)) {
+        assert!(
+            answer.status == 200 && answer.body.contains("We have sent you a mail"),
+            "{answer:?}"
+        );
+    }
+    let mail = wait_for("the mail", || std::fs::read_to_string(stack.path("outbox.jsonl")).ok());
+    assert!(mail.contains("callbackURL=%2Faccount"), "{mail}");
+    // A wrong password refuses no session.
+    let refused = || {
+        let metrics = http.get("/metrics").body;
+        let lines = metrics.lines().filter(|line| line.contains("sessions_refused"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = refused();
+    submit(http, "/sign-in", "", "email=ann%40example.com&password=wrong+password");
+    assert_eq!(refused(), before);
 }
 
 #[test]
