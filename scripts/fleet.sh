@@ -55,7 +55,7 @@ END
     [ "$service" != auth ] || printf '\n[database]\nurl_file = "%s"\n' "$DEV/auth-database.url"
 }
 
-service_ready() { curl -sf "$(url "$1")/ready"; }
+service_ready() { curl -sf --max-time 5 "$(url "$1")/ready"; }
 
 service_start() {
     case $1 in

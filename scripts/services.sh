@@ -139,7 +139,11 @@ roll() {
     local name names
     case $WHERE in
     systemd)
-        ask 320 systemctl start hsmd-rolling-restart.service || die "a unit did not come back: journalctl -u hsmd-rolling-restart"
+        ask 320 systemctl start hsmd-rolling-restart.service || {
+            # Its last words name the unit.
+            ask 10 journalctl --no-pager --output cat --lines 4 --unit hsmd-rolling-restart.service >&2 || true
+            die "a unit did not come back: journalctl -u hsmd-rolling-restart"
+        }
         # It leaves out a unit that does not run.
         for name in $(with_keys); do
             ask 10 systemctl --quiet is-active "hsmd-$name" ||

@@ -112,6 +112,22 @@ sed 's/^label = "hsmd-new"$/label = "hsmd-third"/' both.toml | head -n -5 >/etc/
 bash /work/section-7.2.sh
 serving
 
+# A new identity: the services follow it, whatever they have kept of the one before.
+identity() { hsmctl --output json identity | grep -o '"identity":"E[^"]*'; }
+ready() { (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /ready HTTP/1.0\r\n\r\n' >&3 && cat <&3) | grep '^HTTP/1.. 200' >/dev/null; }
+former=$(identity)
+stop
+sed -i -e '/^identity = /d' -e 's/^schema = .*/schema = "hsmd_two"/' -e '/^label = /a key_label = "hsmd-two"' /etc/hsmd/hsmd.toml
+bash /work/section-5.sh
+serving
+[ "$(identity)" != "$former" ]
+mapfile -t ports < <(sed -nE 's/^listen = "127.0.0.1:([0-9]+)"$/\1/p' /etc/hsmd/{keys,auth,app,accounts}.toml)
+[ ${#ports[@]} = 4 ]
+for port in "${ports[@]}"; do
+    end=$((SECONDS + 120))
+    until ready "$port"; do [ $SECONDS -lt $end ] && sleep 0.5; done
+done
+
 # A file that hsmd refuses fails the reload, and Status says so.
 cp /etc/hsmd/hsmd.toml good.toml
 echo 'unknown = 1' >>/etc/hsmd/hsmd.toml

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import tempfile
 import unittest
 
@@ -10,7 +11,7 @@ import yaml
 
 import helm
 import kustomize
-from files import ROOT
+from files import ROOT, run
 
 # What an operator may set, each rendered and checked.
 VARIANTS = {
@@ -27,6 +28,8 @@ VARIANTS = {
     "accounts alone": ["services.keys.enabled=false", "services.auth.enabled=false", "services.app.enabled=false", "services.accounts.secret="],
     "callers": ["networkPolicy.callers[0].podSelector.matchLabels.a=b", "networkPolicy.accountsCallers[0].podSelector.matchLabels.c=d"],
     "a device": ["hsmd.module.secret=", "hsmd.module.hostDevice=/dev/tpmrm0", "hsmd.module.env.TPM2_PKCS11_STORE=/var/lib/hsmd/tpm2"],
+    "a plugin": ["hsmd.module.resources.limits.example\\.com/tpm=1", "hsmd.nodeSelector.tpm=yes", "ceremony.enabled=true"],
+    "a plugin for a daemon": ["hsmd.module.resources.limits.example\\.com/tpm=1", "hsmd.nodeSelector.tpm=yes"],
     "digests": ["image.hsmd.digest=sha256:" + "0" * 64],
     "own configuration": ["hsmd.config=identity", "services.auth.config=x"],
     "own names": ["services.auth.existingConfigMap=a-config", "services.auth.secrets.tls.name=a-tls",
@@ -79,11 +82,20 @@ class Chart(unittest.TestCase):
 
     def test_the_real_kustomize_builds_the_overlays(self):
         for folder in ["base", "overlays/prod", "overlays/prod/ceremony"]:
-            built = helm.run("kubectl", "kustomize", ROOT / "k8s" / folder)
-            self.assertEqual(built.returncode, 0, built.stderr)
-            ours = kustomize.build(ROOT / "k8s" / folder)
-            theirs = [document for document in yaml.safe_load_all(built.stdout) if document]
-            self.assertEqual(len(theirs), len(ours))
+            theirs = self.built(ROOT / "k8s" / folder)
+            self.assertEqual(len(theirs), len(kustomize.build(ROOT / "k8s" / folder)))
+        # With secrets, which are made first, in a copy.
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(ROOT / "k8s", f"{folder}/k8s", symlinks=True)
+            overlay = f"{folder}/k8s/overlays/dev"
+            made = run(f"{overlay}/make-secrets")
+            self.assertEqual(made.returncode, 0, made.stderr)
+            self.assertIn("postgres", {resource["metadata"]["name"] for resource in self.built(overlay)})
+
+    def built(self, folder):
+        built = helm.run("kubectl", "kustomize", folder)
+        self.assertEqual(built.returncode, 0, built.stderr)
+        return [document for document in yaml.safe_load_all(built.stdout) if document]
 
     def test_it_is_what_the_prod_overlay_is(self):
         """One of them can't change without the other."""
@@ -119,6 +131,19 @@ class Chart(unittest.TestCase):
         # As the StatefulSet's controller names it.
         self.assertEqual(state["persistentVolumeClaim"]["claimName"], "state-hsmd-0")
         self.assertNotIn("PersistentVolumeClaim", {kind for kind, _ in resources})
+
+    def test_what_uses_the_token_runs_where_it_is_and_has_its_device(self):
+        job = by_name(render("a plugin"))[("Job", "hsmd-init")]["spec"]["template"]["spec"]
+        daemon = by_name(render("a plugin for a daemon"))[("Deployment", "hsmd")]["spec"]["template"]["spec"]
+        having = set()
+        for spec in (job, daemon):
+            self.assertEqual(spec["nodeSelector"], {"tpm": "yes"})
+            for container in spec.get("initContainers", []) + spec["containers"]:
+                limits = container["resources"]["limits"]
+                self.assertIn("memory", limits)
+                if "example.com/tpm" in limits:
+                    having.add(container["name"])
+        self.assertEqual(having, {"init", "check", "hsmd"})
 
     def test_a_services_secrets_and_configuration_may_have_other_names(self):
         resources = by_name(render("own names"))

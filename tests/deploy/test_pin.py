@@ -42,6 +42,24 @@ class Pin(unittest.TestCase):
         for path in self.services:
             self.assertEqual(tomllib.loads(pathlib.Path(path).read_text())["hsm"]["identity"], f"{FIRST}@7:{SECOND}")
 
+    def test_what_a_service_has_kept_of_another_identity_is_moved_aside(self):
+        log, service = self.folder / "log.json", pathlib.Path(self.services[0])
+        text = re.sub(r'(?m)^log_file = .*', f'log_file = "{log}"', service.read_text())
+        service.write_text(text)
+        self.assertIn(str(log), text)
+        log.write_text(f'[{{"payload":{{"id":"{FIRST}","prefix":"{FIRST}"}},"signature":""}}]')
+        for anchor in (FIRST, f"{FIRST}@7:{SECOND}"):
+            self.assertEqual(self.pin(anchor, service).returncode, 0)
+            self.assertTrue(log.exists())
+        answer = self.pin(SECOND, service)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("moved", answer.stdout)
+        self.assertEqual((log.exists(), (self.folder / f"log.json.{FIRST}").exists()), (False, True))
+        # Once more, as after an end between the two.
+        log.write_text(f'[{{"payload":{{"id":"{FIRST}","prefix":"{FIRST}"}},"signature":""}}]')
+        self.assertEqual(self.pin(SECOND, service).returncode, 0)
+        self.assertFalse(log.exists())
+
     def test_the_mode_of_a_file_stays(self):
         self.daemon.chmod(0o640)
         self.assertEqual(self.pin(FIRST, self.daemon).returncode, 0)

@@ -43,6 +43,16 @@ securityContext:
     type: RuntimeDefault
 {{- end }}
 
+{{- /* Where the daemon and what uses its token may run. */}}
+{{- define "hsmd.place" -}}
+{{- with .Values.hsmd.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hsmd.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- /* The small steps before and beside the daemon. */}}
 {{- define "hsmd.step" -}}
 image: {{ include "hsmd.image" .Values.image.hsmd }}
@@ -51,6 +61,15 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 resources:
   requests: {cpu: 10m, memory: 32Mi}
   limits: {memory: 128Mi}
+{{- end }}
+
+{{- /* The same with the token, whose device a plugin gives to those containers alone that ask for it. */}}
+{{- define "hsmd.tokenStep" -}}
+image: {{ include "hsmd.image" .Values.image.hsmd }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{ include "hsmd.container" . }}
+{{- $small := dict "requests" (dict "cpu" "10m" "memory" "32Mi") "limits" (dict "memory" "128Mi") }}
+resources: {{- toYaml (mergeOverwrite $small (deepCopy .Values.hsmd.module.resources)) | nindent 2 }}
 {{- end }}
 
 {{- define "hsmd.env" -}}
