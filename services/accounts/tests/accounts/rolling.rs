@@ -119,9 +119,9 @@ fn unchanged_verifiers_refuse_nothing() {
 #[test]
 fn tokens_of_a_killed_replica_verify_until_they_expire() {
     let stack = Stack::start();
-    // Long enough for a verifier to start in, on a busy machine.
+    // Both are long enough for a verifier to start in, on a busy machine.
     let tokens =
-        "listing_delay = \"1s\"\nlifetime = \"36s\"\nskew = \"3s\"\nendorsement = \"120s\"\n";
+        "listing_delay = \"1s\"\nlifetime = \"36s\"\nskew = \"15s\"\nendorsement = \"180s\"\n";
     let settings = Settings { tokens: tokens.to_owned(), ..Settings::default() };
     let start = || stack.accounts_with(&settings);
     let [first, second] = [start(), start()].map(Replica::ready);
