@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 from stubs import ROOT, Scripts, run
-from test_scripts import events, pid, redis, stopped
+from test_scripts import events, pid, publisher, redis, stopped
 
 SCRIPTS = {"rotate-hsm-key": [], "red-button": ["--yes"], "purge-keys-and-roll-services": ["--yes"]}
 
@@ -39,8 +39,8 @@ class Outages(Scripts):
     def tearDown(self):
         subprocess.run([ROOT / "scripts/dev", "up", "--all"], check=True, capture_output=True)
 
-    def act(self, script, code):
-        got, said = run(script, *SCRIPTS[script])
+    def act(self, script, code, *more):
+        got, said = run(script, *SCRIPTS[script], *more)
         self.assertEqual(got, code, said)
         return said
 
@@ -99,6 +99,52 @@ class Outages(Scripts):
         self.assert_done("published keys purged", said)
         self.assertIn("keep what it said above", said)
         self.assertIn('[{"payload":', said)
+
+    def test_sessions_are_ended_only_behind_a_taint_that_hsmd_makes(self):
+        before = events()
+        with stopped("hsmd"):
+            said = self.act("red-button", 1, "--end-sessions")
+        self.assertIn("nothing was done", said)
+        self.assertEqual(events(), before)
+
+    def test_without_redis_the_taint_is_made_and_no_service_restarted(self):
+        before, processes = events(), [pid("auth-1"), pid("auth-2")]
+        with stopped("redis"):
+            said = self.act("red-button", 1, "--end-sessions")
+        self.assertEqual(len(events()), len(before) + 1)
+        self.assert_done("tainted", said)
+        for what in ("every service restarted with new keys", "old keys purged", "accounts' sessions ended"):
+            self.assertIn(f"NOT done: {what}", said)
+        self.assertRegex(said, f"--expected {before[-1]['id']} --end-sessions")
+        self.assertEqual([pid("auth-1"), pid("auth-2")], processes)
+
+    def test_without_postgres_the_taint_is_made_and_the_first_service_that_waits_is_named(self):
+        before, old = events(), published()
+        with without_postgres():
+            said = self.act("red-button", 1, "--end-sessions")
+        self.assertEqual(len(events()), len(before) + 1)
+        self.assert_done("tainted", said)
+        self.assertIn("auth-1", said)
+        for what in ("every service restarted with new keys", "old keys purged", "accounts' sessions ended"):
+            self.assertIn(f"NOT done: {what}", said)
+        self.assertTrue(old & published())
+
+    def test_ending_the_sessions_replaces_a_service_that_does_not_answer(self):
+        old, process = published(), pid("auth-2")
+        with stopped("auth-2"):
+            said = self.act("red-button", 0, "--end-sessions")
+        self.assertNotIn("NOT done", said)
+        self.assertNotEqual(pid("auth-2"), process)
+        new = published()
+        self.assertTrue(old and new and not old & new)
+
+    def test_a_publisher_that_is_not_known_keeps_sessions_from_being_ended_unsaid(self):
+        with publisher("1AAIforeign"):
+            said = self.act("red-button", 1, "--end-sessions")
+        self.assertIn("1AAIforeign", said)
+        self.assert_done("tainted", said)
+        for what in ("old keys purged", "accounts' signing keys withdrawn", "accounts' sessions ended"):
+            self.assertIn(f"NOT done: {what}", said)
 
     def test_a_purge_without_postgres_stops_at_the_first_service_and_says_that_old_keys_are_valid(self):
         second, old = pid("auth-2"), published()

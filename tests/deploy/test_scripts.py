@@ -76,6 +76,27 @@ def dead(kids):
         return False
 
 
+@contextlib.contextmanager
+def publisher(key):
+    """Publishes a key again and again."""
+    enough = threading.Event()
+    words = ["-n", "1", "set", key, '{"body":{"payload":{"purpose":"response"}}}']
+
+    def publish():
+        while not enough.wait(0.2):
+            redis(*words)
+
+    thread = threading.Thread(target=publish)
+    redis(*words)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+        redis("-n", "1", "del", key)
+
+
 class BadDays(Scripts):
     def tearDown(self):
         subprocess.run([ROOT / "scripts/dev", "up", "--all"], check=True, capture_output=True)
@@ -100,22 +121,8 @@ class BadDays(Scripts):
         self.assertEqual(pid("auth-1"), auth)
 
     def test_purge_ends_beside_a_publisher_that_it_does_not_know(self):
-        enough = threading.Event()
-        foreign = '{"body":{"payload":{"purpose":"response"}}}'
-
-        def publish():
-            while not enough.wait(0.2):
-                redis("-n", "1", "set", "1AAIforeign", foreign)
-
-        publisher = threading.Thread(target=publish)
-        redis("-n", "1", "set", "1AAIforeign", foreign)
-        publisher.start()
-        try:
+        with publisher("1AAIforeign"):
             code, said = run("purge-keys-and-roll-services", "--yes")
-        finally:
-            enough.set()
-            publisher.join()
-            redis("-n", "1", "del", "1AAIforeign")
         self.assertEqual(code, 1, said)
         self.assertIn("1AAIforeign, purpose response", said)
         self.assert_done("every service restarted with new keys", said)
