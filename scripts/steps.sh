@@ -24,9 +24,10 @@ later() { LATER=$1; }
 # again: the command that goes on after a failure. It has to reach the same installation.
 again() {
     local name words=()
-    for name in HSMD_DEV HSMD_NAMESPACE HSMD_REDIS_CLI; do [ -z "${!name-}" ] || words+=("$name=${!name}"); done
+    for name in HSMD_DEV HSMD_NAMESPACE; do [ -z "${!name-}" ] || words+=("$name=${!name}"); done
     words+=("$0" --target "$WHERE" --reason "$REASON" --expected "$EXPECTED" ${END_SESSIONS:+--end-sessions})
-    quoted "${words[@]}"
+    # Its words may be a password.
+    echo "$(quoted "${words[@]}")${HSMD_REDIS_CLI:+ (with the same HSMD_REDIS_CLI)}"
 }
 
 # hint TEXT: said when only a part was done.
